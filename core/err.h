@@ -1,0 +1,18 @@
+/* The text behind nq_error(): the last failure of each thread. */
+#ifndef NQ_CORE_ERR_H
+#define NQ_CORE_ERR_H
+
+#include "core/base.h"
+
+/* Remember why this thread's call fails, and return `err` itself, so that
+ * `return nqi_fail(NQ_ERR_SYS, "cannot open %s: %s", ...)` reads in one line.  Called
+ * where the failure arises, not where it is passed on. */
+nq_err nqi_fail(nq_err err, const char *format, ...) NQI_PRINTF(2, 3);
+
+/* Put "`prefix`: " (printf) before the text remembered last.  Returns `err`. */
+nq_err nqi_fail_in(nq_err err, const char *format, ...) NQI_PRINTF(2, 3);
+
+/* NQ_ERR_SYS with "<what>: <strerror(errno)>". */
+nq_err nqi_fail_errno(const char *format, ...) NQI_PRINTF(1, 2);
+
+#endif
