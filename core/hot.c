@@ -1,0 +1,125 @@
+/* Slots are few and looked at without order; the strand of each is referenced during a look,
+ * because its link may end on another thread. */
+#include "core/hot.h"
+
+#include <string.h>
+
+void nqi_hot_init(struct nqi_hot_set *set)
+{
+    memset(set, 0, sizeof(*set));
+    pthread_mutex_init(&set->lock, NULL);
+}
+
+void nqi_hot_fini(struct nqi_hot_set *set)
+{
+    assert(!nqi_hot_any(set));
+    pthread_mutex_destroy(&set->lock);
+}
+
+void nqi_hot_touch(struct nqi_hot_set *set, struct nqi_hot *item)
+{
+    if (item->hot || !item->poll || !atomic_load_explicit(&set->open, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&set->lock);
+    for (uint32_t i = 0; i < NQI_HOT_SLOTS && !item->hot; i++) {
+        if (set->slots[i].item)
+            continue;
+        set->slots[i].item = item;
+        set->slots[i].strand = nqi_strand_ref(item->strand);
+        set->slots[i].gen++;
+        item->slot = i;
+        item->hot = true;
+        atomic_fetch_add(&set->count, 1);
+    }
+    pthread_mutex_unlock(&set->lock);
+    if (item->hot)
+        item->arm(item->arg, 0);
+}
+
+/* Inside the item's strand. */
+static void hot_leave(struct nqi_hot_set *set, struct nqi_hot *item)
+{
+    struct nqi_hot_slot *slot = &set->slots[item->slot];
+    struct nqi_strand *strand;
+
+    pthread_mutex_lock(&set->lock);
+    strand = slot->strand;
+    slot->item = NULL;
+    slot->strand = NULL;
+    atomic_fetch_sub(&set->count, 1);
+    pthread_mutex_unlock(&set->lock);
+    item->hot = false;
+    nqi_strand_unref(strand);
+}
+
+void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item)
+{
+    if (item->hot)
+        hot_leave(set, item);
+    item->poll = NULL;
+}
+
+/* What a look at slot `i` found; `strand` is referenced. */
+static bool hot_look(struct nqi_hot_set *set, uint32_t i, struct nqi_hot_slot *seen)
+{
+    pthread_mutex_lock(&set->lock);
+    *seen = set->slots[i];
+    if (seen->item)
+        nqi_strand_ref(seen->strand);
+    pthread_mutex_unlock(&set->lock);
+    return seen->item;
+}
+
+/* Inside the strand that was seen: the item is still the slot's.  Only this strand could have
+ * changed that, unless the slot went to another item, which the generation tells. */
+static bool hot_still(struct nqi_hot_set *set, uint32_t i, const struct nqi_hot_slot *seen)
+{
+    bool still;
+
+    pthread_mutex_lock(&set->lock);
+    still = set->slots[i].item == seen->item && set->slots[i].gen == seen->gen;
+    pthread_mutex_unlock(&set->lock);
+    return still;
+}
+
+unsigned nqi_hot_poll(struct nqi_hot_set *set)
+{
+    unsigned received = 0;
+
+    for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
+        struct nqi_hot_slot seen;
+
+        if (!hot_look(set, i, &seen))
+            continue;
+        if (nqi_strand_try(seen.strand)) {
+            if (hot_still(set, i, &seen) && seen.item->poll(seen.item->arg) > 0)
+                received++;
+            nqi_strand_leave(seen.strand);
+        }
+        nqi_strand_unref(seen.strand);
+    }
+    return received;
+}
+
+bool nqi_hot_cool(struct nqi_hot_set *set)
+{
+    bool quiet = true;
+
+    for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
+        struct nqi_hot_slot seen;
+
+        if (!hot_look(set, i, &seen))
+            continue;
+        if (nqi_strand_try(seen.strand)) {
+            if (hot_still(set, i, &seen)) {
+                hot_leave(set, seen.item);
+                quiet &= seen.item->arm(seen.item->arg, 1) == 0;
+            }
+            nqi_strand_leave(seen.strand);
+        } else {
+            quiet = false; /* its owner is quick: look again */
+        }
+        nqi_strand_unref(seen.strand);
+    }
+    return quiet;
+}

@@ -1,0 +1,71 @@
+/* The hot set: a few links that a spinning driver looks at directly.
+ *
+ * While a link is hot its transport does not report to epoll (rx_arm 0) but is asked (rx_poll): one
+ * system call a look instead of two a message.  Before anybody sleeps in the loop, every hot link
+ * is cooled (rx_arm 1).
+ *
+ *   cold   reports to epoll        leaves by  nqi_hot_touch() while a driver spins -> hot
+ *   hot    in a slot, asked        leaves by  nqi_hot_cool(), nqi_hot_del() -> cold
+ *
+ * `hot` changes only inside the link's strand; the slots are under the lock, a leaf. */
+#ifndef NQ_CORE_HOT_H
+#define NQ_CORE_HOT_H
+
+#include "core/base.h"
+#include "core/strand.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define NQI_HOT_SLOTS 8
+
+/* One link's part.  Embedded in the link; zero-initialised = cold. */
+struct nqi_hot {
+    int (*poll)(void *arg);        /* receive what is there: 1 = something, 0 = nothing */
+    int (*arm)(void *arg, int on); /* 1 = report to epoll; answers 1 when data is there already */
+    void *arg;
+    struct nqi_strand *strand; /* borrowed */
+    bool hot;                  /* inside the strand */
+    uint32_t slot;             /* while hot */
+};
+
+struct nqi_hot_slot {
+    struct nqi_hot *item; /* NULL = free */
+    struct nqi_strand *strand;
+    uint64_t gen; /* counts uses, so that an old look is told from a new item */
+};
+
+struct nqi_hot_set {
+    pthread_mutex_t lock;
+    _Atomic uint32_t count;
+    _Atomic bool open; /* a driver spins: links that receive become hot */
+    struct nqi_hot_slot slots[NQI_HOT_SLOTS];
+};
+
+void nqi_hot_init(struct nqi_hot_set *set);
+void nqi_hot_fini(struct nqi_hot_set *set);
+
+static inline void nqi_hot_open(struct nqi_hot_set *set, bool open)
+{
+    atomic_store_explicit(&set->open, open, memory_order_relaxed);
+}
+
+static inline bool nqi_hot_any(const struct nqi_hot_set *set)
+{
+    return atomic_load_explicit(&set->count, memory_order_acquire);
+}
+
+/* The link received something: it becomes hot when a driver spins and a slot is free.  Inside the
+ * item's strand. */
+void nqi_hot_touch(struct nqi_hot_set *set, struct nqi_hot *item);
+
+/* The link ends.  Inside the item's strand. */
+void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item);
+
+/* Ask every hot link once.  @return how many received something.  Outside of strands. */
+unsigned nqi_hot_poll(struct nqi_hot_set *set);
+
+/* Make every link cold.  @return true when all are and none has data waiting: one may sleep.
+ * Outside of strands.  Thread: any. */
+bool nqi_hot_cool(struct nqi_hot_set *set);
+
+#endif

@@ -1,0 +1,129 @@
+/* The picture, the states and the invariant are in strand.h.
+ *
+ * Orders: the CAS that enters acquires and the CAS that leaves releases, so the next owner sees
+ * what the last one wrote.  A push releases the work's fields; the exchange that takes the list
+ * acquires them.  `owner` is only ever compared with one's own id, so relaxed is enough: a
+ * thread reads its own last write. */
+#include "core/strand.h"
+
+#include <stdlib.h>
+
+#define STRAND_FREE NULL
+#define STRAND_OWNED (&strand_owned)
+
+static struct nqi_work strand_owned; /* only its address is used */
+
+struct nqi_strand *nqi_strand_new(void)
+{
+    struct nqi_strand *strand = calloc(1, sizeof(*strand));
+
+    if (!strand)
+        return NULL;
+    atomic_init(&strand->word, STRAND_FREE);
+    atomic_init(&strand->refs, 1);
+    return strand;
+}
+
+struct nqi_strand *nqi_strand_ref(struct nqi_strand *strand)
+{
+    atomic_fetch_add_explicit(&strand->refs, 1, memory_order_relaxed);
+    return strand;
+}
+
+void nqi_strand_unref(struct nqi_strand *strand)
+{
+    if (!strand)
+        return;
+    if (atomic_fetch_sub_explicit(&strand->refs, 1, memory_order_acq_rel) == 1)
+        free(strand);
+}
+
+static void strand_own(struct nqi_strand *strand)
+{
+    atomic_store_explicit(&strand->owner, (uintptr_t)pthread_self(), memory_order_relaxed);
+}
+
+bool nqi_strand_try(struct nqi_strand *strand)
+{
+    struct nqi_work *expected = STRAND_FREE;
+
+    if (!atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_OWNED,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
+    strand_own(strand);
+    return true;
+}
+
+bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
+{
+    struct nqi_work *word = STRAND_FREE;
+
+    for (;;) {
+        if (word == STRAND_FREE) {
+            if (atomic_compare_exchange_weak_explicit(&strand->word, &word, STRAND_OWNED,
+                                                      memory_order_acquire, memory_order_relaxed)) {
+                strand_own(strand);
+                return true;
+            }
+            continue;
+        }
+        work->next = word == STRAND_OWNED ? NULL : word;
+        if (atomic_compare_exchange_weak_explicit(&strand->word, &word, work, memory_order_release,
+                                                  memory_order_relaxed))
+            return false;
+    }
+}
+
+static struct nqi_work *strand_reverse(struct nqi_work *newest)
+{
+    struct nqi_work *oldest = NULL;
+
+    while (newest) {
+        struct nqi_work *next = newest->next;
+
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+static void strand_drain(struct nqi_strand *strand)
+{
+    struct nqi_work *work =
+        atomic_exchange_explicit(&strand->word, STRAND_OWNED, memory_order_acquire);
+
+    if (work == STRAND_OWNED)
+        return;
+    for (work = strand_reverse(work); work;) {
+        struct nqi_work *next = work->next; /* run() may free the work */
+
+        work->run(work);
+        work = next;
+    }
+}
+
+void nqi_strand_leave(struct nqi_strand *strand)
+{
+    for (;;) {
+        struct nqi_work *expected = STRAND_OWNED;
+
+        if (atomic_load_explicit(&strand->word, memory_order_relaxed) != STRAND_OWNED)
+            strand_drain(strand);
+        if (strand->settle)
+            strand->settle(strand->arg);
+        atomic_store_explicit(&strand->owner, 0, memory_order_relaxed);
+        if (atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_FREE,
+                                                    memory_order_release, memory_order_relaxed))
+            return;
+        strand_own(strand);
+    }
+}
+
+void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)
+{
+    if (!nqi_strand_enter_or_push(strand, work))
+        return;
+    work->run(work);
+    nqi_strand_leave(strand);
+}

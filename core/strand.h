@@ -1,0 +1,75 @@
+/* A strand: the work of one peer, link or endpoint runs one piece at a time, on
+ * whichever thread brings it.  Nobody ever waits for a strand and nobody holds two.
+ *
+ * One word holds the whole state:
+ *
+ *     FREE      nobody is inside
+ *     OWNED     a thread is inside, nothing was left for it
+ *     pointer   a thread is inside; the pointer is a list of work left for it, newest first
+ *
+ *     who               from             to               by
+ *     comer             FREE             OWNED            CAS: it is the owner now
+ *     comer with work   OWNED, pointer   pointer          CAS: the owner will run it
+ *     owner, leaving    OWNED            FREE             CAS: gone
+ *     owner             pointer          OWNED            exchange: runs the list, oldest first
+ *
+ * Invariant: work is only ever pushed while somebody is inside, and an owner can only leave a
+ * word that says OWNED, so no work is left behind.  Before each attempt to leave the owner calls
+ * `settle`, once for everything that ran since the last: one flush for many puts.
+ *
+ * A strand is reference-counted; whoever may still bring work holds a reference. */
+#ifndef NQ_CORE_STRAND_H
+#define NQ_CORE_STRAND_H
+
+#include "core/base.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct nqi_work {
+    struct nqi_work *next;
+    void (*run)(struct nqi_work *work); /* inside the strand; may free `work` */
+};
+
+struct nqi_strand {
+    _Atomic(struct nqi_work *) word;
+    _Atomic(uintptr_t) owner; /* pthread_self() of the owner; a hint for others */
+    _Atomic uint32_t refs;
+    void (*settle)(void *arg); /* inside the strand only; NULL = nothing to settle */
+    void *arg;
+};
+
+/* A new strand with one reference; NULL = no memory. */
+struct nqi_strand *nqi_strand_new(void);
+struct nqi_strand *nqi_strand_ref(struct nqi_strand *strand);
+void nqi_strand_unref(struct nqi_strand *strand); /* NULL is allowed */
+
+/* What to do before leaving, from now on.  Only inside the strand, or before it is shared. */
+static inline void nqi_strand_on_settle(struct nqi_strand *strand, void (*settle)(void *),
+                                        void *arg)
+{
+    strand->settle = settle;
+    strand->arg = arg;
+}
+
+/* FREE -> OWNED.  True: the caller is inside and must call nqi_strand_leave().
+ * Thread: any.  Blocks: no. */
+bool nqi_strand_try(struct nqi_strand *strand);
+
+/* Settle, run what others left, leave.  The caller holds a reference of its own. */
+void nqi_strand_leave(struct nqi_strand *strand);
+
+/* Go inside and return true, or leave `work` with the owner and return false.  `work` is touched
+ * only in the second case. */
+bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work);
+
+/* Run `work` now if nobody is inside, else have the owner run it.  A thread that is inside
+ * already has it run before it leaves. */
+void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work);
+
+/* True when the calling thread is inside. */
+static inline bool nqi_strand_inside(const struct nqi_strand *strand)
+{
+    return atomic_load_explicit(&strand->owner, memory_order_relaxed) == (uintptr_t)pthread_self();
+}
+
+#endif

@@ -1,0 +1,466 @@
+/* The token and the waiters.  The keeper is in wait_keeper.c, the spinning in wait_spin.c.
+ *
+ *   token    meaning                                        leaves by
+ *   FREE     nobody drives                                  CAS of a comer -> RUN
+ *   RUN      a thread drives and will look at the inbox     store of its holder -> SLEEP, FREE
+ *   SLEEP    its holder waits in epoll                      CAS of a kicker -> KICKED,
+ *                                                           exchange of its holder -> RUN
+ *   KICKED   the same, and somebody wrote the eventfd       exchange of its holder -> RUN
+ *
+ * No wake-up is lost because every pair that must meet stores first and then looks at the other's
+ * word, both in sequentially consistent order:
+ *   - who leaves work (inbox, callback, claim) publishes it, then reads the token;
+ *     who goes to sleep stores SLEEP, then looks for work;
+ *   - who leaves the token stores FREE, then reads the number of waiters and the keeper's state;
+ *     who becomes a waiter counts itself, then tries the token again.
+ *
+ * Lock order: `lock` (waiters), then whatever a condition takes.  `keeper_lock` and `callback_lock`
+ * are leaves.  The token is no lock: nobody waits for it. */
+#include "core/wait_room.h"
+
+#include "core/err.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static _Thread_local bool wait_in_callback;
+
+/* ---- set-up --------------------------------------------------------------------------------- */
+
+static void room_on_kick(void *arg)
+{
+    nqi_room_kick(arg);
+}
+
+static void room_freep(struct nqi_room **room)
+{
+    nqi_room_free(*room);
+}
+
+nq_err nqi_room_new(struct nqi_loop *loop, enum nqi_room_mode mode, int64_t spin_ns,
+                    struct nqi_room **ret)
+{
+    NQI_CLEANUP(room_freep)
+    struct nqi_room *room = aligned_alloc(NQI_CACHE_LINE, sizeof(*room));
+    nq_err err;
+
+    if (!room)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a waiting room");
+    memset(room, 0, sizeof(*room));
+    room->loop = loop;
+    room->mode = mode;
+    room->sibling = room;
+    room->outer = room->tick = -1;
+    pthread_mutex_init(&room->lock, NULL);
+    pthread_mutex_init(&room->keeper_lock, NULL);
+    pthread_mutex_init(&room->callback_lock, NULL);
+    nqi_list_init(&room->waiters);
+    nqi_fifo_init(&room->callbacks);
+    nqi_spin_init(&room->spin, spin_ns);
+    nqi_loop_on_kick(loop, room_on_kick, room);
+    err = mode == NQI_ROOM_MANUAL ? NQ_OK : nqi_keeper_start(room);
+    if (err)
+        return err;
+    *ret = NQI_STEAL(room);
+    return NQ_OK;
+}
+
+void nqi_room_free(struct nqi_room *room)
+{
+    if (!room)
+        return;
+    nqi_keeper_stop(room);
+    nqi_loop_on_kick(room->loop, NULL, NULL);
+    assert(nqi_list_empty(&room->waiters));
+    pthread_mutex_destroy(&room->lock);
+    pthread_mutex_destroy(&room->keeper_lock);
+    pthread_mutex_destroy(&room->callback_lock);
+    free(room);
+}
+
+void nqi_room_join(struct nqi_room *room, struct nqi_room *other)
+{
+    struct nqi_room *next = room->sibling;
+
+    room->sibling = other->sibling;
+    other->sibling = next;
+}
+
+void nqi_room_count(const struct nqi_room *room, struct nqi_room_counts *ret)
+{
+    ret->turns = atomic_load_explicit(&room->turn, memory_order_relaxed);
+    ret->sleeps = atomic_load_explicit(&room->sleeps, memory_order_relaxed);
+    ret->kicks = atomic_load_explicit(&room->kicks, memory_order_relaxed);
+    ret->spins_paid = room->spin.paid;
+    ret->spins_lost = room->spin.lost;
+    ret->keeper_ticks = atomic_load_explicit(&room->keeper_ticks, memory_order_relaxed);
+    ret->keeper_turns = atomic_load_explicit(&room->keeper_turns, memory_order_relaxed);
+}
+
+/* ---- waiters ----------------------------------------------------------------------------------
+ */
+
+/* `word` of a waiter. */
+enum { WAITER_ASLEEP, WAITER_READY, WAITER_PROMOTED };
+
+struct waiter {
+    struct nqi_list link; /* under lock */
+    nqi_ready_fn ready;
+    void *arg;
+    bool driving;          /* asleep in the loop, not on its word */
+    _Atomic uint32_t word; /* written under lock; WAITER_* */
+};
+
+static void waiter_futex_wait(struct waiter *waiter, int64_t timeout_ns)
+{
+    struct timespec ts = {.tv_sec = timeout_ns / NQI_NS_PER_S,
+                          .tv_nsec = timeout_ns % NQI_NS_PER_S};
+
+    syscall(SYS_futex, &waiter->word, FUTEX_WAIT_PRIVATE, WAITER_ASLEEP,
+            timeout_ns == NQI_NEVER ? NULL : &ts, NULL, 0);
+}
+
+/* Under lock, so that the waiter's stack is still there. */
+static void waiter_wake(struct nqi_room *room, struct waiter *waiter, uint32_t word)
+{
+    nqi_list_remove(&waiter->link);
+    atomic_fetch_sub(&room->nwaiters, 1);
+    atomic_store(&waiter->word, word);
+    if (waiter->driving)
+        nqi_room_kick(room);
+    else
+        syscall(SYS_futex, &waiter->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Become a waiter, unless the condition holds already. */
+static bool waiter_enlist(struct nqi_room *room, struct waiter *waiter, bool driving)
+{
+    bool ready;
+
+    pthread_mutex_lock(&room->lock);
+    waiter->driving = driving;
+    atomic_store(&waiter->word, WAITER_ASLEEP);
+    atomic_fetch_add(&room->nwaiters, 1);
+    ready = waiter->ready(waiter->arg);
+    if (ready)
+        atomic_fetch_sub(&room->nwaiters, 1);
+    else
+        nqi_list_add_tail(&room->waiters, &waiter->link);
+    pthread_mutex_unlock(&room->lock);
+    return ready;
+}
+
+/* Be a waiter no longer.  True: somebody claimed for it meanwhile. */
+static bool waiter_delist(struct nqi_room *room, struct waiter *waiter)
+{
+    uint32_t word;
+
+    pthread_mutex_lock(&room->lock);
+    word = atomic_load(&waiter->word);
+    if (word == WAITER_ASLEEP) {
+        nqi_list_remove(&waiter->link);
+        atomic_fetch_sub(&room->nwaiters, 1);
+    }
+    pthread_mutex_unlock(&room->lock);
+    return word == WAITER_READY;
+}
+
+static void room_notify(struct nqi_room *room)
+{
+    struct nqi_list *next;
+
+    if (!atomic_load(&room->nwaiters))
+        return;
+    pthread_mutex_lock(&room->lock);
+    for (struct nqi_list *at = room->waiters.next; at != &room->waiters; at = next) {
+        struct waiter *waiter = NQI_CONTAINER(at, struct waiter, link);
+
+        next = at->next;
+        if (waiter->ready(waiter->arg))
+            waiter_wake(room, waiter, WAITER_READY);
+    }
+    pthread_mutex_unlock(&room->lock);
+}
+
+void nqi_room_notify(struct nqi_room *room)
+{
+    struct nqi_room *at = room;
+
+    atomic_thread_fence(memory_order_seq_cst); /* after the change, before the count */
+    do {
+        room_notify(at);
+        at = at->sibling;
+    } while (at != room);
+}
+
+void nqi_room_promote(struct nqi_room *room)
+{
+    struct nqi_list *first;
+
+    if (!atomic_load(&room->nwaiters) || room->mode == NQI_ROOM_THREAD)
+        return;
+    pthread_mutex_lock(&room->lock);
+    first = nqi_list_first(&room->waiters);
+    if (first && !NQI_CONTAINER(first, struct waiter, link)->driving)
+        waiter_wake(room, NQI_CONTAINER(first, struct waiter, link), WAITER_PROMOTED);
+    pthread_mutex_unlock(&room->lock);
+}
+
+/* ---- callbacks ----------------------------------------------------------------------------------
+ */
+
+bool nqi_room_in_callback(void)
+{
+    return wait_in_callback;
+}
+
+void nqi_room_defer(struct nqi_room *room, struct nqi_callback *callback)
+{
+    pthread_mutex_lock(&room->callback_lock);
+    nqi_fifo_push(&room->callbacks, &callback->node);
+    atomic_fetch_add(&room->ncallbacks, 1);
+    pthread_mutex_unlock(&room->callback_lock);
+    nqi_room_kick(room);
+}
+
+void nqi_room_run_callbacks(struct nqi_room *room)
+{
+    struct nqi_node *node;
+
+    if (!atomic_load(&room->ncallbacks))
+        return;
+    pthread_mutex_lock(&room->callback_lock);
+    if (room->in_callback) { /* that thread goes on until none is left */
+        pthread_mutex_unlock(&room->callback_lock);
+        return;
+    }
+    room->in_callback = true;
+    while ((node = nqi_fifo_pop(&room->callbacks))) {
+        struct nqi_callback *callback = NQI_CONTAINER(node, struct nqi_callback, node);
+
+        atomic_fetch_sub(&room->ncallbacks, 1);
+        pthread_mutex_unlock(&room->callback_lock);
+        wait_in_callback = true;
+        callback->run(callback);
+        wait_in_callback = false;
+        pthread_mutex_lock(&room->callback_lock);
+    }
+    room->in_callback = false;
+    pthread_mutex_unlock(&room->callback_lock);
+}
+
+/* ---- the token
+ * ------------------------------------------------------------------------------------ */
+
+bool nqi_token_try(struct nqi_room *room)
+{
+    uint32_t expected = TOKEN_FREE;
+
+    return atomic_compare_exchange_strong(&room->token, &expected, TOKEN_RUN);
+}
+
+/* The keeper learns of events through epoll only. */
+static void room_leave_to_keeper(struct nqi_room *room)
+{
+    bool quiet = nqi_hot_cool(nqi_loop_hot(room->loop));
+
+    nqi_keeper_arm(room);
+    if (!quiet)
+        nqi_loop_wake(room->loop);
+}
+
+/* There is no keeper, and the program's own loop watches epoll. */
+static void room_leave_manual(struct nqi_room *room)
+{
+    if (!nqi_hot_cool(nqi_loop_hot(room->loop)))
+        nqi_loop_wake(room->loop);
+    nqi_room_promote(room);
+}
+
+void nqi_token_leave(struct nqi_room *room)
+{
+    atomic_store(&room->token, TOKEN_FREE);
+    if (room->mode == NQI_ROOM_MANUAL)
+        room_leave_manual(room);
+    else if (atomic_load(&room->nwaiters) || nqi_room_has_work(room))
+        room_leave_to_keeper(room);
+    else if (atomic_load(&room->keeper) == KEEPER_OFF)
+        nqi_keeper_tick(room);
+}
+
+bool nqi_room_has_work(const struct nqi_room *room)
+{
+    return nqi_loop_pending(room->loop) || atomic_load(&room->ncallbacks);
+}
+
+void nqi_room_kick(struct nqi_room *room)
+{
+    uint32_t token = atomic_load(&room->token);
+
+    if (token == TOKEN_SLEEP &&
+        atomic_compare_exchange_strong(&room->token, &token, TOKEN_KICKED)) {
+        atomic_fetch_add_explicit(&room->kicks, 1, memory_order_relaxed);
+        nqi_loop_wake(room->loop);
+    } else if (token == TOKEN_FREE) {
+        nqi_loop_wake(room->loop);
+        nqi_keeper_arm(room);
+    }
+}
+
+void nqi_room_attend(struct nqi_room *room)
+{
+    if (atomic_load(&room->token) == TOKEN_FREE && room->mode == NQI_ROOM_AUTO &&
+        atomic_load(&room->keeper) != KEEPER_ARMED)
+        room_leave_to_keeper(room);
+}
+
+void nqi_room_after_turn(struct nqi_room *room)
+{
+    uint64_t turn = atomic_load_explicit(&room->turn, memory_order_relaxed);
+
+    atomic_store_explicit(&room->turn, turn + 1, memory_order_relaxed);
+    nqi_room_notify(room);
+}
+
+unsigned nqi_room_turn(struct nqi_room *room, bool hot_only)
+{
+    unsigned handled = hot_only ? nqi_loop_turn_hot(room->loop) : nqi_loop_turn(room->loop);
+
+    if (handled)
+        nqi_room_after_turn(room);
+    return handled;
+}
+
+unsigned nqi_room_sleep(struct nqi_room *room, int64_t timeout_ns)
+{
+    unsigned handled;
+    int events;
+
+    if (!nqi_hot_cool(nqi_loop_hot(room->loop)))
+        timeout_ns = 0;
+    atomic_store(&room->token, TOKEN_SLEEP);
+    if (nqi_room_has_work(room))
+        timeout_ns = 0;
+    atomic_fetch_add_explicit(&room->sleeps, 1, memory_order_relaxed);
+    events = nqi_loop_sleep(room->loop, timeout_ns);
+    atomic_exchange(&room->token, TOKEN_RUN);
+    handled = nqi_loop_handle(room->loop, events);
+    nqi_room_after_turn(room);
+    return handled;
+}
+
+/* ---- driving
+ * ----------------------------------------------------------------------------------------- */
+
+enum drive { DRIVE_READY, DRIVE_TIME, DRIVE_CALLBACKS };
+
+/* Sleep in the loop as a waiter whose condition others may claim.  True: they did. */
+static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t timeout_ns)
+{
+    if (waiter_enlist(room, self, true))
+        return true;
+    /* A claim between enlisting and SLEEP found the token in RUN and did not kick. */
+    atomic_store(&room->token, TOKEN_SLEEP);
+    if (atomic_load(&self->word) != WAITER_ASLEEP)
+        timeout_ns = 0;
+    nqi_room_sleep(room, timeout_ns);
+    return waiter_delist(room, self);
+}
+
+/* Holding the token.  Returns with it. */
+static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t deadline)
+{
+    for (;;) {
+        int64_t now, found;
+
+        if (self->ready(self->arg))
+            return DRIVE_READY;
+        if (atomic_load_explicit(&room->ncallbacks, memory_order_relaxed))
+            return DRIVE_CALLBACKS;
+        if (nqi_room_turn(room, nqi_hot_any(nqi_loop_hot(room->loop))))
+            continue;
+        now = nqi_now();
+        if (now >= deadline)
+            return DRIVE_TIME;
+        found = nqi_room_spin(room, now, deadline);
+        if (!found && drive_sleep(room, self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now))
+            return DRIVE_READY;
+        nqi_spin_learn(&room->spin, now, found ? found : nqi_now());
+    }
+}
+
+/* Wait on one's own word while another thread drives.  True: the condition was claimed. */
+static bool room_follow(struct nqi_room *room, struct waiter *self, int64_t deadline)
+{
+    int64_t now = nqi_now();
+
+    if (waiter_enlist(room, self, false))
+        return true;
+    if (room->mode == NQI_ROOM_THREAD || atomic_load(&room->token) != TOKEN_FREE)
+        while (atomic_load(&self->word) == WAITER_ASLEEP && now < deadline) {
+            waiter_futex_wait(self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now);
+            now = deadline == NQI_NEVER ? now : nqi_now();
+        }
+    return waiter_delist(room, self);
+}
+
+static nq_err room_wait(struct nqi_room *room, struct waiter *self, int64_t deadline)
+{
+    for (;;) {
+        enum drive drive;
+
+        if (room->mode == NQI_ROOM_THREAD || !nqi_token_try(room)) {
+            if (room_follow(room, self, deadline))
+                return NQ_OK;
+            if (deadline != NQI_NEVER && nqi_now() >= deadline)
+                return NQ_AGAIN;
+            continue;
+        }
+        nqi_keeper_stand_down(room);
+        drive = room_drive(room, self, deadline);
+        nqi_token_leave(room);
+        nqi_room_run_callbacks(room);
+        if (drive != DRIVE_CALLBACKS)
+            return drive == DRIVE_READY ? NQ_OK : NQ_AGAIN;
+    }
+}
+
+nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t timeout_ns)
+{
+    struct waiter self = {.ready = ready, .arg = arg};
+    int64_t deadline = NQI_NEVER;
+    int cancel;
+    nq_err err;
+
+    if (ready(arg))
+        return NQ_OK;
+    if (wait_in_callback)
+        return timeout_ns ? nqi_fail(NQ_ERR_DEADLOCK, "a callback must not wait") : NQ_AGAIN;
+    if (timeout_ns == 0) {
+        nqi_room_poll(room);
+        return ready(arg) ? NQ_OK : NQ_AGAIN;
+    }
+    if (timeout_ns > 0)
+        deadline = nqi_now() + NQI_MIN(timeout_ns, NQI_NEVER / 2);
+    nqi_list_init(&self.link);
+    /* A thread that is cancelled while it drives would keep the token for ever. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    err = room_wait(room, &self, deadline);
+    pthread_setcancelstate(cancel, NULL);
+    return err;
+}
+
+void nqi_room_poll(struct nqi_room *room)
+{
+    if (room->mode != NQI_ROOM_THREAD && nqi_token_try(room)) {
+        nqi_room_turn(room, false);
+        nqi_token_leave(room);
+    }
+    if (!wait_in_callback)
+        nqi_room_run_callbacks(room);
+}

@@ -1,0 +1,244 @@
+/* The keeper: the library's one thread a loop.  It drives when no caller has for a while, so that
+ * acknowledgements, pings and flushes go on, and gives way when one comes.
+ *
+ *   state   who drives             what wakes the keeper          leaves by
+ *   OFF     a caller, asleep       nothing                        token left -> TICK, ARMED
+ *   TICK    callers, now and then  its timer, every 5 ms          no turn since -> BUSY;
+ *                                                                 token's holder asleep -> OFF;
+ *                                                                 left with waiters -> ARMED
+ *   ARMED   nobody                 the loop has something to do   caller comes -> TICK; event ->
+ * BUSY BUSY    the keeper (a turn)    -                              done -> ARMED, TICK
+ *
+ * The keeper waits on an outer epoll set that holds the loop's own set (one-shot) and the timer; it
+ * never sleeps with the token.  In mode `thread` it is a plain driver instead and the states are
+ * unused. */
+#include "core/wait_room.h"
+
+#include "core/err.h"
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define KEEPER_TICK_NS (5 * NQI_NS_PER_MS)
+
+enum { KEEPER_DATA_LOOP, KEEPER_DATA_TICK };
+
+static void keeper_watch_loop(struct nqi_room *room, uint32_t events)
+{
+    struct epoll_event event = {.events = events | EPOLLONESHOT, .data.u32 = KEEPER_DATA_LOOP};
+
+    epoll_ctl(room->outer, EPOLL_CTL_MOD, nqi_loop_fd(room->loop), &event);
+}
+
+static void keeper_set_timer(struct nqi_room *room, int64_t ns)
+{
+    struct itimerspec when = {.it_value.tv_nsec = ns};
+
+    timerfd_settime(room->tick, 0, &when, NULL);
+}
+
+void nqi_keeper_arm(struct nqi_room *room)
+{
+    uint32_t state = atomic_load(&room->keeper);
+
+    if (room->mode != NQI_ROOM_AUTO || state == KEEPER_ARMED || state == KEEPER_BUSY)
+        return;
+    pthread_mutex_lock(&room->keeper_lock);
+    state = atomic_load(&room->keeper);
+    if ((state == KEEPER_OFF || state == KEEPER_TICK) && atomic_load(&room->token) == TOKEN_FREE) {
+        atomic_store(&room->keeper, KEEPER_ARMED);
+        keeper_watch_loop(room, EPOLLIN);
+    }
+    pthread_mutex_unlock(&room->keeper_lock);
+}
+
+void nqi_keeper_disarm(struct nqi_room *room)
+{
+    pthread_mutex_lock(&room->keeper_lock);
+    if (atomic_load(&room->keeper) == KEEPER_ARMED) {
+        atomic_store(&room->keeper, KEEPER_TICK);
+        keeper_watch_loop(room, 0);
+        keeper_set_timer(room, KEEPER_TICK_NS);
+    }
+    pthread_mutex_unlock(&room->keeper_lock);
+}
+
+void nqi_keeper_tick(struct nqi_room *room)
+{
+    if (room->mode != NQI_ROOM_AUTO)
+        return;
+    pthread_mutex_lock(&room->keeper_lock);
+    if (atomic_load(&room->keeper) == KEEPER_OFF) {
+        atomic_store(&room->keeper, KEEPER_TICK);
+        keeper_set_timer(room, KEEPER_TICK_NS);
+    }
+    pthread_mutex_unlock(&room->keeper_lock);
+}
+
+static bool keeper_enter(struct nqi_room *room, uint32_t from)
+{
+    bool entered;
+
+    pthread_mutex_lock(&room->keeper_lock);
+    entered = atomic_load(&room->keeper) == from;
+    if (entered)
+        atomic_store(&room->keeper, KEEPER_BUSY);
+    pthread_mutex_unlock(&room->keeper_lock);
+    return entered;
+}
+
+/* BUSY -> TICK: callers drive now and then. */
+static void keeper_rest_ticking(struct nqi_room *room)
+{
+    pthread_mutex_lock(&room->keeper_lock);
+    atomic_store(&room->keeper, KEEPER_TICK);
+    keeper_set_timer(room, KEEPER_TICK_NS);
+    pthread_mutex_unlock(&room->keeper_lock);
+    /* Who left work or waiters meanwhile saw BUSY and relied on us. */
+    if (atomic_load(&room->token) == TOKEN_FREE &&
+        (atomic_load(&room->nwaiters) || nqi_room_has_work(room)))
+        nqi_keeper_arm(room);
+}
+
+/* BUSY -> ARMED when nobody drives, else TICK.  A driver that came meanwhile saw BUSY and left the
+ * keeper alone, so the token is looked at again after ARMED is visible. */
+static void keeper_rest(struct nqi_room *room)
+{
+    pthread_mutex_lock(&room->keeper_lock);
+    atomic_store(&room->keeper, KEEPER_ARMED);
+    keeper_watch_loop(room, EPOLLIN);
+    pthread_mutex_unlock(&room->keeper_lock);
+    if (atomic_load(&room->token) != TOKEN_FREE)
+        nqi_keeper_disarm(room);
+}
+
+static void keeper_drive(struct nqi_room *room)
+{
+    if (nqi_token_try(room)) {
+        atomic_fetch_add_explicit(&room->keeper_turns, 1, memory_order_relaxed);
+        nqi_room_turn(room, false);
+        nqi_hot_cool(nqi_loop_hot(room->loop));
+        atomic_store(&room->token,
+                     TOKEN_FREE); /* keeper_rest() does what nqi_token_leave() would */
+        nqi_room_promote(room);
+    }
+    nqi_room_run_callbacks(room);
+    keeper_rest(room);
+}
+
+/* Nothing drove for a tick: drive.  A caller sleeps in the loop: go away.  Else: tick on. */
+static void keeper_on_tick(struct nqi_room *room, uint64_t *last_turn)
+{
+    uint64_t turn = atomic_load(&room->turn);
+    uint32_t token = atomic_load(&room->token);
+
+    atomic_fetch_add_explicit(&room->keeper_ticks, 1, memory_order_relaxed);
+    if (!keeper_enter(room, KEEPER_TICK))
+        return;
+    if (turn == *last_turn && token == TOKEN_FREE) {
+        keeper_drive(room);
+    } else if (turn == *last_turn && token == TOKEN_SLEEP) {
+        atomic_store(&room->keeper, KEEPER_OFF);
+        if (atomic_load(&room->token) == TOKEN_FREE) /* it left, and saw BUSY */
+            nqi_keeper_tick(room);
+    } else {
+        *last_turn = turn;
+        keeper_rest_ticking(room);
+    }
+}
+
+static void keeper_auto(struct nqi_room *room)
+{
+    uint64_t last_turn = 0, expirations;
+
+    while (!atomic_load(&room->stop)) {
+        struct epoll_event events[2];
+        int n = epoll_wait(room->outer, events, 2, -1);
+
+        for (int i = 0; i < n && !atomic_load(&room->stop); i++) {
+            if (events[i].data.u32 == KEEPER_DATA_TICK) {
+                if (read(room->tick, &expirations, sizeof(expirations)) > 0)
+                    keeper_on_tick(room, &last_turn);
+            } else if (keeper_enter(room, KEEPER_ARMED)) {
+                keeper_drive(room);
+            }
+        }
+    }
+}
+
+static void keeper_thread(struct nqi_room *room)
+{
+    while (!nqi_token_try(room))
+        nqi_relax(); /* only before the queue is in use */
+    while (!atomic_load(&room->stop)) {
+        if (!nqi_room_turn(room, false))
+            nqi_room_sleep(room, NQI_NEVER);
+        nqi_room_run_callbacks(room);
+    }
+    atomic_store(&room->token, TOKEN_FREE);
+}
+
+static void *keeper_main(void *arg)
+{
+    struct nqi_room *room = arg;
+
+    if (room->mode == NQI_ROOM_THREAD)
+        keeper_thread(room);
+    else
+        keeper_auto(room);
+    return NULL;
+}
+
+static nq_err keeper_open(struct nqi_room *room)
+{
+    struct epoll_event loop = {.events = EPOLLONESHOT, .data.u32 = KEEPER_DATA_LOOP};
+    struct epoll_event tick = {.events = EPOLLIN, .data.u32 = KEEPER_DATA_TICK};
+
+    room->outer = epoll_create1(EPOLL_CLOEXEC);
+    room->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (room->outer < 0 || room->tick < 0 ||
+        epoll_ctl(room->outer, EPOLL_CTL_ADD, nqi_loop_fd(room->loop), &loop) ||
+        epoll_ctl(room->outer, EPOLL_CTL_ADD, room->tick, &tick))
+        return nqi_fail_errno("cannot set up the keeper");
+    keeper_watch_loop(room, EPOLLIN);
+    atomic_store(&room->keeper, KEEPER_ARMED);
+    return NQ_OK;
+}
+
+nq_err nqi_keeper_start(struct nqi_room *room)
+{
+    sigset_t all, old;
+    nq_err err = keeper_open(room);
+    int rc;
+
+    if (err)
+        return err;
+    /* The program's signals are the program's threads' affair. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&room->thread, NULL, keeper_main, room);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc) {
+        errno = rc;
+        return nqi_fail_errno("cannot start the keeper thread");
+    }
+    room->has_thread = true;
+    pthread_setname_np(room->thread, "netqueue");
+    return NQ_OK;
+}
+
+void nqi_keeper_stop(struct nqi_room *room)
+{
+    atomic_store(&room->stop, true);
+    if (room->has_thread) {
+        keeper_set_timer(room, 1);
+        nqi_loop_wake(room->loop);
+        pthread_join(room->thread, NULL);
+    }
+    if (room->outer >= 0)
+        close(room->outer);
+    if (room->tick >= 0)
+        close(room->tick);
+}

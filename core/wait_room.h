@@ -1,0 +1,98 @@
+/* The inside of a waiting room, shared by wait.c, wait_keeper.c and wait_spin.c only. */
+#ifndef NQ_CORE_WAIT_ROOM_H
+#define NQ_CORE_WAIT_ROOM_H
+
+#include "core/wait.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { TOKEN_FREE, TOKEN_RUN, TOKEN_SLEEP, TOKEN_KICKED };
+enum { KEEPER_OFF, KEEPER_TICK, KEEPER_ARMED, KEEPER_BUSY };
+
+/* Spinning pays when what is waited for comes sooner than a sleeper would wake.  Written by the
+ * token's holder only. */
+struct nqi_spin {
+    int64_t budget;    /* ns; 0 = never */
+    bool adaptive;     /* give up while it does not pay */
+    int64_t gap;       /* moving average of how long waits took, ns */
+    int64_t off_until; /* ns: the processor is wanted by others until then */
+    uint32_t refused;  /* waits that were not spun since the last probe */
+    uint64_t paid, lost;
+};
+
+struct nqi_room {
+    /* fixed by nqi_room_new() */
+    struct nqi_loop *loop;
+    enum nqi_room_mode mode;
+    struct nqi_room *sibling; /* ring of rooms with common conditions */
+    pthread_t thread;
+    bool has_thread;
+    int outer, tick; /* the keeper's epoll set and timer */
+
+    /* atomic; see the head of wait.c */
+    _Atomic uint32_t token NQI_ALIGNED_LINE;
+    _Atomic uint64_t turn; /* written by the token's holder */
+    _Atomic uint64_t sleeps;
+
+    /* the token's holder */
+    struct nqi_spin spin;
+
+    /* atomic: read by everybody who leaves or changes something */
+    _Atomic uint32_t nwaiters NQI_ALIGNED_LINE;
+    _Atomic uint32_t ncallbacks;
+    _Atomic uint64_t kicks;
+
+    /* under lock */
+    pthread_mutex_t lock;
+    struct nqi_list waiters;
+
+    /* under keeper_lock; `keeper` is also read without it */
+    pthread_mutex_t keeper_lock NQI_ALIGNED_LINE;
+    _Atomic uint32_t keeper;
+    _Atomic bool stop;
+    _Atomic uint64_t keeper_ticks, keeper_turns;
+
+    /* under callback_lock */
+    pthread_mutex_t callback_lock;
+    struct nqi_fifo callbacks;
+    bool in_callback;
+};
+
+/* ---- wait.c ---- */
+
+bool nqi_token_try(struct nqi_room *room);   /* FREE -> RUN */
+void nqi_token_leave(struct nqi_room *room); /* RUN -> FREE, and see who comes next */
+bool nqi_room_has_work(const struct nqi_room *room);
+unsigned nqi_room_turn(struct nqi_room *room, bool hot_only);       /* holding the token */
+unsigned nqi_room_sleep(struct nqi_room *room, int64_t timeout_ns); /* holding the token */
+void nqi_room_after_turn(struct nqi_room *room);
+void nqi_room_promote(struct nqi_room *room); /* make one waiter drive */
+void nqi_room_run_callbacks(struct nqi_room *room);
+
+/* ---- wait_keeper.c ---- */
+
+NQ_MUST_CHECK nq_err nqi_keeper_start(struct nqi_room *room);
+void nqi_keeper_stop(struct nqi_room *room);
+void nqi_keeper_arm(struct nqi_room *room);  /* watch the loop: nobody drives */
+void nqi_keeper_tick(struct nqi_room *room); /* look now and then: somebody drives */
+
+/* A driver comes: do not wake for its events. */
+void nqi_keeper_disarm(struct nqi_room *room);
+static inline void nqi_keeper_stand_down(struct nqi_room *room)
+{
+    if (atomic_load(&room->keeper) == KEEPER_ARMED)
+        nqi_keeper_disarm(room);
+}
+
+/* ---- wait_spin.c ---- */
+
+void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns);
+
+/* Turn the loop again and again for the budget.  @return when something was handled, or 0.
+ * Holding the token. */
+int64_t nqi_room_spin(struct nqi_room *room, int64_t now, int64_t deadline);
+
+/* A wait that began at `start` ended at `end`. */
+void nqi_spin_learn(struct nqi_spin *spin, int64_t start, int64_t end);
+
+#endif

@@ -1,0 +1,133 @@
+/* Spin a little, then sleep.
+ *
+ * A sleeper costs tens of microseconds to wake on virtual machines.  Spinning for about that long
+ * is worth it when what is waited for usually comes sooner: the moving average of the waits says
+ * so. While it does not, 1 wait in 64 is spun to find out whether times have changed.  With one
+ * processor the thread that is waited for could not run, so spinning is off. */
+#include "core/wait_room.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SPIN_AUTO_NS (100 * NQI_NS_PER_US)
+#define SPIN_PROBE 64
+#define SPIN_PAUSE_NS (100 * NQI_NS_PER_MS) /* after others wanted the processor */
+
+static _Atomic int spin_active; /* threads of this process that spin now */
+static int spin_cpus;           /* fixed by the first nqi_spin_init() */
+static pthread_once_t spin_once = PTHREAD_ONCE_INIT;
+
+/* Processors that the control group's quota pays for, rounded down; a large number without one. */
+static int spin_quota(void)
+{
+    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC), cpus = 1 << 16;
+    long quota, period;
+    char text[64];
+    ssize_t n;
+
+    if (fd < 0)
+        return cpus;
+    n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (n <= 0)
+        return cpus;
+    text[n] = '\0';
+    if (sscanf(text, "%ld %ld", &quota, &period) == 2 && period > 0)
+        cpus = (int)(quota / period);
+    return cpus;
+}
+
+static void spin_count_cpus(void)
+{
+    cpu_set_t set;
+
+    spin_cpus = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+    spin_cpus = NQI_MIN(spin_cpus, spin_quota());
+}
+
+void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns)
+{
+    pthread_once(&spin_once, spin_count_cpus);
+    memset(spin, 0, sizeof(*spin));
+    spin->adaptive = spin_ns == NQI_SPIN_AUTO;
+    spin->budget = spin->adaptive ? SPIN_AUTO_NS : spin_ns;
+    if (spin_cpus < 2)
+        spin->budget = 0;
+}
+
+static int64_t spin_budget(struct nqi_spin *spin, int64_t now)
+{
+    if (!spin->adaptive)
+        return spin->budget;
+    if (now < spin->off_until)
+        return 0;
+    if (spin->gap <= spin->budget || ++spin->refused >= SPIN_PROBE) {
+        spin->refused = 0;
+        return spin->budget;
+    }
+    return 0;
+}
+
+void nqi_spin_learn(struct nqi_spin *spin, int64_t start, int64_t end)
+{
+    /* Long waits count as a few budgets, so that one pause does not outweigh many quick answers. */
+    int64_t gap = NQI_MIN(end - start, 4 * spin->budget);
+
+    spin->gap += (gap - spin->gap) / 8;
+}
+
+static long spin_preemptions(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nivcsw;
+}
+
+static int64_t spin_turns(struct nqi_room *room, int64_t until)
+{
+    struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+    unsigned look = 0;
+    int64_t now;
+
+    do {
+        /* New links, other links and hang-ups come through epoll: look there now and then. */
+        if (nqi_room_turn(room, nqi_hot_any(hot) && ++look % 4))
+            return nqi_now();
+        nqi_relax();
+        now = nqi_now();
+    } while (now < until && !atomic_load_explicit(&room->ncallbacks, memory_order_relaxed));
+    return 0;
+}
+
+int64_t nqi_room_spin(struct nqi_room *room, int64_t now, int64_t deadline)
+{
+    struct nqi_spin *spin = &room->spin;
+    int64_t until = now + spin_budget(spin, now), found = 0;
+    long before;
+
+    if (until == now)
+        return 0;
+    if (atomic_fetch_add(&spin_active, 1) < spin_cpus - 1) {
+        nqi_hot_open(nqi_loop_hot(room->loop), true);
+        /* Most answers come in the first part, which asks the system nothing else. */
+        found = spin_turns(room, NQI_MIN(now + (until - now) / 4, deadline));
+        if (!found) {
+            before = spin_preemptions();
+            found = spin_turns(room, NQI_MIN(until, deadline));
+            if (!found && spin_preemptions() != before)
+                spin->off_until = until + SPIN_PAUSE_NS;
+        }
+        nqi_hot_open(nqi_loop_hot(room->loop), false);
+    }
+    atomic_fetch_sub(&spin_active, 1);
+    if (found)
+        spin->paid++;
+    else
+        spin->lost++;
+    return found;
+}
