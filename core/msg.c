@@ -1,0 +1,442 @@
+/* nq_msg: payload, sender, metadata; see msg.h for the shape of the block.
+ *
+ * Making and ending a small message is the dearest thing the core does per message, so
+ * both are one pool call and no atomic operation but loads. */
+#include "core/msg.h"
+#include "core/buf.h"
+#include "core/copy.h"
+#include "core/err.h"
+#include "core/pool.h"
+
+/* The payload inside begins here, 64-byte aligned as the block is. */
+#define MSG_HEAD ((sizeof(struct nq_msg) + NQI_CACHE_LINE - 1) & ~(size_t)(NQI_CACHE_LINE - 1))
+
+/* Bytes of all entries but the correlation's: room for that one stays, because setting
+ * it cannot fail. */
+#define MSG_META_MOST (NQ_META_MAX - NQI_META_CORRELATION_SIZE)
+
+static void msg_freep(nq_msg **msg)
+{
+    nqi_msg_unref(*msg);
+}
+
+/* ---- making and ending ------------------------------------------------------------------- */
+
+/* A message with `len` bytes inside its block. */
+static nq_msg *msg_new_inside(size_t len)
+{
+    nq_msg *msg = nqi_pool_alloc(MSG_HEAD + len);
+    unsigned char *data;
+
+    if (!msg)
+        return NULL;
+    data = (unsigned char *)msg + MSG_HEAD;
+    msg->node.next = NULL;
+    atomic_init(&msg->refs, 1);
+    msg->meta_len = 0;
+    nqi_stream_init(&msg->stream);
+    msg->sender = (nq_uuid){{0}};
+    msg->ttl_ns = 0;
+    msg->deadline_ns = 0;
+    msg->cookie = NULL;
+    msg->seq = 0;
+    msg->meta = NULL;
+    msg->correlation[0] = 0;
+    msg->control = false;
+    /* The message's reference, and the view's. */
+    nqi_chunk_init_inside(&msg->chunk, offsetof(struct nq_msg, chunk), data, len, len ? 2 : 1);
+    if (len)
+        nqi_stream_push(&msg->stream, &msg->chunk, data, len);
+    return msg;
+}
+
+/* Bytes of the entries' block. */
+static size_t msg_meta_block(const nq_msg *msg)
+{
+    return NQI_META_CORRELATION_SIZE + (size_t)msg->meta_len;
+}
+
+static void msg_end(nq_msg *msg)
+{
+    nqi_pool_free(msg->meta, msg->meta ? msg_meta_block(msg) : 0);
+    nqi_stream_fini(&msg->stream);
+    nqi_chunk_unref(&msg->chunk);
+}
+
+void nqi_msg_unref(nq_msg *msg)
+{
+    if (!msg)
+        return;
+    if (atomic_load_explicit(&msg->refs, memory_order_acquire) == 1 ||
+        atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) == 1)
+        msg_end(msg);
+}
+
+nq_err nqi_msg_empty(nq_msg **ret)
+{
+    nq_msg *msg = msg_new_inside(0);
+
+    if (!msg)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a message");
+    *ret = msg;
+    return NQ_OK;
+}
+
+nq_err nqi_msg_alloc(size_t len, unsigned char **data, nq_msg **ret)
+{
+    NQI_CLEANUP(msg_freep) nq_msg *msg = msg_new_inside(len <= NQI_MSG_INSIDE ? len : 0);
+    nq_chunk *chunk;
+    nq_err err;
+
+    if (!msg)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a message of %zu bytes", len);
+    if (len > NQI_MSG_INSIDE) {
+        err = nq_chunk_new(len, &chunk);
+        if (err)
+            return err;
+        nqi_stream_push(&msg->stream, chunk, chunk->data, len);
+        *data = chunk->data;
+    } else {
+        *data = msg->chunk.data;
+    }
+    *ret = NQI_STEAL(msg);
+    return NQ_OK;
+}
+
+nq_err nq_msg_new(const void *data, size_t len, nq_msg **ret)
+{
+    unsigned char *room;
+    nq_err err = nqi_msg_alloc(len, &room, ret);
+
+    if (err)
+        return err;
+    if (len)
+        nqi_copy(room, data, len);
+    return NQ_OK;
+}
+
+nq_err nq_msg_alloc(size_t len, void **data, nq_msg **ret)
+{
+    unsigned char *room;
+    nq_err err = nqi_msg_alloc(len, &room, ret);
+
+    if (err)
+        return err;
+    *data = room;
+    return NQ_OK;
+}
+
+nq_err nq_msg_wrap(void *data, size_t len, nq_release_fn release, void *arg, nq_msg **ret)
+{
+    NQI_CLEANUP(msg_freep) nq_msg *msg = NULL;
+    nq_chunk *chunk;
+    nq_err err;
+
+    err = nqi_msg_empty(&msg);
+    if (err)
+        return err;
+    err = nq_chunk_wrap(data, len, release, arg, &chunk);
+    if (err)
+        return err;
+    if (len)
+        nqi_stream_push(&msg->stream, chunk, data, len);
+    else
+        nqi_chunk_unref(chunk); /* nothing to keep: released at once */
+    *ret = NQI_STEAL(msg);
+    return NQ_OK;
+}
+
+nq_err nq_msg_from_stream(nq_stream *stream, nq_msg **ret)
+{
+    nq_msg *msg;
+    nq_err err = nqi_msg_empty(&msg);
+
+    if (err)
+        return err;
+    nqi_stream_take(&msg->stream, stream);
+    *ret = msg;
+    return NQ_OK;
+}
+
+nq_err nq_msg_copy(const nq_msg *msg, nq_msg **ret)
+{
+    NQI_CLEANUP(msg_freep) nq_msg *copy = NULL;
+    const unsigned char *meta;
+    size_t len;
+    nq_err err;
+
+    err = nqi_msg_empty(&copy);
+    if (err)
+        return err;
+    err = nqi_stream_share(&copy->stream, &msg->stream, 0, msg->stream.nbytes);
+    if (err)
+        return err;
+    meta = nqi_msg_meta_raw(msg, &len);
+    err = nqi_msg_set_meta_raw(copy, meta, len);
+    if (err)
+        return err;
+    copy->sender = msg->sender;
+    copy->ttl_ns = msg->ttl_ns;
+    copy->control = msg->control;
+    *ret = NQI_STEAL(copy);
+    return NQ_OK;
+}
+
+void nq_msg_free(nq_msg *msg)
+{
+    nqi_msg_unref(msg);
+}
+
+/* ---- payload ----------------------------------------------------------------------------- */
+
+uint64_t nq_msg_size(const nq_msg *msg)
+{
+    return msg->stream.nbytes;
+}
+
+nq_stream *nq_msg_stream(nq_msg *msg)
+{
+    return &msg->stream;
+}
+
+/* Put one chunk with the whole payload in the place of several. */
+static nq_err msg_join(nq_msg *msg)
+{
+    uint64_t len = msg->stream.nbytes;
+    nq_chunk *chunk;
+    nq_err err;
+
+    if (len > SIZE_MAX)
+        return nqi_fail(NQ_ERR_NOMEM, "a payload larger than memory");
+    err = nq_chunk_new((size_t)len, &chunk);
+    if (err)
+        return err;
+    nq_stream_tobytes(&msg->stream, chunk->data, (size_t)len);
+    nqi_stream_fini(&msg->stream);
+    nqi_stream_push(&msg->stream, chunk, chunk->data, (size_t)len);
+    return NQ_OK;
+}
+
+nq_err nq_msg_data(nq_msg *msg, const void **data, size_t *len)
+{
+    nq_err err = msg->stream.count > 1 ? msg_join(msg) : NQ_OK;
+
+    if (err)
+        return err;
+    *data = msg->stream.count ? (const void *)nqi_stream_view(&msg->stream, 0)->data : "";
+    *len = (size_t)msg->stream.nbytes;
+    return NQ_OK;
+}
+
+const nq_uuid *nq_msg_sender(const nq_msg *msg)
+{
+    return &msg->sender;
+}
+
+/* ---- metadata ---------------------------------------------------------------------------- */
+
+struct msg_entry {
+    uint8_t tag;
+    const uint8_t *start, *body; /* of the whole entry, of what follows its head */
+    size_t size, len;            /* of the whole entry, of the body */
+};
+
+/* Step to the next entry.  False: there is none, or it is cut short and `buf` is bad. */
+static bool msg_entry_next(struct nqi_buf *buf, struct msg_entry *entry)
+{
+    if (!nqi_buf_left(buf))
+        return false;
+    entry->start = buf->at;
+    entry->tag = nqi_buf_u8(buf);
+    entry->len = nqi_buf_u16(buf);
+    entry->body = nqi_buf_span(buf, entry->len);
+    entry->size = NQI_META_HEAD + entry->len;
+    return !buf->bad;
+}
+
+/* A user entry: is its key `key`? */
+static bool msg_entry_is(const struct msg_entry *entry, const char *key, size_t len)
+{
+    return entry->tag == NQI_META_USER && entry->body[0] == len &&
+           memcmp(entry->body + 1, key, len) == 0;
+}
+
+static bool msg_entry_valid(const struct msg_entry *entry)
+{
+    if (entry->tag == NQI_META_CORRELATION)
+        return entry->len == 8;
+    if (entry->tag == NQI_META_USER)
+        return entry->len >= 2 && entry->body[0] >= 1 && entry->body[0] < entry->len;
+    return true;
+}
+
+/* The entries but the correlation's. */
+static struct nqi_buf msg_entries(const nq_msg *msg)
+{
+    if (!msg->meta)
+        return nqi_buf_over(NULL, 0);
+    return nqi_buf_over(msg->meta + NQI_META_CORRELATION_SIZE, msg->meta_len);
+}
+
+void nq_msg_set_correlation(nq_msg *msg, uint64_t id)
+{
+    struct nqi_wbuf buf = nqi_wbuf_over(msg->correlation, sizeof(msg->correlation));
+
+    nqi_wbuf_u8(&buf, id ? NQI_META_CORRELATION : 0);
+    nqi_wbuf_u16(&buf, 8);
+    nqi_wbuf_u64(&buf, id);
+    if (msg->meta) /* a second copy in front of the entries makes one blob of them */
+        memcpy(msg->meta, msg->correlation, sizeof(msg->correlation));
+}
+
+uint64_t nq_msg_correlation(const nq_msg *msg)
+{
+    return msg->correlation[0] ? nqi_load_u64(msg->correlation + NQI_META_HEAD) : 0;
+}
+
+const unsigned char *nqi_msg_meta_raw(const nq_msg *msg, size_t *len)
+{
+    size_t skip = msg->correlation[0] ? 0 : NQI_META_CORRELATION_SIZE;
+    const unsigned char *blob = msg->meta ? msg->meta : msg->correlation;
+
+    *len = NQI_META_CORRELATION_SIZE + msg->meta_len - skip;
+    return *len ? blob + skip : NULL;
+}
+
+/* A block for `len` bytes of entries behind the correlation, or NULL. */
+static unsigned char *msg_meta_new(const nq_msg *msg, size_t len)
+{
+    unsigned char *meta = nqi_pool_alloc(NQI_META_CORRELATION_SIZE + len);
+
+    if (meta)
+        memcpy(meta, msg->correlation, sizeof(msg->correlation));
+    return meta;
+}
+
+static void msg_meta_replace(nq_msg *msg, unsigned char *meta, size_t len)
+{
+    nqi_pool_free(msg->meta, msg->meta ? msg_meta_block(msg) : 0);
+    msg->meta = meta;
+    msg->meta_len = (uint32_t)len;
+}
+
+/* Check a blob.  @param others [out] bytes of its entries but the correlation's */
+static bool msg_meta_check(const void *data, size_t len, size_t *others, uint64_t *correlation)
+{
+    struct nqi_buf buf = nqi_buf_over(data, len);
+    struct msg_entry entry;
+    bool seen = false;
+
+    *others = 0;
+    *correlation = 0;
+    while (msg_entry_next(&buf, &entry)) {
+        if (!msg_entry_valid(&entry) || (seen && entry.tag == NQI_META_CORRELATION))
+            return false;
+        if (entry.tag == NQI_META_CORRELATION) {
+            seen = true;
+            *correlation = nqi_load_u64(entry.body);
+        } else {
+            *others += entry.size;
+        }
+    }
+    return !buf.bad && *others <= MSG_META_MOST;
+}
+
+nq_err nqi_msg_set_meta_raw(nq_msg *msg, const void *data, size_t len)
+{
+    struct nqi_buf buf = nqi_buf_over(data, len);
+    struct msg_entry entry;
+    struct nqi_wbuf out;
+    unsigned char *meta = NULL;
+    uint64_t correlation;
+    size_t others;
+
+    if (len > NQ_META_MAX || !msg_meta_check(data, len, &others, &correlation))
+        return nqi_fail(NQ_ERR_PROTO, "malformed metadata of %zu bytes", len);
+    if (others) {
+        meta = msg_meta_new(msg, others);
+        if (!meta)
+            return nqi_fail(NQ_ERR_NOMEM, "no memory for %zu bytes of metadata", len);
+        out = nqi_wbuf_over(meta + NQI_META_CORRELATION_SIZE, others);
+        while (msg_entry_next(&buf, &entry))
+            if (entry.tag != NQI_META_CORRELATION)
+                nqi_wbuf_bytes(&out, entry.start, entry.size);
+    }
+    msg_meta_replace(msg, meta, others);
+    nq_msg_set_correlation(msg, correlation);
+    return NQ_OK;
+}
+
+nq_err nq_msg_set_meta(nq_msg *msg, const char *key, const void *data, size_t len)
+{
+    size_t key_len = key ? strnlen(key, 256) : 0;
+    struct nqi_buf buf = msg_entries(msg);
+    struct msg_entry entry;
+    struct nqi_wbuf out;
+    unsigned char *meta;
+    size_t total;
+
+    if (!key_len || key_len > 255)
+        return nqi_fail(NQ_ERR_INVAL, "a metadata key has 1 to 255 bytes");
+    if (len > NQ_META_MAX)
+        return nqi_fail(NQ_ERR_TOO_BIG, "metadata value of %zu bytes", len);
+    total = NQI_META_HEAD + 1 + key_len + len;
+    while (msg_entry_next(&buf, &entry))
+        total += msg_entry_is(&entry, key, key_len) ? 0 : entry.size;
+    if (total > MSG_META_MOST)
+        return nqi_fail(NQ_ERR_TOO_BIG, "more than %d bytes of metadata", (int)MSG_META_MOST);
+
+    meta = msg_meta_new(msg, total);
+    if (!meta)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for %zu bytes of metadata", total);
+    out = nqi_wbuf_over(meta + NQI_META_CORRELATION_SIZE, total);
+    buf = msg_entries(msg);
+    while (msg_entry_next(&buf, &entry))
+        if (!msg_entry_is(&entry, key, key_len))
+            nqi_wbuf_bytes(&out, entry.start, entry.size);
+    nqi_wbuf_u8(&out, NQI_META_USER);
+    nqi_wbuf_u16(&out, (uint16_t)(1 + key_len + len));
+    nqi_wbuf_u8(&out, (uint8_t)key_len);
+    nqi_wbuf_bytes(&out, key, key_len);
+    nqi_wbuf_bytes(&out, data, len);
+    msg_meta_replace(msg, meta, total);
+    return NQ_OK;
+}
+
+nq_err nq_msg_meta(const nq_msg *msg, const char *key, const void **data, size_t *len)
+{
+    struct nqi_buf buf = msg_entries(msg);
+    size_t key_len = key ? strnlen(key, 256) : 0;
+    struct msg_entry entry;
+
+    while (msg_entry_next(&buf, &entry)) {
+        if (!msg_entry_is(&entry, key, key_len))
+            continue;
+        *data = entry.body + 1 + key_len;
+        *len = entry.len - 1 - key_len;
+        return NQ_OK;
+    }
+    return NQ_AGAIN;
+}
+
+/* ---- options ----------------------------------------------------------------------------- */
+
+void nq_msg_set_ttl(nq_msg *msg, int64_t ttl_ns)
+{
+    msg->ttl_ns = NQI_MAX(ttl_ns, 0);
+}
+
+int64_t nq_msg_ttl(const nq_msg *msg)
+{
+    return msg->ttl_ns;
+}
+
+void nq_msg_set_control(nq_msg *msg, bool control)
+{
+    msg->control = control;
+}
+
+bool nq_msg_control(const nq_msg *msg)
+{
+    return msg->control;
+}
