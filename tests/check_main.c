@@ -1,11 +1,12 @@
-/* The only main() of the unit tests: runs the suite that the file beside it defines and
- * prints TAP.
+/* The only main() of the unit tests: runs the suite of the one test file that it is linked with
+ * and prints TAP, so that automake reports every single test.
  *
- * Check runs each test in a process of its own; CK_FORK=no in the environment keeps them
- * in this one, for gdb and Valgrind. */
+ * Check runs each test in a process of its own: a crash fails one test.  CK_FORK=no in the
+ * environment turns that off, for gdb. */
 #include <check.h>
 #include <stdlib.h>
 
+/* Each tests/unit/x_test.c defines this and nothing else that is global. */
 Suite *nqtest_suite(void);
 
 int main(void)
