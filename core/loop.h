@@ -22,8 +22,9 @@ struct nqi_watch; /* a descriptor or a timer */
 /* Where callbacks run: the strand, and the loop that brings them.  Embedded in endpoints and
  * links; plugins see it as nqt_serial. */
 struct nqi_serial {
-    struct nqi_strand *strand; /* one reference */
-    struct nqi_loop *loop;     /* borrowed */
+    struct nqi_strand *strand;    /* one reference */
+    struct nqi_loop *loop;        /* borrowed */
+    struct nqi_request *requests; /* the transport's: open questions to the resolver; in serial */
 };
 
 /* Called on a foreign thread after it left a post: see that a turn comes soon. */

@@ -1,0 +1,252 @@
+/* The protocol of one session.  Pure: bytes and `now` in, buffers, deliveries and deadlines out; no
+ * socket, clock, thread or random of its own.
+ *
+ *     put -> queue[control, bulk] -> stage | large records -> ready --pull--> link
+ *                                                               taken -> unacked --ack--> released
+ *     link --bytes--> head, metadata, body -> deliver
+ *
+ * States of the attachment:
+ *
+ *     DOWN      no link                          connect -> GREETING; accept -> UP
+ *     GREETING  HELLO sent, WELCOME awaited      WELCOME -> UP; REJECT, down -> DOWN
+ *     UP        data flows                       close -> CLOSING; BYE -> CLOSED; down -> DOWN
+ *     CLOSING   BYE sent, acks still flow        BYE_ACK, BYE -> CLOSED; down -> DOWN
+ *     CLOSED    nothing is sent any more         down -> DOWN
+ *
+ * Numbers: each direction counts its DATA records from 1 (the sequence), its messages and its
+ * payload bytes.  An ACK carries the sequence up to which everything is final at the receiver, and
+ * how many messages and bytes the sender may have begun in all: absolute, so a lost or repeated one
+ * does no harm.
+ *
+ * Invariants (session_check):
+ *     acked <= seq; unacked holds the records acked+1 .. those taken, in order
+ *     sent_bytes <= credit_bytes, sent_messages <= credit_messages
+ *     records of one message are contiguous; a message with records in `ready` or taken is never in
+ * `queue` received beyond the credit that was granted = protocol error
+ *
+ * Memory: what was sent stays until its acknowledgement: small messages in the block they were
+ * gathered in, large ones in the user's own chunks. */
+#ifndef NQ_CORE_SESSION_H
+#define NQ_CORE_SESSION_H
+
+#include "core/base.h"
+#include "core/frame.h"
+#include "core/list.h"
+#include "core/msg.h"
+#include "core/txbuf.h"
+#include <netqueue/future.h>
+
+enum nqi_session_state {
+    NQI_SESSION_DOWN,
+    NQI_SESSION_GREETING,
+    NQI_SESSION_UP,
+    NQI_SESSION_CLOSING,
+    NQI_SESSION_CLOSED
+};
+
+/* One message on its way to one peer.  The session's from nqi_session_put() until events->settle.
+ */
+struct nqi_tx {
+    struct nqi_node node;
+    nq_msg *msg;      /* one reference, the owner's of this struct; outlives the settling */
+    uint64_t sent;    /* payload bytes that are in records */
+    uint64_t end_seq; /* of its last record; 0 = not there yet */
+    bool begun;       /* its first record exists */
+    bool awaited;     /* somebody waits for the outcome: ask for a quick acknowledgement */
+};
+
+/* Calls up, made inside calls down.  `arg` is nqi_session_init()'s. */
+struct nqi_session_events {
+    /* A whole message arrived; its reference moves up. */
+    void (*deliver)(void *arg, nq_msg *msg);
+    /* `tx` leaves the queue and can no longer be cancelled.  False: it was cancelled, and is its
+     * owner's again. */
+    bool (*begin)(void *arg, struct nqi_tx *tx);
+    /* The end of `tx`; the struct is its owner's again. */
+    void (*settle)(void *arg, struct nqi_tx *tx, nq_outcome outcome, nq_reason reason);
+    /* Messages put with nqi_session_put_now() settled: `count` of them. */
+    void (*settle_untracked)(void *arg, uint64_t count, nq_outcome outcome, nq_reason reason);
+    /* A message of `bytes` payload begins that is larger than a record: set memory aside for it.
+     * False: not now; asked again later, and the peer gets no more credit until then. */
+    bool (*reserve)(void *arg, uint64_t bytes);
+};
+
+/* Fixed options. */
+struct nqi_session_conf {
+    nq_uuid id, incarnation;
+    uint64_t max_message;                   /* bytes that one received message may have */
+    uint64_t window_bytes, window_messages; /* received and not taken by the user */
+    uint32_t record;                        /* payload bytes in one record */
+    uint32_t coalesce;                      /* bytes of small messages in one buffer; 0 = off */
+    int64_t keepalive_ns;                   /* 0 = off */
+    bool ack_consumed;                      /* acknowledge what the user took, not what is queued */
+};
+
+struct nqi_session_stats {
+    uint64_t messages_out, bytes_out, messages_in, bytes_in;
+};
+
+struct nqi_session_rx {
+    struct nqi_head head;
+    uint32_t fill; /* bytes of the head, metadata or control body that are there */
+    uint8_t stage; /* enum in session_rx.c */
+    uint8_t raw[NQI_HEAD_BIG];
+    uint8_t control[NQI_CONTROL_MAX];
+    uint8_t *meta;        /* pooled, head.aux bytes */
+    uint64_t left;        /* payload bytes of this record that are to come */
+    nq_msg *msg;          /* being put together */
+    uint64_t total, have; /* its payload: announced, received */
+    unsigned char *space; /* where the next payload bytes go ... */
+    size_t room;          /* ... and how many fit there */
+    bool waiting;         /* for events->reserve */
+};
+
+struct nqi_session {
+    /* fixed by nqi_session_init() */
+    const struct nqi_session_conf *conf;
+    const struct nqi_session_events *events;
+    void *arg;
+
+    enum nqi_session_state state;
+    nq_uuid peer; /* known from GREETING's end, or accept */
+    uint64_t peer_max_message;
+
+    /* sending */
+    struct nqi_fifo queue[2];               /* struct nqi_tx: control, bulk */
+    struct nqi_tx *current;                 /* in several records, not all of them made */
+    struct nqi_txbuf *stage;                /* small records gathered; not in `ready` yet */
+    struct nqi_block *block;                /* where `stage` writes */
+    uint32_t block_size;                    /* of the next block */
+    struct nqi_fifo ready;                  /* struct nqi_txbuf: to be pulled */
+    uint64_t ready_bytes;                   /* in `ready` */
+    struct nqi_fifo unacked;                /* struct nqi_txbuf: pulled and taken */
+    struct nqi_fifo await;                  /* struct nqi_tx: all records made, not acknowledged */
+    uint64_t seq, acked;                    /* DATA records made; acknowledged */
+    uint64_t sent_messages, sent_bytes;     /* begun, made */
+    uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
+    uint64_t untracked;                     /* messages of put_now not settled */
+    bool hello_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due;
+    uint64_t pong;
+
+    /* receiving */
+    struct nqi_session_rx rx;
+    uint64_t received;                        /* DATA records that are whole */
+    uint64_t rx_messages, rx_bytes;           /* begun; payload received */
+    uint64_t taken_messages, taken_bytes;     /* the user took; from nqi_session_taken_by_user() */
+    uint64_t consumed_seq;                    /* last record of the last message taken */
+    uint64_t granted_messages, granted_bytes; /* credit announced */
+    uint64_t acked_out, acked_bytes;          /* `received`, `rx_bytes` at the last ACK */
+
+    /* time; NQI_NEVER = not set */
+    int64_t ack_at, ping_at, retry_at, expire_at;
+    int64_t last_rx;
+    uint32_t pings;       /* unanswered */
+    nq_reason bye_reason; /* why CLOSED */
+    struct nqi_session_stats stats;
+};
+
+/* @param conf, events, arg  borrowed for the session's life */
+void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf *conf,
+                      const struct nqi_session_events *events, void *arg);
+
+/* Settle whatever is left (not delivered or unknown, `reason`) and release everything. */
+void nqi_session_fini(struct nqi_session *session, nq_reason reason);
+
+/* ---- attachment (session.c) --------------------------------------------------------- */
+
+/* A link is there: HELLO is due. */
+void nqi_session_connect(struct nqi_session *session, int64_t now);
+
+/* A link is there and `hello` came over it: WELCOME is due, the session is UP. */
+void nqi_session_accept(struct nqi_session *session, const struct nqi_hello *hello, int64_t now);
+
+/* The link is lost.  What was handed to it and not acknowledged settles as unknown, what was begun
+ * and cannot be whole as not delivered.  What was not handed over stays for the next link. */
+void nqi_session_down(struct nqi_session *session, nq_reason reason);
+
+/* Say good-bye once everything queued is sent. */
+void nqi_session_close(struct nqi_session *session);
+
+/* Nothing is queued, staged, unacknowledged. */
+bool nqi_session_flushed(const struct nqi_session *session);
+
+/* Do what is due at `now`.  @return NQ_OK, NQ_ERR_LINK: the peer is silent for too long */
+NQ_MUST_CHECK nq_err nqi_session_tick(struct nqi_session *session, int64_t now);
+
+/* When nqi_session_tick() has something to do next; NQI_NEVER. */
+int64_t nqi_session_deadline(const struct nqi_session *session);
+
+/* ---- sending (session_tx.c) ------------------------------------------------------------- */
+
+/* Queue `tx`; its fields other than msg and awaited are set here. */
+void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx);
+
+/* Copy a small message straight into the stage, when nothing is queued before it and there is
+ * credit. True: done; `msg` stays the caller's.  With `tx` its outcome comes through
+ * events->settle, and tx->msg is not looked at again; without, it is counted by
+ * events->settle_untracked. */
+bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct nqi_tx *tx);
+
+/* Take `tx` out of the queue.  True: it was still there, and is the caller's again. */
+bool nqi_session_cancel(struct nqi_session *session, struct nqi_tx *tx);
+
+/* The oldest queued message that was not begun, taken out; NULL when there is none. */
+struct nqi_tx *nqi_session_pop_oldest(struct nqi_session *session);
+
+/* Settle queued messages whose time to live ended. */
+void nqi_session_expire(struct nqi_session *session, int64_t now);
+
+/* Bytes in the stage: small messages that leave together. */
+static inline uint64_t nqi_session_staged(const struct nqi_session *session)
+{
+    return session->stage ? session->stage->buf.len : 0;
+}
+
+/* Something could be pulled now. */
+bool nqi_session_has_output(const struct nqi_session *session);
+
+/* Buffers to send next, in order, at most `cap`.  They stay the session's; nqi_session_taken() must
+ * follow.  @param seal  the stage leaves too  @return how many */
+uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
+                          uint32_t cap);
+
+/* The link took the first `n` of them. */
+void nqi_session_taken(struct nqi_session *session, uint32_t n);
+
+/* ---- receiving (session_rx.c) -------------------------------------------------------------- */
+
+/* Bytes from the link, any number.  @return NQ_OK, NQ_ERR_PROTO, NQ_ERR_NOMEM, NQ_ERR_CLOSED
+ * (REJECT: bye_reason says why): close the link. */
+NQ_MUST_CHECK nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data,
+                                         size_t len, int64_t now);
+
+/* Where payload may be read straight into: the rest of a large body.  @return bytes of room, 0 =
+ * none: read elsewhere and call nqi_session_receive() */
+size_t nqi_session_space(struct nqi_session *session, unsigned char **ret);
+
+/* `len` bytes, at most the room, were read there.  @return as nqi_session_receive() */
+NQ_MUST_CHECK nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now);
+
+/* The user has taken `messages` with `bytes` in all so far, the last one with sequence `seq`. */
+void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
+                               uint64_t seq);
+
+/* ---- between the files of the session ---- */
+
+void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t messages,
+                        uint64_t bytes); /* session_tx.c */
+void nqi_session_on_credit(struct nqi_session *session, uint64_t messages,
+                           uint64_t bytes); /* session_tx.c: a new attachment's */
+void nqi_session_tx_down(struct nqi_session *session, nq_reason reason);          /* session_tx.c */
+void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);          /* session_tx.c */
+void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next); /* session.c */
+void nqi_session_note(struct nqi_session *session, int64_t now); /* session.c: a sign of life */
+void nqi_session_retry_reserve(struct nqi_session *session, int64_t now); /* session_rx.c */
+void nqi_session_rx_reset(struct nqi_session *session);                   /* session_rx.c */
+void nqi_session_grant(const struct nqi_session *session, uint64_t *messages,
+                       uint64_t *bytes); /* session_rx.c */
+NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
+                                            const struct nqi_head *head, const uint8_t *body,
+                                            int64_t now); /* session.c */
+
+#endif

@@ -1,0 +1,423 @@
+/* The receiving half of a session: a machine over the bytes of the link.
+ *
+ *     HEAD     collecting 8 or 16 bytes     whole -> META, BODY, CONTROL, or the next HEAD
+ *     META     collecting metadata          whole -> BODY or HEAD
+ *     BODY     payload into the message     whole record -> HEAD
+ *     CONTROL  collecting a small body      whole -> HEAD
+ *
+ * A small message that lies whole in the input takes a short way past the machine.  The body of a
+ * large one has memory of its own, which the link reads into directly (nqi_session_space).
+ *
+ * Nothing is set aside from an announced length alone: a chunk is at most RX_CHUNK bytes and at
+ * most the credit that the peer was granted, and the next one comes when it is full. */
+#include "core/session.h"
+
+#include "core/copy.h"
+#include "core/err.h"
+#include "core/pool.h"
+
+#define RX_CHUNK ((uint64_t)4 << 20) /* bytes of one chunk of a large payload */
+#define RX_DIRECT 4096u              /* below this, reading apart costs more than it saves */
+#define RX_ACK_DELAY (10 * NQI_NS_PER_MS)
+#define RX_ACK_RECORDS 4096u
+#define RX_ACK_BYTES ((uint64_t)1 << 20)
+#define RX_RETRY (10 * NQI_NS_PER_MS)
+
+enum { RX_HEAD, RX_META, RX_BODY, RX_CONTROL };
+
+/* ---- credit -------------------------------------------------------------------------------------
+ */
+
+static uint64_t rx_add(uint64_t a, uint64_t b)
+{
+    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes)
+{
+    const struct nqi_session_conf *conf = session->conf;
+    /* A message that is being put together does not use the window up, or one larger than the
+     * window could never end; its size is bounded by max_message and by events->reserve. */
+    uint64_t gone = session->taken_bytes + (session->rx.waiting ? 0 : session->rx.have);
+
+    *messages =
+        NQI_MAX(session->granted_messages, rx_add(session->taken_messages, conf->window_messages));
+    *bytes = NQI_MAX(session->granted_bytes, rx_add(gone, conf->window_bytes));
+}
+
+/* Announce credit before the peer runs dry: when a quarter of the window is new. */
+static bool rx_credit_is_due(const struct nqi_session *session)
+{
+    uint64_t messages, bytes;
+
+    nqi_session_grant(session, &messages, &bytes);
+    return messages - session->granted_messages > session->conf->window_messages / 4 ||
+           bytes - session->granted_bytes > session->conf->window_bytes / 4;
+}
+
+static void rx_consider_ack(struct nqi_session *session, bool now_wanted, int64_t now)
+{
+    if (!session->conf->ack_consumed) {
+        if (now_wanted || session->received - session->acked_out >= RX_ACK_RECORDS ||
+            session->rx_bytes - session->acked_bytes >= RX_ACK_BYTES)
+            session->ack_due = true;
+        else if (session->ack_at == NQI_NEVER)
+            session->ack_at = now + RX_ACK_DELAY;
+    }
+    if (!session->ack_due && rx_credit_is_due(session))
+        session->ack_due = true;
+}
+
+void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
+                               uint64_t seq)
+{
+    session->taken_messages = messages;
+    session->taken_bytes = bytes;
+    if (seq > session->consumed_seq) {
+        session->consumed_seq = seq;
+        session->ack_due |= session->conf->ack_consumed;
+    }
+    if (session->state != NQI_SESSION_DOWN && rx_credit_is_due(session))
+        session->ack_due = true;
+}
+
+/* ---- memory
+ * ------------------------------------------------------------------------------------------ */
+
+/* The next chunk of the message that is being put together. */
+static nq_err rx_more_space(struct nqi_session *session)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    uint64_t len = NQI_MIN(rx->total - rx->have, RX_CHUNK);
+    nq_chunk *chunk;
+    nq_err err;
+
+    len = NQI_MIN(len, NQI_MAX(session->conf->window_bytes, rx->left));
+    err = nqi_stream_reserve(&rx->msg->stream, 1);
+    if (!err)
+        err = nq_chunk_new((size_t)len, &chunk);
+    if (err)
+        return err;
+    rx->space = nq_chunk_data(chunk);
+    rx->room = (size_t)len;
+    nqi_stream_push(&rx->msg->stream, chunk, rx->space, (size_t)len);
+    return NQ_OK;
+}
+
+static void rx_drop_meta(struct nqi_session_rx *rx)
+{
+    nqi_pool_free(rx->meta, rx->head.aux);
+    rx->meta = NULL;
+}
+
+void nqi_session_rx_reset(struct nqi_session *session)
+{
+    rx_drop_meta(&session->rx);
+    nqi_msg_unref(session->rx.msg);
+    memset(&session->rx, 0, sizeof(session->rx));
+    session->received = session->rx_messages = session->rx_bytes = 0;
+    session->consumed_seq = session->acked_out = session->acked_bytes = 0;
+    session->granted_messages = session->granted_bytes = 0;
+    session->taken_messages = session->taken_bytes = 0;
+}
+
+void nqi_session_retry_reserve(struct nqi_session *session, int64_t now)
+{
+    session->retry_at = NQI_NEVER;
+    if (!session->rx.waiting)
+        return;
+    if (session->events->reserve(session->arg, session->rx.total)) {
+        session->rx.waiting = false;
+        session->ack_due = true;
+    } else {
+        session->retry_at = now + RX_RETRY;
+    }
+}
+
+/* ---- messages
+ * ------------------------------------------------------------------------------------------ */
+
+/* A message begins.  @return NQ_OK, NQ_ERR_PROTO, NQ_ERR_NOMEM */
+static nq_err rx_begin(struct nqi_session *session, int64_t now)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    nq_err err;
+
+    if (rx->msg)
+        return nqi_fail(NQ_ERR_PROTO, "a message begins inside another");
+    if (rx->head.total > session->conf->max_message)
+        return nqi_fail(NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message",
+                        (unsigned long long)rx->head.total);
+    if (session->rx_messages >= session->granted_messages)
+        return nqi_fail(NQ_ERR_PROTO, "more messages than credit");
+    rx->total = rx->head.total;
+    rx->have = 0;
+    if (rx->total <= NQI_MSG_INSIDE) {
+        err = nqi_msg_alloc((size_t)rx->total, &rx->space, &rx->msg);
+        rx->room = (size_t)rx->total;
+    } else {
+        err = nqi_msg_empty(&rx->msg);
+        rx->room = 0;
+    }
+    if (err)
+        return err;
+    session->rx_messages++;
+    rx->msg->sender = session->peer;
+    if ((rx->head.flags & NQI_DATA_BIG) && !session->events->reserve(session->arg, rx->total)) {
+        rx->waiting = true;
+        session->retry_at = now + RX_RETRY;
+    }
+    return NQ_OK;
+}
+
+static void rx_deliver(struct nqi_session *session, nq_msg *msg)
+{
+    msg->seq = session->received;
+    session->stats.messages_in++;
+    session->stats.bytes_in += msg->stream.nbytes;
+    session->events->deliver(session->arg, msg);
+}
+
+/* The record is whole. */
+static nq_err rx_end_record(struct nqi_session *session, int64_t now)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    nq_msg *msg = rx->msg;
+
+    session->received++;
+    rx->stage = RX_HEAD;
+    rx->fill = 0;
+    if (rx->head.flags & NQI_DATA_END) {
+        if (rx->have != rx->total)
+            return nqi_fail(NQ_ERR_PROTO, "a message ends before its announced length");
+        if (rx->waiting) { /* it came whole within the credit it had */
+            rx->waiting = false;
+            session->retry_at = NQI_NEVER;
+        }
+        rx->msg = NULL;
+        rx->have = rx->total = 0;
+        rx_deliver(session, msg);
+    }
+    rx_consider_ack(session, rx->head.flags & NQI_DATA_ACKNOW, now);
+    return NQ_OK;
+}
+
+/* `len` payload bytes are in place. */
+static void rx_advance(struct nqi_session *session, size_t len)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    rx->space += len;
+    rx->room -= len;
+    rx->have += len;
+    rx->left -= len;
+    session->rx_bytes += len;
+}
+
+/* After a head: where does the record go? */
+static nq_err rx_start_body(struct nqi_session *session, int64_t now)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    nq_err err = NQ_OK;
+
+    if (rx->head.type != NQI_DATA) {
+        rx->stage = RX_CONTROL;
+        rx->fill = 0;
+        return NQ_OK;
+    }
+    if (session->state != NQI_SESSION_UP && session->state != NQI_SESSION_CLOSING)
+        return nqi_fail(NQ_ERR_PROTO, "data before the session is up");
+    if (rx->head.flags & NQI_DATA_BEGIN)
+        err = rx_begin(session, now);
+    else if (!rx->msg)
+        err = nqi_fail(NQ_ERR_PROTO, "a message goes on that did not begin");
+    if (err)
+        return err;
+    rx->left = rx->head.length - rx->head.aux;
+    if (rx->left > rx->total - rx->have)
+        return nqi_fail(NQ_ERR_PROTO, "a message exceeds its announced length");
+    if (rx->left > session->granted_bytes - session->rx_bytes)
+        return nqi_fail(NQ_ERR_PROTO, "more bytes than credit");
+    rx->fill = 0;
+    rx->stage = rx->head.aux ? RX_META : RX_BODY;
+    if (!rx->head.aux)
+        return NQ_OK;
+    rx->meta = nqi_pool_alloc(rx->head.aux);
+    return rx->meta ? NQ_OK : nqi_fail(NQ_ERR_NOMEM, "no memory for metadata");
+}
+
+/* Collect until rx->fill reaches `want`.  True: it did. */
+static bool rx_collect(struct nqi_session_rx *rx, struct nqi_buf *in, uint8_t *into, uint32_t want)
+{
+    uint32_t len = (uint32_t)NQI_MIN((size_t)(want - rx->fill), nqi_buf_left(in));
+
+    memcpy(into + rx->fill, nqi_buf_span(in, len), len);
+    rx->fill += len;
+    return rx->fill == want;
+}
+
+static nq_err rx_step_head(struct nqi_session *session, struct nqi_buf *in, int64_t now)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    nq_err err;
+
+    if (rx->fill < NQI_HEAD && !rx_collect(rx, in, rx->raw, NQI_HEAD))
+        return NQ_OK;
+    if (!rx_collect(rx, in, rx->raw, (uint32_t)nqi_head_size(rx->raw[0], rx->raw[1])))
+        return NQ_OK;
+    err = nqi_head_read(rx->raw, &rx->head);
+    return err ? err : rx_start_body(session, now);
+}
+
+static nq_err rx_step_meta(struct nqi_session *session, struct nqi_buf *in)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    nq_err err;
+
+    if (!rx_collect(rx, in, rx->meta, rx->head.aux))
+        return NQ_OK;
+    err = nqi_msg_set_meta_raw(rx->msg, rx->meta, rx->head.aux);
+    rx_drop_meta(rx);
+    rx->stage = RX_BODY;
+    return err;
+}
+
+static nq_err rx_step_body(struct nqi_session *session, struct nqi_buf *in, int64_t now)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    while (rx->left) {
+        size_t len;
+        nq_err err = rx->room ? NQ_OK : rx_more_space(session);
+
+        if (err)
+            return err;
+        len = NQI_MIN(NQI_MIN(rx->left, rx->room), nqi_buf_left(in));
+        if (!len)
+            return NQ_OK;
+        nqi_copy(rx->space, nqi_buf_span(in, len), len);
+        rx_advance(session, len);
+    }
+    return rx_end_record(session, now);
+}
+
+static nq_err rx_step_control(struct nqi_session *session, struct nqi_buf *in, int64_t now)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    if (!rx_collect(rx, in, rx->control, rx->head.length))
+        return NQ_OK;
+    rx->stage = RX_HEAD;
+    rx->fill = 0;
+    return nqi_session_on_control(session, &rx->head, rx->control, now);
+}
+
+/* ---- the short way
+ * ----------------------------------------------------------------------------------------- */
+
+/* One small message, whole in one record and whole in the input.  NQ_AGAIN: it is not that. */
+static nq_err rx_quick(struct nqi_session *session, struct nqi_buf *in, bool *acknow)
+{
+    const uint8_t whole = NQI_DATA_BEGIN | NQI_DATA_END, *at = in->at;
+    uint32_t length;
+    unsigned char *data;
+    nq_msg *msg;
+    nq_err err;
+
+    if (nqi_buf_left(in) < NQI_HEAD || at[0] != NQI_DATA || (at[1] & ~NQI_DATA_ACKNOW) != whole ||
+        at[2] || at[3])
+        return NQ_AGAIN;
+    length = nqi_load_u32(at + 4);
+    if (length > NQI_MSG_INSIDE || length > nqi_buf_left(in) - NQI_HEAD ||
+        length > session->conf->max_message || session->rx.msg ||
+        session->rx_messages >= session->granted_messages ||
+        length > session->granted_bytes - session->rx_bytes)
+        return NQ_AGAIN; /* the long way tells what is wrong, if anything is */
+    err = nqi_msg_alloc(length, &data, &msg);
+    if (err)
+        return err;
+    in->at = at + NQI_HEAD + length;
+    memcpy(data, at + NQI_HEAD, length);
+    msg->sender = session->peer;
+    session->rx_messages++;
+    session->rx_bytes += length;
+    session->received++;
+    *acknow |= (at[1] & NQI_DATA_ACKNOW) != 0;
+    rx_deliver(session, msg);
+    return NQ_OK;
+}
+
+static nq_err rx_quick_run(struct nqi_session *session, struct nqi_buf *in, int64_t now)
+{
+    uint64_t before = session->received;
+    bool acknow = false;
+    nq_err err;
+
+    if (session->state != NQI_SESSION_UP && session->state != NQI_SESSION_CLOSING)
+        return NQ_OK;
+    while (!(err = rx_quick(session, in, &acknow)))
+        __builtin_prefetch(in->at + 512);
+    if (session->received != before)
+        rx_consider_ack(session, acknow, now);
+    return err < 0 ? err : NQ_OK;
+}
+
+/* ---- from the link
+ * ------------------------------------------------------------------------------------------- */
+
+static nq_err rx_step(struct nqi_session *session, struct nqi_buf *in, int64_t now)
+{
+    nq_err err;
+
+    switch (session->rx.stage) {
+    case RX_HEAD:
+        err = session->rx.fill ? NQ_OK : rx_quick_run(session, in, now);
+        return err || !nqi_buf_left(in) ? err : rx_step_head(session, in, now);
+    case RX_META:
+        return rx_step_meta(session, in);
+    case RX_BODY:
+        return rx_step_body(session, in, now);
+    default:
+        return rx_step_control(session, in, now);
+    }
+}
+
+/* Stages that need no more input: an empty body, an empty control record. */
+static bool rx_is_complete(const struct nqi_session_rx *rx)
+{
+    return (rx->stage == RX_BODY && !rx->left) || (rx->stage == RX_CONTROL && !rx->head.length);
+}
+
+nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data, size_t len,
+                           int64_t now)
+{
+    struct nqi_buf in = nqi_buf_over(data, len);
+
+    nqi_session_note(session, now);
+    while (nqi_buf_left(&in) || rx_is_complete(&session->rx)) {
+        nq_err err = rx_step(session, &in, now);
+
+        if (err)
+            return err;
+    }
+    return NQ_OK;
+}
+
+size_t nqi_session_space(struct nqi_session *session, unsigned char **ret)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    if (rx->stage != RX_BODY || rx->left < RX_DIRECT)
+        return 0;
+    if (!rx->room && rx_more_space(session))
+        return 0; /* nqi_session_receive() meets the same and reports it */
+    *ret = rx->space;
+    return (size_t)NQI_MIN(rx->left, rx->room);
+}
+
+nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now)
+{
+    nqi_session_note(session, now);
+    rx_advance(session, len);
+    return session->rx.left ? NQ_OK : rx_end_record(session, now);
+}

@@ -1,0 +1,377 @@
+/* Endpoints and links over the slots of a module.  What plugins call back is in transport_host.c.
+ */
+#include "core/transport_inside.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include "core/pool.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- errors of plugins -> ours ------------------------------------------------------------- */
+
+static nq_err transport_err(const char *name, int rc, const struct nqt_error *err)
+{
+    static const nq_err map[] = {
+        [-NQT_E_NOMEM] = NQ_ERR_NOMEM,      [-NQT_E_CONFIG] = NQ_ERR_CONFIG,
+        [-NQT_E_SYS] = NQ_ERR_SYS,          [-NQT_E_REFUSED] = NQ_ERR_LINK,
+        [-NQT_E_UNREACHABLE] = NQ_ERR_LINK, [-NQT_E_LOST] = NQ_ERR_LINK,
+        [-NQT_E_EOF] = NQ_ERR_LINK,         [-NQT_E_PROTOCOL] = NQ_ERR_PROTO,
+        [-NQT_E_AUTH] = NQ_ERR_LINK,        [-NQT_E_UNSUPPORTED] = NQ_ERR_UNSUPPORTED,
+        [-NQT_E_CLOSED] = NQ_ERR_CLOSED,    [-NQT_E_INVAL] = NQ_ERR_PLUGIN,
+    };
+    nq_err ours = rc < 0 && (size_t)-rc < NQI_LEN(map) ? map[-rc] : NQ_ERR_PLUGIN;
+
+    return nqi_fail(ours, "transport %s: %s", name, err->text[0] ? err->text : nq_strerror(ours));
+}
+
+const char *nqi_transport_name(const nqt_core *core)
+{
+    return core->module->name;
+}
+
+uint64_t nqi_transport_count(const nqt_core *core, uint32_t id)
+{
+    return id < NQI_LEN(core->counts)
+               ? (uint64_t)atomic_load_explicit(&core->counts[id], memory_order_relaxed)
+               : 0;
+}
+
+/* ---- modules -----------------------------------------------------------------------------------
+ */
+
+nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *options,
+                          nqt_core **ret)
+{
+    struct nqt_error err = {.size = sizeof(err)};
+    nqt_core *core = calloc(1, sizeof(*core));
+    int rc;
+
+    if (!core)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for transport %s", module->name);
+    core->module = module;
+    core->options = options;
+    rc = module->ops->mod_open(&nqi_transport_host, core, &core->mod, &err);
+    if (rc < 0) {
+        free(core);
+        return transport_err(module->name, rc, &err);
+    }
+    *ret = core;
+    return NQ_OK;
+}
+
+void nqi_transport_close(nqt_core *core)
+{
+    if (!core)
+        return;
+    core->module->ops->mod_close(core->mod);
+    free(core);
+}
+
+/* ---- endpoints
+ * ------------------------------------------------------------------------------------ */
+
+static void ep_free(nqt_ep *ep)
+{
+    nqi_strand_unref(ep->serial.strand);
+    free(ep);
+}
+
+nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
+                   const struct nqi_ep_events *events, void *arg, nqt_ep **ret)
+{
+    struct nqt_error err = {.size = sizeof(err)};
+    nqt_ep *ep = calloc(1, sizeof(*ep));
+    struct nqi_strand *strand = nqi_strand_new();
+    int rc;
+
+    if (!ep || !strand) {
+        free(ep);
+        nqi_strand_unref(strand);
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for an endpoint");
+    }
+    ep->serial.strand = strand;
+    ep->serial.loop = loop;
+    ep->core = core;
+    ep->events = events;
+    ep->arg = arg;
+    *ret = ep; /* events may come before the slot's result is looked at */
+    while (!nqi_strand_try(strand))
+        assert(!"a new strand is free");
+    rc = core->module->ops->ep_open(core->mod, ep, (nqt_serial *)&ep->serial,
+                                    (nqt_cfg *)core->options, listen, &ep->plug, &err);
+    if (rc < 0)
+        nqi_requests_cancel(&ep->serial);
+    nqi_strand_ref(strand);
+    nqi_strand_leave(strand);
+    nqi_strand_unref(strand);
+    if (rc >= 0)
+        return NQ_OK;
+    *ret = NULL;
+    ep_free(ep);
+    return transport_err(core->module->name, rc, &err);
+}
+
+nqt_core *nqi_ep_core(const nqt_ep *ep)
+{
+    return ep->core;
+}
+
+static void ep_run_close(void *arg)
+{
+    nqt_ep *ep = arg;
+
+    nqi_requests_cancel(&ep->serial);
+    ep->core->module->ops->ep_close(ep->plug);
+}
+
+void nqi_ep_close(nqt_ep *ep)
+{
+    if (nqi_post(&ep->serial, ep_run_close, ep))
+        nqi_log(NQ_LOG_ERROR, "no memory to close an endpoint of %s", ep->core->module->name);
+}
+
+void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event)
+{
+    void *arg = ep->arg;
+
+    switch (event->kind) {
+    case NQT_EV_EP_UP:
+        ep->events->up(arg, event->peer_name ? event->peer_name : "");
+        break;
+    case NQT_EV_EP_DOWN:
+        ep->events->down(arg, event->err);
+        break;
+    case NQT_EV_ACCEPT:
+        ep->events->accepted(arg, event->plink, event->peer_name ? event->peer_name : "");
+        break;
+    case NQT_EV_EP_CLOSED: {
+        const struct nqi_ep_events *events = ep->events;
+
+        ep_free(ep);
+        events->closed(arg);
+        break;
+    }
+    default:
+        nqi_log(NQ_LOG_ERROR, "transport %s emits event %u without a link", ep->core->module->name,
+                event->kind);
+    }
+}
+
+/* ---- links
+ * ---------------------------------------------------------------------------------------------- */
+
+static int tlink_poll(void *arg)
+{
+    nqt_link *link = arg;
+
+    return link->ep->core->module->ops->rx_poll(link->plug);
+}
+
+static int tlink_arm(void *arg, int on)
+{
+    nqt_link *link = arg;
+
+    return link->ep->core->module->ops->rx_arm(link->plug, on);
+}
+
+static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
+                           const struct nqi_tlink_events *events, void *arg)
+{
+    const struct nqt_ops *ops = ep->core->module->ops;
+    nqt_link *link = calloc(1, sizeof(*link));
+
+    if (!link) {
+        nqi_fail(NQ_ERR_NOMEM, "no memory for a link");
+        return NULL;
+    }
+    link->serial.strand = nqi_strand_ref(strand);
+    link->serial.loop = loop;
+    link->ep = ep;
+    link->events = events;
+    link->arg = arg;
+    if (NQT_HAS(struct nqt_ops, ops, rx_poll) && NQT_HAS(struct nqt_ops, ops, rx_arm))
+        link->hot =
+            (struct nqi_hot){.poll = tlink_poll, .arm = tlink_arm, .arg = link, .strand = strand};
+    return link;
+}
+
+static void tlink_free(nqt_link *link)
+{
+    struct nqi_strand *strand = link->serial.strand;
+
+    nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    free(link);
+    nqi_strand_unref(strand);
+}
+
+nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
+                         const struct nqi_tlink_events *events, void *arg, nqt_link **ret)
+{
+    const struct nqt_module *module = ep->core->module;
+    nqt_link *link = tlink_new(ep, strand, loop, events, arg);
+    struct nqt_error err = {.size = sizeof(err)};
+    int rc;
+
+    if (!link)
+        return NQ_ERR_NOMEM;
+    rc = module->ops->connect(ep->plug, link, (nqt_serial *)&link->serial, &link->plug, &err);
+    if (rc < 0) {
+        nqi_requests_cancel(&link->serial);
+        tlink_free(link);
+        return transport_err(module->name, rc, &err);
+    }
+    *ret = link;
+    return NQ_OK;
+}
+
+nq_err nqi_tlink_accept(nqt_ep *ep, struct nqtp_link *plink, struct nqi_strand *strand,
+                        struct nqi_loop *loop, const struct nqi_tlink_events *events, void *arg,
+                        nqt_link **ret)
+{
+    const struct nqt_module *module = ep->core->module;
+    nqt_link *link = tlink_new(ep, strand, loop, events, arg);
+    struct nqt_error err = {.size = sizeof(err)};
+    int rc;
+
+    if (!link)
+        return NQ_ERR_NOMEM;
+    link->plug = plink;
+    rc = module->ops->attach(plink, link, (nqt_serial *)&link->serial);
+    if (rc < 0) {
+        tlink_free(link);
+        return transport_err(module->name, rc, &err);
+    }
+    *ret = link;
+    return NQ_OK;
+}
+
+void nqi_tlink_refuse(nqt_ep *ep, struct nqtp_link *plink)
+{
+    ep->core->module->ops->close(plink);
+}
+
+nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t *taken)
+{
+    int rc = NQT_E_LOST;
+
+    *taken = 0;
+    if (link->up)
+        rc = link->ep->core->module->ops->send(link->plug, bufs, n, 0, taken);
+    assert(*taken <= n);
+    for (uint32_t i = *taken; i < n; i++)
+        bufs[i]->ops->unref(bufs[i]);
+    return rc < 0 ? NQ_ERR_LINK : NQ_OK;
+}
+
+void nqi_tlink_hold(nqt_link *link, bool hold)
+{
+    const struct nqt_ops *ops = link->ep->core->module->ops;
+
+    if (link->up && NQT_HAS(struct nqt_ops, ops, rx_hold))
+        ops->rx_hold(link->plug, hold);
+}
+
+void nqi_tlink_shutdown(nqt_link *link)
+{
+    const struct nqt_ops *ops = link->ep->core->module->ops;
+
+    if (link->up && NQT_HAS(struct nqt_ops, ops, shutdown) && ops->shutdown(link->plug) >= 0)
+        return;
+    nqi_tlink_close(link);
+}
+
+void nqi_tlink_close(nqt_link *link)
+{
+    if (link->closing)
+        return;
+    link->closing = true;
+    link->up = false;
+    nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    nqi_requests_cancel(&link->serial);
+    link->ep->core->module->ops->close(link->plug);
+}
+
+const char *nqi_tlink_peer(const nqt_link *link)
+{
+    struct nqt_info info = {.size = sizeof(info)};
+
+    if (link->up && link->ep->core->module->ops->info(link->plug, &info) >= 0 && info.peer)
+        return info.peer;
+    return "";
+}
+
+bool nqi_tlink_stream(const nqt_link *link)
+{
+    return link->ep->core->module->caps & NQT_CAP_STREAM;
+}
+
+struct nqi_serial *nqi_tlink_serial(nqt_link *link)
+{
+    return &link->serial;
+}
+
+void nqi_tlink_touch(nqt_link *link)
+{
+    nqi_hot_touch(nqi_loop_hot(link->serial.loop), &link->hot);
+}
+
+/* ---- events of links
+ * ------------------------------------------------------------------------------------- */
+
+static void tlink_down(nqt_link *link, const struct nqt_error *err)
+{
+    if (link->down || link->closing)
+        return;
+    link->down = true;
+    link->up = false;
+    nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    link->events->down(link->arg, err);
+}
+
+static void tlink_message(nqt_link *link, const struct nqt_event *event)
+{
+    nq_err err = NQ_OK;
+
+    for (uint32_t i = 0; i < event->nbuf; i++) {
+        struct nqt_buf *buf = event->buf[i];
+
+        if (link->up && !err)
+            err = link->events->message(link->arg, buf);
+        buf->ops->unref(buf);
+    }
+    nqi_tlink_touch(link);
+}
+
+void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event)
+{
+    switch (event->kind) {
+    case NQT_EV_LINK_UP:
+        if (link->closing || link->down)
+            break;
+        link->up = true;
+        link->events->up(link->arg);
+        break;
+    case NQT_EV_WRITABLE:
+        if (link->up)
+            link->events->writable(link->arg);
+        break;
+    case NQT_EV_RX:
+        tlink_message(link, event);
+        break;
+    case NQT_EV_LINK_DOWN:
+        tlink_down(link, event->err);
+        break;
+    case NQT_EV_LINK_CLOSED: {
+        const struct nqi_tlink_events *events = link->events;
+        void *arg = link->arg;
+
+        tlink_free(link);
+        events->closed(arg);
+        break;
+    }
+    default:
+        nqi_log(NQ_LOG_ERROR, "transport %s emits unknown event %u", link->ep->core->module->name,
+                event->kind);
+    }
+}

@@ -1,0 +1,97 @@
+/* The only caller of plugin slots, and what plugins see of the core.
+ *
+ *     nqt_core   one queue's use of one module
+ *     nqt_ep     an endpoint, with a serial of its own
+ *     nqt_link   a link, in the serial it was given
+ *
+ * Events from the plugin come up through the tables below, each inside the serial of its object and
+ * after the slot that emitted it returned.  What breaks the contract of <netqueue/transport.h> is
+ * logged and ends the link.
+ *
+ * Thread: "in serial" = inside the object's strand. */
+#ifndef NQ_CORE_TRANSPORT_H
+#define NQ_CORE_TRANSPORT_H
+
+#include "core/base.h"
+#include "core/conf.h"
+#include "core/list.h"
+#include "core/loop.h"
+#include <netqueue/transport.h>
+
+struct nqi_ep_events {
+    void (*up)(void *arg, const char *address);
+    void (*down)(void *arg, const struct nqt_error *err);
+    void (*closed)(void *arg); /* last; the endpoint is gone */
+    /* A link to be: nqi_tlink_accept() or nqi_tlink_refuse() must follow. */
+    void (*accepted)(void *arg, struct nqtp_link *plink, const char *peer_name);
+};
+
+struct nqi_tlink_events {
+    void (*up)(void *arg);
+    void (*writable)(void *arg);
+    /* Bytes of a MESSAGE transport: one buffer, borrowed.  Negative: end the link. */
+    nq_err (*message)(void *arg, const struct nqt_buf *buf);
+    /* STREAM: where to read, at most 8 segments.  NQ_AGAIN: nowhere now. */
+    nq_err (*space)(void *arg, struct iovec *iov, uint32_t *niov);
+    nq_err (*commit)(void *arg, size_t len);
+    void (*down)(void *arg, const struct nqt_error *err); /* once */
+    void (*closed)(void *arg);                            /* last; the link is gone */
+};
+
+/* ---- one queue's use of a module ---- */
+
+/* Open `module` with `options` (borrowed).  @param ret [out] owned, ends with nqi_transport_close()
+ * @return NQ_OK, NQ_ERR_PLUGIN, NQ_ERR_NOMEM.  Thread: any. */
+NQ_MUST_CHECK nq_err nqi_transport_open(const struct nqt_module *module,
+                                        struct nqi_options *options, nqt_core **ret);
+
+/* All its endpoints are closed.  NULL is allowed.  Thread: any. */
+void nqi_transport_close(nqt_core *core);
+const char *nqi_transport_name(const nqt_core *core);
+uint64_t nqi_transport_count(const nqt_core *core, uint32_t id); /* NQT_COUNT_* */
+
+/* ---- endpoints ---- */
+
+/* A new endpoint with a strand of its own on `loop`.  @param ret [out] lives until events->closed
+ * @return NQ_OK, NQ_ERR_SYS, NQ_ERR_CONFIG, NQ_ERR_NOMEM, NQ_ERR_LINK; nothing is left then.
+ * Thread: any, outside of strands. */
+NQ_MUST_CHECK nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
+                                 const struct nqi_ep_events *events, void *arg, nqt_ep **ret);
+
+/* Have it closed; its links are closed already.  Thread: any. */
+void nqi_ep_close(nqt_ep *ep);
+nqt_core *nqi_ep_core(const nqt_ep *ep);
+
+/* ---- links: in the serial of `strand` from here on ---- */
+
+/* Begin to connect.  @param ret [out] lives until events->closed
+ * @return NQ_OK (up or down follows), NQ_ERR_LINK, NQ_ERR_NOMEM (nothing is left) */
+NQ_MUST_CHECK nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
+                                       const struct nqi_tlink_events *events, void *arg,
+                                       nqt_link **ret);
+
+/* Adopt what `accepted` brought; may be another loop's than the endpoint's. */
+NQ_MUST_CHECK nq_err nqi_tlink_accept(nqt_ep *ep, struct nqtp_link *plink,
+                                      struct nqi_strand *strand, struct nqi_loop *loop,
+                                      const struct nqi_tlink_events *events, void *arg,
+                                      nqt_link **ret);
+
+/* Close what `accepted` brought.  In the endpoint's serial. */
+void nqi_tlink_refuse(nqt_ep *ep, struct nqtp_link *plink);
+
+/* Hand buffers over; each carries one reference for the transport.  Those not taken lose it here.
+ * @param taken [out] always set.  @return NQ_OK, NQ_ERR_LINK: the link goes down */
+NQ_MUST_CHECK nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n,
+                                    uint32_t *taken);
+
+void nqi_tlink_hold(nqt_link *link, bool hold);
+void nqi_tlink_shutdown(nqt_link *link);          /* send what was taken, then down */
+void nqi_tlink_close(nqt_link *link);             /* closed follows; twice is allowed */
+const char *nqi_tlink_peer(const nqt_link *link); /* the other end's address; "" unknown */
+bool nqi_tlink_stream(const nqt_link *link);
+struct nqi_serial *nqi_tlink_serial(nqt_link *link);
+
+/* It received something: while a driver spins it becomes hot. */
+void nqi_tlink_touch(nqt_link *link);
+
+#endif

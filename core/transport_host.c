@@ -1,0 +1,426 @@
+/* The host table: what plugins may call.
+ *
+ * emit() copies the event.  Inside the object's strand the copy is pushed to the strand, so that it
+ * is handled after the slot returned; elsewhere it goes through the loop's inbox. */
+#include "core/transport_inside.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include "core/pool.h"
+#include "core/resolve.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct nqi_serial *host_serial(nqt_serial *serial)
+{
+    return (struct nqi_serial *)serial;
+}
+
+static int host_rc(nq_err err)
+{
+    if (err >= 0)
+        return NQT_OK;
+    return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_SYS;
+}
+
+/* ---- small services ------------------------------------------------------------------------- */
+
+static void host_log(nqt_core *core, uint32_t level, const char *text)
+{
+    nqi_log(level > NQT_LOG_DEBUG ? NQ_LOG_DEBUG : (nq_log_level)level, "%s: %s",
+            core->module->name, text);
+}
+
+static void *host_mem(nqt_core *core, void *old, size_t len)
+{
+    (void)core;
+    if (len)
+        return realloc(old, len);
+    free(old);
+    return NULL;
+}
+
+static int64_t host_now(nqt_core *core)
+{
+    (void)core;
+    return nqi_now();
+}
+
+static int host_post(nqt_serial *serial, void (*fn)(void *), void *arg)
+{
+    return host_rc(nqi_post(host_serial(serial), fn, arg));
+}
+
+static int host_in_serial(nqt_serial *serial)
+{
+    return nqi_strand_inside(host_serial(serial)->strand);
+}
+
+static void host_count(nqt_core *core, uint32_t id, int64_t delta)
+{
+    if (id < NQI_LEN(core->counts))
+        atomic_fetch_add_explicit(&core->counts[id], delta, memory_order_relaxed);
+}
+
+static const void *host_ext(nqt_core *core, const char *id)
+{
+    (void)core;
+    (void)id; /* none is defined in this version */
+    return NULL;
+}
+
+/* ---- buffers
+ * --------------------------------------------------------------------------------------- */
+
+struct host_buf {
+    struct nqt_buf buf;
+    struct iovec seg;
+    _Atomic uint32_t refs;
+    size_t size;
+    _Alignas(64) uint8_t data[];
+};
+
+static void host_buf_ref(struct nqt_buf *buf)
+{
+    atomic_fetch_add_explicit(&NQI_CONTAINER(buf, struct host_buf, buf)->refs, 1,
+                              memory_order_relaxed);
+}
+
+static void host_buf_unref(struct nqt_buf *buf)
+{
+    struct host_buf *own = NQI_CONTAINER(buf, struct host_buf, buf);
+
+    if (atomic_fetch_sub_explicit(&own->refs, 1, memory_order_acq_rel) == 1)
+        nqi_pool_free(own, own->size);
+}
+
+static const struct nqt_buf_ops host_buf_ops = {
+    .size = sizeof(struct nqt_buf_ops), .ref = host_buf_ref, .unref = host_buf_unref};
+
+static struct nqt_buf *host_buf_new(nqt_core *core, size_t len)
+{
+    struct host_buf *own = nqi_pool_alloc(sizeof(*own) + len);
+
+    (void)core;
+    if (!own)
+        return NULL;
+    memset(own, 0, sizeof(*own));
+    atomic_init(&own->refs, 1);
+    own->size = sizeof(*own) + len;
+    own->seg = (struct iovec){.iov_base = own->data, .iov_len = len};
+    own->buf = (struct nqt_buf){
+        .size = sizeof(own->buf), .nseg = 1, .len = len, .seg = &own->seg, .ops = &host_buf_ops};
+    return &own->buf;
+}
+
+/* ---- events
+ * ------------------------------------------------------------------------------------------- */
+
+#define HOST_NAME 128
+
+struct host_event {
+    struct nqi_work work;
+    struct nqt_event event;
+    struct nqt_error err;
+    char name[HOST_NAME];
+    size_t size;
+    struct nqt_buf *bufs[];
+};
+
+static void host_event_run(void *arg)
+{
+    struct host_event *node = arg;
+
+    if (node->event.link)
+        nqi_tlink_on_event(node->event.link, &node->event);
+    else
+        nqi_ep_on_event(node->event.ep, &node->event);
+    nqi_pool_free(node, node->size);
+}
+
+static void host_event_work(struct nqi_work *work)
+{
+    host_event_run(NQI_CONTAINER(work, struct host_event, work));
+}
+
+static struct host_event *host_event_copy(const struct nqt_event *event)
+{
+    size_t size = sizeof(struct host_event) + event->nbuf * sizeof(struct nqt_buf *);
+    struct host_event *node = nqi_pool_alloc(size);
+
+    if (!node)
+        return NULL;
+    memset(node, 0, sizeof(*node));
+    node->size = size;
+    node->work.run = host_event_work;
+    memcpy(&node->event, event, NQI_MIN(sizeof(node->event), event->size));
+    node->event.buf = node->bufs;
+    if (event->nbuf)
+        memcpy(node->bufs, event->buf, event->nbuf * sizeof(struct nqt_buf *));
+    node->err.size = sizeof(node->err);
+    if (event->err)
+        memcpy(&node->err, event->err, NQI_MIN(sizeof(node->err), event->err->size));
+    node->err.text[sizeof(node->err.text) - 1] = '\0';
+    node->event.err = &node->err;
+    if (event->peer_name) {
+        strncpy(node->name, event->peer_name, HOST_NAME - 1);
+        node->event.peer_name = node->name;
+    }
+    return node;
+}
+
+static int host_emit(nqt_core *core, const struct nqt_event *events, uint32_t n)
+{
+    const char *at = (const char *)events;
+
+    (void)core;
+    for (uint32_t i = 0; i < n; i++, at += events->size) {
+        const struct nqt_event *event = (const struct nqt_event *)(const void *)at;
+        struct nqi_serial *serial = event->link ? &event->link->serial : &event->ep->serial;
+        struct host_event *node = host_event_copy(event);
+
+        if (!node)
+            return NQT_E_NOMEM;
+        if (nqi_strand_inside(serial->strand))
+            nqi_strand_run(serial->strand, &node->work); /* pushed: the slot goes on first */
+        else if (nqi_post(serial, host_event_run, node)) {
+            nqi_pool_free(node, node->size);
+            return NQT_E_NOMEM;
+        }
+    }
+    return NQT_OK;
+}
+
+/* ---- options
+ * -------------------------------------------------------------------------------------------- */
+
+static int host_cfg_int(nqt_cfg *cfg, const char *name, int64_t *out)
+{
+    return nqi_options_int((const struct nqi_options *)cfg, name, out);
+}
+
+static int host_cfg_str(nqt_cfg *cfg, const char *name, const char **out)
+{
+    return nqi_options_str((const struct nqi_options *)cfg, name, out);
+}
+
+static int host_cfg_list(nqt_cfg *cfg, const char *name, uint32_t i, const char **out)
+{
+    return nqi_options_list((const struct nqi_options *)cfg, name, i, out);
+}
+
+/* ---- watches
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static int host_fd_add(nqt_serial *serial, int fd, uint32_t events, void (*fn)(void *, uint32_t),
+                       void *arg, nqt_watch **out)
+{
+    return host_rc(nqi_fd_add(host_serial(serial), fd, events, fn, arg, (struct nqi_watch **)out));
+}
+
+static int host_fd_mod(nqt_watch *watch, uint32_t events)
+{
+    return host_rc(nqi_fd_mod((struct nqi_watch *)watch, events));
+}
+
+static void host_watch_del(nqt_watch *watch)
+{
+    nqi_watch_del((struct nqi_watch *)watch);
+}
+
+static int host_timer_add(nqt_serial *serial, void (*fn)(void *), void *arg, nqt_watch **out)
+{
+    return host_rc(nqi_timer_add(host_serial(serial), fn, arg, (struct nqi_watch **)out));
+}
+
+static void host_timer_set(nqt_watch *watch, int64_t at_ns)
+{
+    nqi_timer_set((struct nqi_watch *)watch, at_ns < 0 ? NQI_NEVER : at_ns);
+}
+
+/* ---- the resolver
+ * -------------------------------------------------------------------------------------------- */
+
+/* One question.  It is in its object's list until it is answered or cancelled, and outlives both
+ * while the resolver still works on it. */
+struct nqi_request {
+    struct nqi_request *next, **at; /* in serial: the object's list; at = NULL: not in it */
+    struct nqi_serial *serial;      /* under host_resolve_lock: NULL once cancelled */
+    nqt_resolved_fn fn;
+    void *arg;
+    _Atomic uint32_t refs; /* the list's, the resolver's */
+    struct nqt_error err;
+    struct nqt_addr *addrs;
+    uint32_t n;
+};
+
+/* Between the resolver's thread, which posts to a serial, and the serial's end.  A leaf but for
+ * nqi_post(). */
+static pthread_mutex_t host_resolve_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void request_unref(struct nqi_request *request)
+{
+    if (atomic_fetch_sub(&request->refs, 1) != 1)
+        return;
+    for (uint32_t i = 0; i < request->n; i++)
+        free((void *)(uintptr_t)request->addrs[i].addr);
+    free(request->addrs);
+    free(request);
+}
+
+/* In serial: take it off the list and answer. */
+static void request_answer(struct nqi_request *request)
+{
+    if (!request->at)
+        return;
+    *request->at = request->next;
+    if (request->next)
+        request->next->at = request->at;
+    request->at = NULL;
+    request->fn(request->arg, request->addrs, request->n, request->n ? NULL : &request->err);
+    request_unref(request);
+}
+
+static void request_run(void *arg)
+{
+    struct nqi_request *request = arg;
+
+    request_answer(request);
+    request_unref(request);
+}
+
+/* Keep what was found; running out of memory turns it into an error. */
+static void request_keep(struct nqi_request *request, const struct nqt_addr *addrs, uint32_t n,
+                         const struct nqt_error *err)
+{
+    if (err)
+        request->err = *err;
+    request->addrs = n ? calloc(n, sizeof(*addrs)) : NULL;
+    for (uint32_t i = 0; i < n && request->addrs; i++) {
+        void *copy = malloc(addrs[i].len);
+
+        if (!copy)
+            break;
+        memcpy(copy, addrs[i].addr, addrs[i].len);
+        request->addrs[request->n++] =
+            (struct nqt_addr){.size = sizeof(*addrs), .len = addrs[i].len, .addr = copy};
+    }
+    if (!request->n && !err)
+        request->err = (struct nqt_error){
+            .size = sizeof(request->err), .code = NQT_E_NOMEM, .text = "no memory for addresses"};
+}
+
+static void request_resolved(void *arg, const struct nqt_addr *addrs, uint32_t n,
+                             const struct nqt_error *err)
+{
+    struct nqi_request *request = arg;
+    bool posted = false;
+
+    request_keep(request, addrs, n, err);
+    pthread_mutex_lock(&host_resolve_lock);
+    if (request->serial)
+        posted = nqi_post(request->serial, request_run, request) == NQ_OK;
+    pthread_mutex_unlock(&host_resolve_lock);
+    if (!posted)
+        request_unref(request);
+}
+
+void nqi_requests_cancel(struct nqi_serial *serial)
+{
+    struct nqi_request **requests = &serial->requests;
+
+    while (*requests) {
+        struct nqi_request *request = *requests;
+
+        pthread_mutex_lock(&host_resolve_lock);
+        request->serial = NULL;
+        pthread_mutex_unlock(&host_resolve_lock);
+        *requests = request->next;
+        if (request->next)
+            request->next->at = requests;
+        request->at = NULL;
+        request->fn(request->arg, NULL, 0,
+                    &(struct nqt_error){
+                        .size = sizeof(struct nqt_error), .code = NQT_E_CLOSED, .text = "closed"});
+        request_unref(request);
+    }
+}
+
+static int host_resolve(nqt_serial *serial, const char *host, uint16_t port, uint32_t flags,
+                        nqt_resolved_fn fn, void *arg)
+{
+    struct nqi_request *request = calloc(1, sizeof(*request));
+    struct nqi_request **list;
+    nq_err err;
+
+    if (!request)
+        return NQT_E_NOMEM;
+    request->serial = host_serial(serial);
+    list = &request->serial->requests;
+    request->fn = fn;
+    request->arg = arg;
+    atomic_init(&request->refs, 2);
+    request->next = *list;
+    if (*list)
+        (*list)->at = &request->next;
+    request->at = list;
+    *list = request;
+    err = nqi_resolve(host, port, flags, request_resolved, request);
+    if (!err)
+        return NQT_OK;
+    *list = request->next;
+    if (*list)
+        (*list)->at = list;
+    free(request);
+    return host_rc(err);
+}
+
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static int host_rx_space(nqt_link *link, size_t want, struct iovec *iov, uint32_t *niov)
+{
+    (void)want;
+    if (!link->up || link->events->space(link->arg, iov, niov))
+        return NQT_E_CLOSED;
+    return NQT_OK;
+}
+
+static int host_rx_commit(nqt_link *link, size_t n)
+{
+    if (link->events->commit(link->arg, n))
+        return NQT_E_CLOSED;
+    if (n)
+        nqi_tlink_touch(link);
+    return link->up ? NQT_OK : NQT_E_CLOSED;
+}
+
+const struct nqt_host nqi_transport_host = {
+    .size = sizeof(struct nqt_host),
+    .abi_major = NQT_ABI_MAJOR,
+    .abi_minor = NQT_ABI_MINOR,
+    .log = host_log,
+    .mem = host_mem,
+    .buf_new = host_buf_new,
+    .now_ns = host_now,
+    .post = host_post,
+    .in_serial = host_in_serial,
+    .emit = host_emit,
+    .count = host_count,
+    .ext = host_ext,
+    .cfg_int = host_cfg_int,
+    .cfg_str = host_cfg_str,
+    .cfg_list = host_cfg_list,
+    .fd_add = host_fd_add,
+    .fd_mod = host_fd_mod,
+    .fd_del = host_watch_del,
+    .timer_add = host_timer_add,
+    .timer_set = host_timer_set,
+    .timer_del = host_watch_del,
+    .resolve = host_resolve,
+    .rx_space = host_rx_space,
+    .rx_commit = host_rx_commit,
+};

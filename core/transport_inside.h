@@ -1,0 +1,44 @@
+/* The inside of endpoints and links, shared by transport.c and transport_host.c only. */
+#ifndef NQ_CORE_TRANSPORT_INSIDE_H
+#define NQ_CORE_TRANSPORT_INSIDE_H
+
+#include "core/transport.h"
+#include <stdatomic.h>
+
+struct nqt_core {
+    const struct nqt_module *module;
+    struct nqi_options *options; /* borrowed from the configuration */
+    struct nqtp_mod *mod;
+    _Atomic int64_t counts[4]; /* by NQT_COUNT_* */
+};
+
+struct nqt_ep {
+    struct nqi_serial serial;
+    nqt_core *core;
+    struct nqtp_ep *plug;
+    const struct nqi_ep_events *events;
+    void *arg;
+};
+
+struct nqt_link {
+    struct nqi_serial serial;
+    nqt_ep *ep;
+    struct nqtp_link *plug;
+    const struct nqi_tlink_events *events;
+    void *arg;
+    struct nqi_hot hot;
+    bool up;      /* between LINK_UP and LINK_DOWN or close */
+    bool down;    /* LINK_DOWN was reported */
+    bool closing; /* the close slot was called */
+};
+
+extern const struct nqt_host nqi_transport_host;
+
+/* One event, in its object's serial. */
+void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event);
+void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event);
+
+/* Answer all open questions with NQT_E_CLOSED.  In serial. */
+void nqi_requests_cancel(struct nqi_serial *serial);
+
+#endif

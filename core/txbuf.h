@@ -1,0 +1,58 @@
+/* What a session hands to a link: an nqt_buf, and what must live until it is acknowledged.
+ *
+ *     stage     one segment in a block, into which small records are gathered
+ *     large     a head of its own, then segments of the user's chunks
+ *     control   one segment in `head`'s place
+ *
+ * Reference-counted: one reference is the session's, one each transport's that took it. */
+#ifndef NQ_CORE_TXBUF_H
+#define NQ_CORE_TXBUF_H
+
+#include "core/base.h"
+#include "core/list.h"
+#include "core/msg.h"
+#include <netqueue/transport.h>
+#include <stdatomic.h>
+
+/* Memory that small records are copied into. */
+struct nqi_block {
+    _Atomic uint32_t refs;
+    uint32_t cap, fill; /* bytes of data; the session's only */
+    _Alignas(64) uint8_t data[];
+};
+
+struct nqi_txbuf {
+    struct nqt_buf buf; /* first: transports see only this */
+    struct nqi_node node;
+    _Atomic uint32_t refs;
+    uint32_t size;           /* of the pooled memory */
+    uint32_t records;        /* DATA records */
+    uint32_t begins, ends;   /* messages that begin, that end in them */
+    uint64_t payload;        /* bytes of payload in them */
+    uint32_t untracked;      /* of those, without an nqi_tx */
+    uint64_t last_seq;       /* of its last DATA record; 0 = control only */
+    struct nqi_block *block; /* one reference; NULL = none */
+    nq_msg *msg;             /* one reference; NULL = none */
+    struct nqi_tx *tx;       /* large: whose records these are, for comparison only */
+    uint32_t head_len;       /* bytes used in room */
+    struct iovec *seg;       /* in this block of memory */
+    uint8_t *room;           /* in this block of memory: heads and control records */
+};
+
+/* A buffer with room for `nseg` segments and `room` bytes of its own; NULL = no memory. */
+struct nqi_txbuf *nqi_txbuf_new(uint32_t nseg, uint32_t room);
+void nqi_txbuf_unref(struct nqi_txbuf *txbuf);
+
+/* Append a segment; there must be room. */
+static inline void nqi_txbuf_add(struct nqi_txbuf *txbuf, const void *data, size_t len)
+{
+    txbuf->seg[txbuf->buf.nseg++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    txbuf->buf.len += len;
+}
+
+/* A block with `cap` bytes; NULL = no memory. */
+struct nqi_block *nqi_block_new(uint32_t cap);
+void nqi_block_unref(struct nqi_block *block);
+
+#endif
