@@ -83,7 +83,8 @@ NQ_API NQ_MUST_CHECK nq_err nq_future_peer_outcome(const nq_future *future, cons
  *  call everything that does not block. */
 typedef void (*nq_future_fn)(void *arg, nq_future *future);
 
-/** Have `fn` called when the future settles, at once if it has.
+/** Have `fn` called when the future settles; when it has already, `fn` runs before this
+ *  call returns.
  *  @return NQ_OK, NQ_ERR_INVAL (it has a callback already).  Blocks: no. */
 NQ_API NQ_MUST_CHECK nq_err nq_future_then(nq_future *future, nq_future_fn fn, void *arg);
 

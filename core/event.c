@@ -1,0 +1,152 @@
+/* Events are rare and small: each is one pooled block in a list. */
+#include "core/event.h"
+
+#include "core/log.h"
+#include "core/pool.h"
+
+struct event_node {
+    struct nqi_node node;
+    struct nq_event event;
+};
+
+const char *nq_event_text(nq_event_kind kind)
+{
+    static const char *const text[] = {
+        [NQ_EVENT_PEER_UP] = "peer up",     [NQ_EVENT_PEER_RESUMED] = "peer resumed",
+        [NQ_EVENT_PEER_DOWN] = "peer down", [NQ_EVENT_PEER_GONE] = "peer gone",
+        [NQ_EVENT_REFUSED] = "refused",     [NQ_EVENT_DROPPED] = "dropped",
+        [NQ_EVENT_HIGH_MARK] = "high mark", [NQ_EVENT_LOW_MARK] = "low mark",
+    };
+
+    return (size_t)kind < NQI_LEN(text) && text[kind] ? text[kind] : "no such event";
+}
+
+bool nqi_events_pop(struct nqi_events *events, struct nq_event *ret)
+{
+    struct nqi_node *node;
+    struct event_node *own;
+
+    pthread_mutex_lock(&events->lock);
+    node = nqi_fifo_pop(&events->list);
+    events->count -= node != NULL;
+    pthread_mutex_unlock(&events->lock);
+    if (!node)
+        return false;
+    own = NQI_CONTAINER(node, struct event_node, node);
+    *ret = own->event;
+    nqi_pool_free(own, sizeof(*own));
+    return true;
+}
+
+/* Gives the user's function what is there. */
+static void events_run(struct nqi_callback *callback)
+{
+    struct nqi_events *events = NQI_CONTAINER(callback, struct nqi_events, callback);
+    struct nq_event event;
+    nq_event_fn fn;
+    void *arg;
+
+    pthread_mutex_lock(&events->lock);
+    events->deferred = false;
+    fn = events->fn;
+    arg = events->arg;
+    pthread_mutex_unlock(&events->lock);
+    while (fn && nqi_events_pop(events, &event))
+        fn(arg, &event);
+}
+
+/* Under lock.  True: the callback must be deferred, after unlocking. */
+static bool events_want_run(struct nqi_events *events)
+{
+    if (!events->fn || events->deferred || !events->count)
+        return false;
+    events->deferred = true;
+    return true;
+}
+
+void nqi_events_init(struct nqi_events *events, struct nqi_room *room)
+{
+    *events = (struct nqi_events){.room = room, .callback = {.run = events_run}};
+    pthread_mutex_init(&events->lock, NULL);
+    nqi_fifo_init(&events->list);
+}
+
+void nqi_events_fini(struct nqi_events *events)
+{
+    struct nq_event event;
+
+    while (nqi_events_pop(events, &event))
+        ;
+    pthread_mutex_destroy(&events->lock);
+}
+
+static void events_log(const struct nq_event *event)
+{
+    char id[NQ_UUID_TEXT];
+
+    if (nqi_log_on(NQ_LOG_INFO))
+        nqi_log(NQ_LOG_INFO, "%s: %s%s%s (%s) %s", nq_event_text(event->kind),
+                nq_uuid_format(&event->peer, id), event->transport[0] ? " over " : "",
+                event->transport, nq_reason_text(event->reason), event->text);
+}
+
+void nqi_events_push(struct nqi_events *events, const struct nq_event *event)
+{
+    struct event_node *own = nqi_pool_alloc(sizeof(*own));
+    struct nqi_node *old = NULL;
+    bool run;
+
+    events_log(event);
+    if (own)
+        own->event = *event;
+    pthread_mutex_lock(&events->lock);
+    if (own) {
+        nqi_fifo_push(&events->list, &own->node);
+        events->count++;
+    }
+    if (!own || events->count > NQI_EVENTS_MAX)
+        events->lost++;
+    if (events->count > NQI_EVENTS_MAX) {
+        old = nqi_fifo_pop(&events->list);
+        events->count--;
+    }
+    run = events_want_run(events);
+    pthread_mutex_unlock(&events->lock);
+    if (old)
+        nqi_pool_free(NQI_CONTAINER(old, struct event_node, node), sizeof(*own));
+    if (run)
+        nqi_room_defer(events->room, &events->callback);
+}
+
+void nqi_events_callback(struct nqi_events *events, nq_event_fn fn, void *arg)
+{
+    bool run;
+
+    pthread_mutex_lock(&events->lock);
+    events->fn = fn;
+    events->arg = arg;
+    run = events_want_run(events);
+    pthread_mutex_unlock(&events->lock);
+    if (run)
+        nqi_room_defer(events->room, &events->callback);
+}
+
+uint64_t nqi_events_lost(struct nqi_events *events)
+{
+    uint64_t lost;
+
+    pthread_mutex_lock(&events->lock);
+    lost = events->lost;
+    pthread_mutex_unlock(&events->lock);
+    return lost;
+}
+
+bool nqi_events_any(struct nqi_events *events)
+{
+    bool any;
+
+    pthread_mutex_lock(&events->lock);
+    any = events->count;
+    pthread_mutex_unlock(&events->lock);
+    return any;
+}

@@ -1,0 +1,379 @@
+/* Between the transport and the owner of a link: the greeting, where bytes are read to, and the
+ * clock of the handshake.
+ *
+ * Reading: while the owner has room of its own for a large body, the transport reads straight into
+ * it, and a little behind it for the next heads; else into a pooled staging buffer that lives for
+ * one read. */
+#include "core/link.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include "core/pool.h"
+#include "core/txbuf.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINK_STAGING ((size_t)64 << 10)
+#define LINK_STAGING_LITTLE 4096u
+#define LINK_GREETING (NQI_HEAD + NQI_HELLO_SIZE)
+#define LINK_ADDRESS 96
+
+enum link_state { LINK_OPENING, LINK_GREETING_STATE, LINK_UP, LINK_DOWN };
+
+struct nqi_link {
+    enum link_state state;
+    bool server;
+    bool closing;
+    bool large; /* the last payload had room of its own: read little ahead */
+    nqt_link *tlink;
+    nqt_ep *ep;
+    const struct nqi_link_events *events;
+    void *arg;
+    struct nqi_watch *clock; /* of the handshake; NULL = stopped */
+    uint8_t *greeting;       /* pooled, LINK_GREETING bytes, while greeting */
+    size_t filled;           /* bytes of it */
+    /* between space and commit */
+    size_t body; /* bytes that the owner's room has in this read */
+    uint8_t *staging;
+    size_t staging_size;
+    char address[LINK_ADDRESS];
+};
+
+nq_reason nqi_link_reason(const struct nqt_error *err)
+{
+    switch (err ? err->code : NQT_E_LOST) {
+    case NQT_E_REFUSED:
+    case NQT_E_UNREACHABLE:
+    case NQT_E_AUTH:
+    case NQT_E_CONFIG:
+        return NQ_REASON_REFUSED;
+    case NQT_E_NOMEM:
+        return NQ_REASON_NO_MEMORY;
+    case NQT_E_PROTOCOL:
+        return NQ_REASON_PROTOCOL;
+    default:
+        return NQ_REASON_LINK_LOST;
+    }
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void link_stop_clock(struct nqi_link *link)
+{
+    nqi_watch_del(link->clock);
+    link->clock = NULL;
+}
+
+static void link_end_greeting(struct nqi_link *link)
+{
+    nqi_pool_free(link->greeting, LINK_GREETING);
+    link->greeting = NULL;
+}
+
+static void link_free(struct nqi_link *link)
+{
+    link_end_greeting(link);
+    nqi_pool_free(link->staging, link->staging_size);
+    free(link);
+}
+
+void nqi_link_close(struct nqi_link *link)
+{
+    if (link->closing)
+        return;
+    link->closing = true;
+    link->state = LINK_DOWN;
+    link_stop_clock(link);
+    nqi_tlink_close(link->tlink);
+}
+
+void nqi_link_drain(struct nqi_link *link)
+{
+    nqi_tlink_shutdown(link->tlink);
+}
+
+/* Report once that the link is of no more use, and close it. */
+static void link_fail(struct nqi_link *link, nq_reason reason, const char *text)
+{
+    if (link->state == LINK_DOWN)
+        return;
+    link->state = LINK_DOWN;
+    link_stop_clock(link);
+    link->events->down(link->arg, link, reason, text);
+    nqi_link_close(link);
+}
+
+static void link_on_clock(void *arg)
+{
+    struct nqi_link *link = arg;
+
+    link_fail(link, NQ_REASON_TIMED_OUT,
+              link->server ? "no hello within 10 s" : "no answer to the hello within 10 s");
+}
+
+static void link_start_clock(struct nqi_link *link)
+{
+    if (nqi_timer_add(nqi_tlink_serial(link->tlink), link_on_clock, link, &link->clock))
+        return; /* without memory for a clock the transport's own time-outs remain */
+    nqi_timer_set(link->clock, nqi_now() + NQI_GREETING_NS);
+}
+
+void nqi_link_settled(struct nqi_link *link)
+{
+    link_stop_clock(link);
+}
+
+/* ---- the greeting
+ * ----------------------------------------------------------------------------------- */
+
+static nq_err link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
+{
+    size_t n = NQI_MIN(len, LINK_GREETING - link->filled);
+    struct nqi_hello hello;
+    struct nqi_head head;
+    nq_err err;
+
+    memcpy(link->greeting + link->filled, data, n);
+    link->filled += n;
+    if (link->filled >= NQI_HEAD) { /* tell a stranger by its first bytes, not by its silence */
+        err = nqi_head_read(link->greeting, &head);
+        if (err || head.type != NQI_HELLO)
+            return err ? err : nqi_fail(NQ_ERR_PROTO, "the first record is no hello");
+    }
+    if (link->filled < LINK_GREETING)
+        return NQ_OK;
+    err = nqi_hello_read(link->greeting + NQI_HEAD, &hello);
+    if (err)
+        return err;
+    link_end_greeting(link);
+    link->state = LINK_UP;
+    link->events->hello(link->arg, link, &hello);
+    if (link->state != LINK_UP)
+        return NQ_ERR_CLOSED;
+    return n < len ? link->events->receive(link->arg, data + n, len - n) : NQ_OK;
+}
+
+void nqi_link_reject(struct nqi_link *link, nq_reason reason)
+{
+    const char *text = nq_reason_text(reason);
+    size_t len = NQI_MIN(strlen(text), (size_t)NQI_CONTROL_MAX);
+    struct nqi_txbuf *txbuf = nqi_txbuf_new(1, (uint32_t)(NQI_HEAD + len));
+    uint32_t taken;
+
+    if (txbuf) {
+        nqi_head_write(txbuf->room, NQI_REJECT, 0, (uint16_t)reason, (uint32_t)len, 0);
+        memcpy(txbuf->room + NQI_HEAD, text, len);
+        nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + len);
+        if (nqi_tlink_send(link->tlink, (struct nqt_buf *[]){&txbuf->buf}, 1, &taken))
+            nqi_log(NQ_LOG_DEBUG, "%s: the refusal could not be sent", link->address);
+    }
+    nqi_link_drain(link);
+}
+
+static nq_err link_receive(struct nqi_link *link, const uint8_t *data, size_t len)
+{
+    nq_err err;
+
+    if (link->state == LINK_DOWN)
+        return NQ_ERR_CLOSED;
+    if (link->state != LINK_GREETING_STATE)
+        return link->events->receive(link->arg, data, len);
+    err = link_greet(link, data, len);
+    if (err < 0 && link->state == LINK_GREETING_STATE)
+        link_fail(link, NQ_REASON_PROTOCOL, nq_error());
+    return err;
+}
+
+/* ---- the transport's events
+ * ----------------------------------------------------------------------------- */
+
+static void link_on_up(void *arg)
+{
+    struct nqi_link *link = arg;
+
+    if (!link->address[0])
+        snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
+    link->state = link->server ? LINK_GREETING_STATE : LINK_UP;
+    if (!link->server)
+        link->events->up(link->arg, link);
+}
+
+static void link_on_writable(void *arg)
+{
+    struct nqi_link *link = arg;
+
+    if (link->state == LINK_UP)
+        link->events->writable(link->arg);
+}
+
+static nq_err link_on_message(void *arg, const struct nqt_buf *buf)
+{
+    struct nqi_link *link = arg;
+    nq_err err = NQ_OK;
+
+    for (uint32_t i = 0; i < buf->nseg && !err; i++)
+        err = link_receive(link, buf->seg[i].iov_base, buf->seg[i].iov_len);
+    return err;
+}
+
+static nq_err link_on_space(void *arg, struct iovec *iov, uint32_t *niov)
+{
+    struct nqi_link *link = arg;
+    unsigned char *room;
+    uint32_t n = 0;
+
+    if (link->state == LINK_DOWN)
+        return NQ_ERR_CLOSED;
+    link->body = link->state == LINK_UP ? link->events->space(link->arg, &room) : 0;
+    if (link->body)
+        iov[n++] = (struct iovec){.iov_base = room, .iov_len = link->body};
+    link->staging_size = link->body || link->large ? LINK_STAGING_LITTLE : LINK_STAGING;
+    link->staging = nqi_pool_alloc(link->staging_size);
+    if (link->staging)
+        iov[n++] = (struct iovec){.iov_base = link->staging, .iov_len = link->staging_size};
+    link->large = link->body;
+    *niov = n;
+    return n ? NQ_OK : NQ_AGAIN;
+}
+
+static nq_err link_on_commit(void *arg, size_t len)
+{
+    struct nqi_link *link = arg;
+    size_t body = NQI_MIN(len, link->body);
+    uint8_t *staging = NQI_STEAL(link->staging);
+    nq_err err = NQ_OK;
+
+    if (body)
+        err = link->events->commit(link->arg, body);
+    if (!err && len > body)
+        err = link_receive(link, staging, len - body);
+    nqi_pool_free(staging, link->staging_size);
+    return err;
+}
+
+static void link_on_down(void *arg, const struct nqt_error *err)
+{
+    link_fail(arg, nqi_link_reason(err), err->text);
+}
+
+static void link_on_closed(void *arg)
+{
+    struct nqi_link *link = arg;
+    const struct nqi_link_events *events = link->events;
+    void *owner = link->arg;
+
+    link_free(link);
+    events->closed(owner);
+}
+
+static const struct nqi_tlink_events link_tlink_events = {
+    .up = link_on_up,
+    .writable = link_on_writable,
+    .message = link_on_message,
+    .space = link_on_space,
+    .commit = link_on_commit,
+    .down = link_on_down,
+    .closed = link_on_closed,
+};
+
+/* ---- making
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static struct nqi_link *link_new(nqt_ep *ep, bool server, const struct nqi_link_events *events,
+                                 void *arg)
+{
+    struct nqi_link *link = calloc(1, sizeof(*link));
+
+    if (link && server) {
+        link->greeting = nqi_pool_alloc(LINK_GREETING);
+        if (!link->greeting) {
+            free(link);
+            link = NULL;
+        }
+    }
+    if (!link) {
+        nqi_fail(NQ_ERR_NOMEM, "no memory for a link");
+        return NULL;
+    }
+    link->ep = ep;
+    link->server = server;
+    link->events = events;
+    link->arg = arg;
+    return link;
+}
+
+nq_err nqi_link_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
+                        const struct nqi_link_events *events, void *arg, struct nqi_link **ret)
+{
+    struct nqi_link *link = link_new(ep, false, events, arg);
+    nq_err err;
+
+    if (!link)
+        return NQ_ERR_NOMEM;
+    err = nqi_tlink_connect(ep, strand, loop, &link_tlink_events, link, &link->tlink);
+    if (err) {
+        link_free(link);
+        return err;
+    }
+    *ret = link;
+    return NQ_OK;
+}
+
+nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
+                       struct nqi_loop *loop, const struct nqi_link_events *events, void *arg)
+{
+    struct nqi_link *link = link_new(ep, true, events, arg);
+    struct nqi_strand *strand = nqi_strand_new();
+    nq_err err = NQ_ERR_NOMEM;
+
+    if (link && strand) {
+        snprintf(link->address, sizeof(link->address), "%s", address);
+        while (!nqi_strand_try(strand))
+            assert(!"a new strand is free");
+        err = nqi_tlink_accept(ep, plink, strand, loop, &link_tlink_events, link, &link->tlink);
+        if (!err)
+            link_start_clock(link);
+        nqi_strand_leave(strand);
+    }
+    nqi_strand_unref(strand);
+    if (err) {
+        nqi_tlink_refuse(ep, plink);
+        if (link)
+            link_free(link);
+    }
+    return err;
+}
+
+void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, void *arg)
+{
+    link->events = events;
+    link->arg = arg;
+}
+
+nq_err nqi_link_send(struct nqi_link *link, struct nqt_buf *const *bufs, uint32_t n,
+                     uint32_t *taken)
+{
+    return nqi_tlink_send(link->tlink, bufs, n, taken);
+}
+
+const char *nqi_link_transport(const struct nqi_link *link)
+{
+    return nqi_transport_name(nqi_ep_core(link->ep));
+}
+
+const char *nqi_link_address(const struct nqi_link *link)
+{
+    return link->address;
+}
+
+struct nqi_strand *nqi_link_strand(struct nqi_link *link)
+{
+    return nqi_tlink_serial(link->tlink)->strand;
+}
+
+struct nqi_loop *nqi_link_loop(struct nqi_link *link)
+{
+    return nqi_tlink_serial(link->tlink)->loop;
+}
