@@ -195,8 +195,10 @@ static void link_on_up(void *arg)
     if (!link->address[0])
         snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
     link->state = link->server ? LINK_GREETING_STATE : LINK_UP;
-    if (!link->server)
-        link->events->up(link->arg, link);
+    if (link->server)
+        return;
+    link_start_clock(link); /* for WELCOME */
+    link->events->up(link->arg, link);
 }
 
 static void link_on_writable(void *arg)

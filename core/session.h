@@ -187,8 +187,9 @@ void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx);
  * events->settle_untracked. */
 bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct nqi_tx *tx);
 
-/* Take `tx` out of the queue.  True: it was still there, and is the caller's again. */
-bool nqi_session_cancel(struct nqi_session *session, struct nqi_tx *tx);
+/* Take the first queued message out that `match` accepts; NULL when there is none. */
+struct nqi_tx *nqi_session_take_if(struct nqi_session *session,
+                                   bool (*match)(const struct nqi_tx *tx));
 
 /* The oldest queued message that was not begun, taken out; NULL when there is none. */
 struct nqi_tx *nqi_session_pop_oldest(struct nqi_session *session);

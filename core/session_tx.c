@@ -325,10 +325,16 @@ void nqi_session_expire(struct nqi_session *session, int64_t now)
     }
 }
 
-bool nqi_session_cancel(struct nqi_session *session, struct nqi_tx *tx)
+struct nqi_tx *nqi_session_take_if(struct nqi_session *session,
+                                   bool (*match)(const struct nqi_tx *tx))
 {
-    return nqi_fifo_remove(&session->queue[0], &tx->node) ||
-           nqi_fifo_remove(&session->queue[1], &tx->node);
+    for (unsigned i = 0; i < 2; i++)
+        for (struct nqi_node *node = session->queue[i].head; node; node = node->next)
+            if (match(tx_of(node))) {
+                nqi_fifo_remove(&session->queue[i], node);
+                return tx_of(node);
+            }
+    return NULL;
 }
 
 struct nqi_tx *nqi_session_pop_oldest(struct nqi_session *session)

@@ -1,0 +1,85 @@
+/* Pauses: none between the transports of the list; after the last a random part (full jitter, so
+ * that a thousand clients do not return in step) of a span that doubles from 100 ms to 30 s. */
+#include "core/dial.h"
+
+#include <sys/random.h>
+
+#define DIAL_FIRST (100 * NQI_NS_PER_MS)
+#define DIAL_MOST (30 * NQI_NS_PER_S)
+
+static uint64_t dial_random(struct nqi_dialer *dialer)
+{
+    uint64_t x = dialer->random; /* xorshift64: jitter needs no secret */
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    dialer->random = x;
+    return x;
+}
+
+nq_err nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count,
+                       struct nqi_serial *serial, const struct nqi_link_events *events, void *arg)
+{
+    *dialer = (struct nqi_dialer){.eps = eps,
+                                  .count = count,
+                                  .serial = serial,
+                                  .events = events,
+                                  .arg = arg,
+                                  .delay = DIAL_FIRST};
+    if (getrandom(&dialer->random, sizeof(dialer->random), 0) < 0 || !dialer->random)
+        dialer->random = (uint64_t)nqi_now() | 1;
+    return NQ_OK;
+}
+
+void nqi_dialer_on_time(struct nqi_dialer *dialer, void (*retry)(void *arg), void *arg)
+{
+    if (nqi_timer_add(dialer->serial, retry, arg, &dialer->timer))
+        dialer->timer = NULL;
+}
+
+void nqi_dialer_fini(struct nqi_dialer *dialer)
+{
+    dialer->stopped = true;
+    nqi_watch_del(dialer->timer);
+    dialer->timer = NULL;
+}
+
+void nqi_dialer_stop(struct nqi_dialer *dialer)
+{
+    dialer->stopped = true;
+    if (dialer->timer)
+        nqi_timer_set(dialer->timer, NQI_NEVER);
+}
+
+void nqi_dialer_worked(struct nqi_dialer *dialer)
+{
+    dialer->at = 0;
+    dialer->delay = DIAL_FIRST;
+}
+
+void nqi_dialer_failed(struct nqi_dialer *dialer)
+{
+    int64_t pause = 0;
+
+    if (dialer->stopped || !dialer->timer)
+        return;
+    if (dialer->at >= dialer->count) {
+        pause = (int64_t)(dial_random(dialer) % (uint64_t)dialer->delay);
+        dialer->delay = NQI_MIN(dialer->delay * 2, DIAL_MOST);
+        dialer->at = 0;
+    }
+    nqi_timer_set(dialer->timer, nqi_now() + pause);
+}
+
+nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link **ret)
+{
+    nqt_ep *ep = dialer->eps[dialer->at++];
+    nq_err err = nqi_link_connect(ep, dialer->serial->strand, dialer->serial->loop, dialer->events,
+                                  dialer->arg, ret);
+
+    if (!err)
+        return NQ_OK;
+    nqi_dialer_failed(dialer);
+    return NQ_AGAIN;
+}

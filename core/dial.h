@@ -1,0 +1,45 @@
+/* A client's way to its server: try the transports in order, back off, try again. */
+#ifndef NQ_CORE_DIAL_H
+#define NQ_CORE_DIAL_H
+
+#include "core/link.h"
+
+struct nqi_dialer {
+    /* fixed */
+    nqt_ep *const *eps; /* borrowed */
+    size_t count;
+    struct nqi_serial *serial;
+    const struct nqi_link_events *events;
+    void *arg;
+
+    size_t at;     /* the endpoint to try next */
+    int64_t delay; /* ns: the pause after the whole list failed */
+    uint64_t random;
+    struct nqi_watch *timer;
+    bool stopped;
+};
+
+/* @return NQ_OK, NQ_ERR_NOMEM.  Everything here: inside the serial's strand. */
+NQ_MUST_CHECK nq_err nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count,
+                                     struct nqi_serial *serial,
+                                     const struct nqi_link_events *events, void *arg);
+void nqi_dialer_fini(struct nqi_dialer *dialer);
+
+/* Try the next transport.  @param ret [out] the link that is opening
+ * @return NQ_OK, or NQ_AGAIN: it failed at once, the text is in nq_error(), a later try is set up
+ */
+NQ_MUST_CHECK nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link **ret);
+
+/* The link that was tried is down: have `retry` run later. */
+void nqi_dialer_failed(struct nqi_dialer *dialer);
+
+/* It worked: after its loss the list is tried from the beginning, soon. */
+void nqi_dialer_worked(struct nqi_dialer *dialer);
+
+/* No further tries. */
+void nqi_dialer_stop(struct nqi_dialer *dialer);
+
+/* Called when it is time to try again. */
+void nqi_dialer_on_time(struct nqi_dialer *dialer, void (*retry)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,514 @@
+/* Life of a peer and its links; putting and sending are in peer_put.c and peer_send.c. */
+#include "core/peer_inside.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TODO_FLUSH = 1u << 0,
+    TODO_TAKEN = 1u << 1,
+    TODO_PURGE = 1u << 2,
+    TODO_CLOSE = 1u << 3,
+    TODO_ABORT = 1u << 4,
+    TODO_DISCONNECT = 1u << 5,
+};
+
+/* ---- events up ---------------------------------------------------------------------------------
+ */
+
+void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason, uint64_t count,
+                    const char *text)
+{
+    struct nq_event event = {
+        .kind = kind, .reason = reason, .peer = peer->session.peer, .count = count};
+
+    if (peer->link)
+        snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(peer->link));
+    snprintf(event.text, sizeof(event.text), "%s", text);
+    peer->conf->events->event(peer->conf->arg, &event);
+    peer->conf->events->changed(peer->conf->arg);
+}
+
+static void peer_on_deliver(void *arg, nq_msg *msg)
+{
+    struct nqi_peer *peer = arg;
+
+    nqi_fifo_push(&peer->in, &msg->node);
+    peer->in_count++;
+    peer->in_bytes += msg->stream.nbytes;
+}
+
+static void peer_on_settle_untracked(void *arg, uint64_t count, nq_outcome outcome,
+                                     nq_reason reason)
+{
+    struct nqi_peer *peer = arg;
+
+    peer->conf->events->settled(peer->conf->arg, count, outcome, reason);
+}
+
+static bool peer_on_reserve(void *arg, uint64_t bytes)
+{
+    struct nqi_peer *peer = arg;
+
+    return peer->conf->events->reserve(peer->conf->arg, bytes);
+}
+
+static const struct nqi_session_events peer_session_events = {
+    .deliver = peer_on_deliver,
+    .begin = nqi_peer_on_begin,
+    .settle = nqi_peer_on_settle,
+    .settle_untracked = peer_on_settle_untracked,
+    .reserve = peer_on_reserve,
+};
+
+void nqi_peer_hand_over(struct nqi_peer *peer)
+{
+    if (!peer->in.head)
+        return;
+    peer->delivered_messages += peer->in_count;
+    peer->delivered_bytes += peer->in_bytes;
+    peer->conf->events->delivered(peer->conf->arg, peer, &peer->in, peer->in_count, peer->in_bytes);
+    nqi_fifo_init(&peer->in);
+    peer->in_count = peer->in_bytes = 0;
+}
+
+/* ---- states
+ * ------------------------------------------------------------------------------------------ */
+
+/* The only writer of peer->state. */
+static void peer_enter(struct nqi_peer *peer, enum nqi_peer_state next)
+{
+    assert(peer->state != NQI_PEER_ENDED);
+    peer->state = next;
+}
+
+static void peer_end(struct nqi_peer *peer, nq_reason reason)
+{
+    if (peer->state == NQI_PEER_ENDED)
+        return;
+    peer_enter(peer, NQI_PEER_ENDED);
+    nqi_peer_hand_over(peer);
+    nqi_session_fini(&peer->session, reason);
+    if (peer->dials)
+        nqi_dialer_fini(&peer->dialer);
+    nqi_watch_del(NQI_STEAL(peer->clock));
+    nqi_watch_del(NQI_STEAL(peer->flow.timer));
+    atomic_store(&peer->ended, true);
+    peer->conf->events->ended(peer->conf->arg, peer);
+    peer->conf->events->changed(peer->conf->arg);
+}
+
+/* The link is of no more use.  A client goes on without, a server's peer ends. */
+static void peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
+{
+    struct nqi_link *link = peer->link;
+    bool was_up = peer->up;
+
+    if (peer->state != NQI_PEER_LINKED)
+        return;
+    nqi_peer_hand_over(peer);
+    nqi_peer_event(peer, was_up ? NQ_EVENT_PEER_GONE : NQ_EVENT_REFUSED, reason, 0, text);
+    peer->link = NULL;
+    peer->up = peer->blocked = false;
+    peer_enter(peer, NQI_PEER_IDLE);
+    nqi_session_down(&peer->session, reason);
+    nqi_link_close(link);
+    if (!peer->dials) {
+        peer_end(peer, reason);
+        return;
+    }
+    if (peer->closing && nqi_session_flushed(&peer->session)) {
+        peer_end(peer, NQ_REASON_LOCAL_CLOSE);
+        return;
+    }
+    if (was_up)
+        nqi_dialer_worked(&peer->dialer);
+    nqi_dialer_failed(&peer->dialer);
+}
+
+static nq_reason peer_reason(const struct nqi_peer *peer, nq_err err)
+{
+    switch (err) {
+    case NQ_ERR_TOO_BIG:
+        return NQ_REASON_LIMIT;
+    case NQ_ERR_NOMEM:
+        return NQ_REASON_NO_MEMORY;
+    case NQ_ERR_LINK:
+        return NQ_REASON_TIMED_OUT;
+    case NQ_ERR_CLOSED:
+        return peer->session.bye_reason ? peer->session.bye_reason : NQ_REASON_REFUSED;
+    default:
+        return NQ_REASON_PROTOCOL;
+    }
+}
+
+/* What the session's new state means for the peer. */
+static void peer_follow_session(struct nqi_peer *peer)
+{
+    if (peer->state != NQI_PEER_LINKED)
+        return;
+    if (!peer->up && peer->session.state == NQI_SESSION_UP) {
+        peer->up = true;
+        nqi_link_settled(peer->link);
+        nqi_peer_event(peer, NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0, nqi_link_address(peer->link));
+    }
+    if (peer->session.state == NQI_SESSION_CLOSED) {
+        nq_reason reason = peer->session.bye_reason;
+
+        nqi_peer_pump(peer); /* the last acknowledgement and BYE_ACK */
+        nqi_link_drain(peer->link);
+        peer_lost(peer, reason, nq_reason_text(reason));
+    }
+}
+
+/* ---- the link's events
+ * ---------------------------------------------------------------------------------- */
+
+static void peer_on_up(void *arg, struct nqi_link *link)
+{
+    struct nqi_peer *peer = arg;
+
+    (void)link;
+    nqi_session_connect(&peer->session, nqi_now());
+}
+
+static nq_err peer_received(struct nqi_peer *peer, nq_err err)
+{
+    if (err < 0)
+        peer_lost(peer, peer_reason(peer, err), nq_error());
+    else
+        peer_follow_session(peer);
+    return peer->link ? NQ_OK : NQ_ERR_CLOSED;
+}
+
+static nq_err peer_on_receive(void *arg, const uint8_t *data, size_t len)
+{
+    struct nqi_peer *peer = arg;
+
+    if (!peer->link)
+        return NQ_ERR_CLOSED;
+    return peer_received(peer, nqi_session_receive(&peer->session, data, len, nqi_now()));
+}
+
+static size_t peer_on_space(void *arg, unsigned char **ret)
+{
+    struct nqi_peer *peer = arg;
+
+    return peer->link ? nqi_session_space(&peer->session, ret) : 0;
+}
+
+static nq_err peer_on_commit(void *arg, size_t len)
+{
+    struct nqi_peer *peer = arg;
+
+    if (!peer->link)
+        return NQ_ERR_CLOSED;
+    return peer_received(peer, nqi_session_commit(&peer->session, len, nqi_now()));
+}
+
+static void peer_on_writable(void *arg)
+{
+    struct nqi_peer *peer = arg;
+
+    peer->blocked = false; /* settling sends */
+}
+
+static void peer_on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
+{
+    struct nqi_peer *peer = arg;
+
+    if (peer->link == link)
+        peer_lost(peer, reason, text);
+}
+
+static void peer_on_closed(void *arg)
+{
+    nqi_peer_unref(arg); /* the link's reference */
+}
+
+static void peer_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
+{
+    (void)arg;
+    (void)hello;
+    nqi_link_close(link); /* a client's link has no greeting */
+}
+
+static const struct nqi_link_events peer_link_events = {
+    .up = peer_on_up,
+    .hello = peer_on_hello,
+    .receive = peer_on_receive,
+    .space = peer_on_space,
+    .commit = peer_on_commit,
+    .writable = peer_on_writable,
+    .down = peer_on_down,
+    .closed = peer_on_closed,
+};
+
+/* ---- time
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void peer_on_clock(void *arg)
+{
+    struct nqi_peer *peer = arg;
+    nq_err err = nqi_session_tick(&peer->session, nqi_now());
+
+    peer->clock_at = NQI_NEVER;
+    if (err)
+        peer_lost(peer, peer_reason(peer, err), nq_error());
+}
+
+static void peer_set_clock(struct nqi_peer *peer)
+{
+    int64_t due = nqi_session_deadline(&peer->session);
+
+    /* It only moves forward when it fires: one system call for many messages. */
+    if (due >= peer->clock_at || !peer->clock)
+        return;
+    nqi_timer_set(peer->clock, due);
+    peer->clock_at = due;
+}
+
+/* Before the strand is left: hand over, send, and set the clock, once for all that happened. */
+static void peer_settle(void *arg)
+{
+    struct nqi_peer *peer = arg;
+
+    if (peer->state == NQI_PEER_ENDED)
+        return;
+    nqi_peer_hand_over(peer);
+    nqi_peer_report_queue(peer);
+    if (peer->link)
+        nqi_peer_pump(peer);
+    peer_set_clock(peer);
+}
+
+/* ---- dialing
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void peer_dial(void *arg)
+{
+    struct nqi_peer *peer = arg;
+
+    if (peer->state != NQI_PEER_IDLE)
+        return;
+    nqi_peer_ref(peer); /* the link's, until peer_on_closed() */
+    if (nqi_dialer_try(&peer->dialer, &peer->link)) {
+        nqi_peer_event(peer, NQ_EVENT_REFUSED, NQ_REASON_REFUSED, 0, nq_error());
+        nqi_peer_unref(peer);
+        return;
+    }
+    peer_enter(peer, NQI_PEER_LINKED);
+}
+
+/* ---- what others ask for
+ * ---------------------------------------------------------------------------------------- */
+
+static void peer_return_credit(struct nqi_peer *peer)
+{
+    uint64_t messages = atomic_load(&peer->taken_messages);
+    uint64_t bytes = atomic_load(&peer->taken_bytes);
+
+    /* Messages are taken in order: the first ones are of earlier attachments. */
+    if (messages <= peer->base_messages)
+        return;
+    nqi_session_taken_by_user(&peer->session, messages - peer->base_messages,
+                              bytes - peer->base_bytes, atomic_load(&peer->taken_seq));
+}
+
+static void peer_begin_close(struct nqi_peer *peer)
+{
+    peer->closing = true;
+    peer->force = true;
+    nqi_session_close(&peer->session);
+    if (peer->dials && peer->state == NQI_PEER_IDLE && nqi_session_flushed(&peer->session))
+        peer_end(peer, NQ_REASON_LOCAL_CLOSE);
+}
+
+static void peer_cut(struct nqi_peer *peer, nq_reason reason)
+{
+    struct nqi_link *link = peer->link;
+
+    if (peer->state == NQI_PEER_ENDED)
+        return;
+    if (peer->up)
+        nqi_peer_event(peer, NQ_EVENT_PEER_GONE, reason, 0, nq_reason_text(reason));
+    peer->link = NULL;
+    peer->up = false;
+    if (link)
+        nqi_link_close(link);
+    peer_end(peer, reason);
+}
+
+static void peer_run_todo(struct nqi_work *work)
+{
+    struct nqi_peer *peer = NQI_CONTAINER(work, struct nqi_peer, todo_work);
+    uint32_t todo = atomic_exchange(&peer->todo, 0);
+
+    if (peer->state != NQI_PEER_ENDED) {
+        if (todo & TODO_FLUSH)
+            peer->force = true;
+        if (todo & TODO_TAKEN)
+            peer_return_credit(peer);
+        if (todo & TODO_PURGE)
+            nqi_peer_drop_cancelled(peer);
+        if (todo & TODO_DISCONNECT && peer->dials)
+            peer_lost(peer, NQ_REASON_DISCONNECTED, nq_reason_text(NQ_REASON_DISCONNECTED));
+        else if (todo & TODO_DISCONNECT)
+            peer_cut(peer, NQ_REASON_DISCONNECTED);
+        if (todo & TODO_CLOSE && peer->state != NQI_PEER_ENDED)
+            peer_begin_close(peer);
+        if (todo & TODO_ABORT)
+            peer_cut(peer, NQ_REASON_LOCAL_CLOSE);
+    }
+    nqi_peer_unref(peer); /* the work's */
+}
+
+static void peer_ask(struct nqi_peer *peer, uint32_t what)
+{
+    if (atomic_fetch_or(&peer->todo, what))
+        return; /* on its way */
+    nqi_peer_ref(peer);
+    nqi_peer_ref(peer); /* the work's may end before the strand is left */
+    nqi_strand_run(peer->serial.strand, &peer->todo_work);
+    nqi_peer_unref(peer);
+}
+
+void nqi_peer_flush(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_FLUSH);
+}
+
+void nqi_peer_taken(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_TAKEN);
+}
+
+void nqi_peer_purge(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_PURGE);
+}
+
+void nqi_peer_close(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_CLOSE);
+}
+
+void nqi_peer_abort(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_ABORT);
+}
+
+void nqi_peer_disconnect(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_DISCONNECT);
+}
+
+static void peer_target_purge(void *target)
+{
+    nqi_peer_purge(target);
+}
+
+static void peer_target_unref(void *target)
+{
+    nqi_peer_unref(target);
+}
+
+const struct nqi_part_target nqi_peer_target = {.purge = peer_target_purge,
+                                                .unref = peer_target_unref};
+
+/* ---- making and ending
+ * -------------------------------------------------------------------------------------------- */
+
+void nqi_peer_unref(struct nqi_peer *peer)
+{
+    struct nqi_strand *strand;
+
+    if (!peer || atomic_fetch_sub_explicit(&peer->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    assert(peer->state == NQI_PEER_ENDED);
+    strand = peer->serial.strand;
+    free(peer);
+    nqi_strand_unref(strand);
+}
+
+static struct nqi_peer *peer_new(const struct nqi_peer_conf *conf, struct nqi_strand *strand,
+                                 struct nqi_loop *loop)
+{
+    struct nqi_peer *peer = calloc(1, sizeof(*peer));
+    nq_err err;
+
+    if (!peer)
+        return NULL;
+    atomic_init(&peer->refs, 1);
+    peer->conf = conf;
+    peer->serial.strand = nqi_strand_ref(strand);
+    peer->serial.loop = loop;
+    peer->todo_work.run = peer_run_todo;
+    peer->clock_at = NQI_NEVER;
+    nqi_fifo_init(&peer->in);
+    nqi_fifo_init(&peer->inbox.messages);
+    nqi_list_init(&peer->inbox.ready);
+    nqi_list_init(&peer->inbox.all);
+    nqi_session_init(&peer->session, &conf->session, &peer_session_events, peer);
+    err = nqi_timer_add(&peer->serial, peer_on_clock, peer, &peer->clock);
+    if (!err)
+        err = nqi_timer_add(&peer->serial, nqi_peer_on_flush_timer, peer, &peer->flow.timer);
+    if (err) {
+        nqi_watch_del(peer->clock);
+        nqi_strand_unref(strand);
+        free(peer);
+        return NULL;
+    }
+    return peer;
+}
+
+nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
+                       const struct nqi_hello *hello, struct nqi_peer **ret)
+{
+    struct nqi_strand *strand = nqi_link_strand(link);
+    struct nqi_peer *peer = peer_new(conf, strand, nqi_link_loop(link));
+
+    if (!peer)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");
+    peer->link = link;
+    nqi_link_bind(link, &peer_link_events, nqi_peer_ref(peer));
+    nqi_strand_on_settle(strand, peer_settle, peer);
+    peer_enter(peer, NQI_PEER_LINKED);
+    nqi_session_accept(&peer->session, hello, nqi_now());
+    *ret = peer;
+    return NQ_OK;
+}
+
+void nqi_peer_announce(struct nqi_peer *peer)
+{
+    peer_follow_session(peer);
+}
+
+nq_err nqi_peer_dial(const struct nqi_peer_conf *conf, struct nqi_loop *loop, nqt_ep *const *eps,
+                     size_t count, struct nqi_peer **ret)
+{
+    struct nqi_strand *strand = nqi_strand_new();
+    struct nqi_peer *peer = strand ? peer_new(conf, strand, loop) : NULL;
+    nq_err err;
+
+    nqi_strand_unref(strand);
+    if (!peer)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");
+    while (!nqi_strand_try(peer->serial.strand))
+        assert(!"a new strand is free");
+    nqi_strand_on_settle(peer->serial.strand, peer_settle, peer);
+    err = nqi_dialer_init(&peer->dialer, eps, count, &peer->serial, &peer_link_events, peer);
+    if (!err) {
+        peer->dials = true;
+        nqi_dialer_on_time(&peer->dialer, peer_dial, peer);
+        peer_dial(peer);
+    }
+    nqi_strand_leave(peer->serial.strand);
+    *ret = peer;
+    return err;
+}

@@ -1,0 +1,157 @@
+/* One peer: where session, link and clock meet.
+ *
+ *     put --(limits)--> session --> link        link --> session --> events->delivered
+ *
+ *     IDLE     no link; a client dials           link up -> LINKED; abort -> ENDED
+ *     LINKED   a link carries the session        link lost: client -> IDLE, server -> ENDED;
+ *                                                close done, abort -> ENDED
+ *     ENDED    all is settled; final
+ *
+ * A server's peer begins LINKED; a client has one peer, its server, from open to close.
+ *
+ * Sending: what is put leaves at once, unless the sends of single messages took more than half of
+ * the time lately; then messages gather for FLUSH_NS or FLUSH_BYTES and leave together.  Whoever
+ * leaves something behind says so (events->dirty), and a waiting caller or a timer flushes it.
+ *
+ * Thread: "in strand" or "any" as noted; a caller of "any" holds a reference. */
+#ifndef NQ_CORE_PEER_H
+#define NQ_CORE_PEER_H
+
+#include "core/base.h"
+#include "core/conf.h"
+#include "core/dial.h"
+#include "core/future.h"
+#include "core/link.h"
+#include "core/session.h"
+#include <netqueue/queue.h>
+
+enum nqi_peer_state { NQI_PEER_IDLE, NQI_PEER_LINKED, NQI_PEER_ENDED };
+
+struct nqi_peer;
+
+/* Calls up, in strand.  None of them blocks. */
+struct nqi_peer_events {
+    /* Messages arrived; the list moves up. */
+    void (*delivered)(void *arg, struct nqi_peer *peer, struct nqi_fifo *msgs, uint64_t count,
+                      uint64_t bytes);
+    /* `count` puts settled.  Also: something changed that waiters may wait for. */
+    void (*settled)(void *arg, uint64_t count, nq_outcome outcome, nq_reason reason);
+    void (*changed)(void *arg);
+    void (*event)(void *arg, const struct nq_event *event);
+    /* Unsent bytes are left behind; once until nqi_peer_flush(). */
+    void (*dirty)(void *arg, struct nqi_peer *peer);
+    bool (*reserve)(void *arg, uint64_t bytes); /* as in nqi_session_events */
+    void (*ended)(void *arg, struct nqi_peer *peer);
+};
+
+/* What all peers of a queue share; fixed, outlives them. */
+struct nqi_peer_conf {
+    struct nqi_session_conf session;
+    uint64_t queue_messages, queue_bytes;
+    enum nqi_policy policy;
+    struct nqi_room *room;
+    const struct nqi_peer_events *events;
+    void *arg;
+};
+
+/* What the queue keeps of a peer; under the queue's lock. */
+struct nqi_peer_inbox {
+    struct nqi_fifo messages;
+    uint64_t unread, unread_bytes;
+    struct nqi_list ready;              /* in the queue's list of peers with messages; else alone */
+    struct nqi_list all;                /* in the queue's list of peers */
+    struct nqi_peer *next;              /* in its hash chain */
+    uint64_t told_messages, told_bytes; /* what nqi_peer_taken() was last called for */
+    uint64_t hash;
+    bool listed;
+};
+
+struct nqi_flow {
+    int64_t credit;   /* ns that sends of single messages may still take */
+    int64_t at;       /* when credit was last reckoned */
+    int64_t batch_at; /* when the first message of the batch was put */
+    uint32_t looks;
+    bool batching, timer_set;
+    int64_t interval; /* of the flush timer */
+    struct nqi_watch *timer;
+};
+
+struct nqi_peer {
+    _Atomic uint32_t refs;
+    const struct nqi_peer_conf *conf;
+    struct nqi_serial serial;
+    struct nqi_peer_inbox inbox; /* the queue's */
+
+    /* any thread */
+    _Atomic uint64_t queued, queued_bytes; /* put and not begun, reservations included */
+    _Atomic uint64_t taken_messages, taken_bytes, taken_seq; /* by the user; written by the queue */
+    _Atomic uint32_t todo;                                   /* bits for todo_work */
+    _Atomic uint32_t dropped; /* messages since the last event about it */
+    struct nqi_work todo_work;
+    _Atomic bool ended;
+    _Atomic bool dirty_listed; /* in the queue's list of peers to flush */
+    struct nqi_peer *dirty_next;
+
+    /* in strand */
+    enum nqi_peer_state state;
+    struct nqi_session session;
+    struct nqi_link *link;
+    bool up;      /* LINKED and the session has been UP */
+    bool blocked; /* the link takes nothing until WRITABLE */
+    bool force;   /* flush in this settling */
+    bool high;    /* the high mark was reported */
+    bool closing;
+    struct nqi_flow flow;
+    struct nqi_watch *clock;
+    int64_t clock_at;
+    struct nqi_fifo in; /* delivered in this ownership */
+    uint64_t in_count, in_bytes;
+    uint64_t delivered_messages, delivered_bytes; /* ever */
+    uint64_t base_messages, base_bytes;           /* of those, before this attachment */
+    struct nqi_dialer dialer;                     /* a client's */
+    bool dials;
+};
+
+/* A server's peer over `link`, whose HELLO came; in the link's strand, which becomes the peer's.
+ * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
+                                     const struct nqi_hello *hello, struct nqi_peer **ret);
+
+/* Begin to send and to report, once the queue knows the peer.  In strand. */
+void nqi_peer_announce(struct nqi_peer *peer);
+
+/* A client's peer, with a strand of its own, that dials `eps` in order.  Thread: any.
+ * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_peer_dial(const struct nqi_peer_conf *conf, struct nqi_loop *loop,
+                                   nqt_ep *const *eps, size_t count, struct nqi_peer **ret);
+
+static inline struct nqi_peer *nqi_peer_ref(struct nqi_peer *peer)
+{
+    atomic_fetch_add_explicit(&peer->refs, 1, memory_order_relaxed);
+    return peer;
+}
+void nqi_peer_unref(struct nqi_peer *peer);
+
+/* Send `msg`.  @param msg [take] one reference, on NQ_OK  @param part NULL = nobody asks
+ * @return NQ_OK (also when it settled at once), NQ_AGAIN (full), NQ_ERR_NOMEM.  Thread: any. */
+NQ_MUST_CHECK nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part);
+
+/* There is room for a message of `bytes`.  Thread: any. */
+bool nqi_peer_has_room(const struct nqi_peer *peer, uint64_t bytes);
+
+/* All on any thread, done in the strand, now or by its owner. */
+void nqi_peer_flush(struct nqi_peer *peer);      /* what was gathered leaves */
+void nqi_peer_taken(struct nqi_peer *peer);      /* the user took messages: return credit */
+void nqi_peer_purge(struct nqi_peer *peer);      /* puts were cancelled */
+void nqi_peer_close(struct nqi_peer *peer);      /* flush, say good-bye, end */
+void nqi_peer_abort(struct nqi_peer *peer);      /* end now: this queue closes */
+void nqi_peer_disconnect(struct nqi_peer *peer); /* end now, as nq_disconnect() */
+
+static inline const nq_uuid *nqi_peer_id(const struct nqi_peer *peer)
+{
+    return &peer->session.peer;
+}
+
+extern const struct nqi_part_target nqi_peer_target; /* for futures */
+
+#endif

@@ -1,0 +1,126 @@
+/* From the session to the link, and when: at once while that is cheap, together when it is not.
+ *
+ * A send of one message costs some microseconds.  `credit` is the time that such sends may take: it
+ * grows by half of the time that passes, up to FLOW_CREDIT.  While there is some, a put leaves at
+ * once.  When puts come faster than that, they gather in the session's stage for FLOW_FLUSH_NS or
+ * FLOW_FLUSH_BYTES.
+ *
+ * The clock is asked once for every FLOW_LOOKS messages of a batch: it costs as much as a small
+ * message. */
+#include "core/peer_inside.h"
+
+#define FLOW_CREDIT (25 * NQI_NS_PER_US)
+#define FLOW_FLUSH_NS (50 * NQI_NS_PER_US)
+#define FLOW_FLUSH_BYTES (32u << 10)
+#define FLOW_LOOKS 16
+#define FLOW_TIMER_MIN (100 * NQI_NS_PER_US)
+#define FLOW_TIMER_MAX (5 * NQI_NS_PER_MS)
+#define SEND_BUFS 64
+
+static void flow_reckon(struct nqi_flow *flow, int64_t now)
+{
+    flow->credit = NQI_MIN(flow->credit + (now - flow->at) / 2, FLOW_CREDIT);
+    flow->at = now;
+}
+
+static void flow_set_timer(struct nqi_flow *flow, int64_t now)
+{
+    if (flow->timer_set || !flow->timer)
+        return;
+    flow->interval = NQI_MAX(flow->interval, FLOW_TIMER_MIN);
+    flow->timer_set = true;
+    nqi_timer_set(flow->timer, now + flow->interval);
+}
+
+/* The timer is the net under a batch that nobody flushed.  While flushes by size or by age outrun
+ * it, it comes less and less often. */
+void nqi_peer_on_flush_timer(void *arg)
+{
+    struct nqi_peer *peer = arg;
+    struct nqi_flow *flow = &peer->flow;
+    int64_t now = nqi_now();
+
+    flow->timer_set = false;
+    if (!nqi_session_staged(&peer->session) || now - flow->batch_at < FLOW_FLUSH_NS) {
+        flow->interval = NQI_MIN(flow->interval * 2, FLOW_TIMER_MAX);
+        if (nqi_session_staged(&peer->session))
+            flow_set_timer(flow, now);
+        return;
+    }
+    flow->interval = FLOW_TIMER_MIN;
+    peer->force = true;
+}
+
+static void flow_begin_batch(struct nqi_peer *peer, int64_t now)
+{
+    struct nqi_flow *flow = &peer->flow;
+
+    flow->batching = true;
+    flow->batch_at = now;
+    flow->looks = 0;
+    flow_set_timer(flow, now);
+    peer->conf->events->dirty(peer->conf->arg, peer);
+}
+
+enum flow_answer { FLOW_HOLD, FLOW_SEND, FLOW_SEND_TIMED };
+
+/* May the stage leave now?  `now` is set with FLOW_SEND_TIMED only. */
+static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
+{
+    struct nqi_flow *flow = &peer->flow;
+    uint64_t staged = nqi_session_staged(&peer->session);
+
+    if (!staged || peer->force || staged >= FLOW_FLUSH_BYTES || peer->session.ready.head ||
+        peer->session.state != NQI_SESSION_UP)
+        return FLOW_SEND;
+    if (flow->batching && ++flow->looks % FLOW_LOOKS)
+        return FLOW_HOLD;
+    *now = nqi_now();
+    flow_reckon(flow, *now);
+    if (flow->batching)
+        return *now - flow->batch_at >= FLOW_FLUSH_NS ? FLOW_SEND_TIMED : FLOW_HOLD;
+    if (flow->credit > 0)
+        return FLOW_SEND_TIMED;
+    flow_begin_batch(peer, *now);
+    return FLOW_HOLD;
+}
+
+/* False: the link takes nothing more now. */
+static bool peer_send(struct nqi_peer *peer, bool seal, bool *sent)
+{
+    struct nqt_buf *bufs[SEND_BUFS];
+    uint32_t n = nqi_session_pull(&peer->session, seal, bufs, SEND_BUFS), taken;
+    nq_err err;
+
+    if (!n)
+        return false;
+    *sent = true;
+    err = nqi_link_send(peer->link, bufs, n, &taken);
+    nqi_session_taken(&peer->session, taken);
+    /* After a failure the link reports itself down; until then it is as good as full. */
+    peer->blocked = err || taken < n;
+    return !peer->blocked;
+}
+
+void nqi_peer_pump(struct nqi_peer *peer)
+{
+    enum flow_answer answer;
+    int64_t start = 0;
+    bool sent = false;
+
+    if (peer->blocked || !peer->link || !nqi_session_has_output(&peer->session))
+        return;
+    answer = flow_ask(peer, &start);
+    while (peer_send(peer, answer != FLOW_HOLD, &sent))
+        ;
+    if (answer == FLOW_HOLD)
+        return;
+    peer->force = false;
+    peer->flow.batching = false;
+    if (answer == FLOW_SEND_TIMED && sent) {
+        int64_t end = nqi_now();
+
+        peer->flow.credit = NQI_MAX(peer->flow.credit - (end - start), -FLOW_CREDIT);
+        peer->flow.at = end;
+    }
+}
