@@ -34,7 +34,6 @@ static nq_msg *msg_new_inside(size_t len)
     msg->node.next = NULL;
     atomic_init(&msg->refs, 1);
     msg->meta_len = 0;
-    nqi_stream_init(&msg->stream);
     msg->sender = (nq_uuid){{0}};
     msg->ttl_ns = 0;
     msg->deadline_ns = 0;
@@ -46,7 +45,9 @@ static nq_msg *msg_new_inside(size_t len)
     /* The message's reference, and the view's. */
     nqi_chunk_init_inside(&msg->chunk, offsetof(struct nq_msg, chunk), data, len, len ? 2 : 1);
     if (len)
-        nqi_stream_push(&msg->stream, &msg->chunk, data, len);
+        nqi_stream_init_one(&msg->stream, &msg->chunk, data, len);
+    else
+        nqi_stream_init(&msg->stream);
     return msg;
 }
 
@@ -56,9 +57,23 @@ static size_t msg_meta_block(const nq_msg *msg)
     return NQI_META_CORRELATION_SIZE + (size_t)msg->meta_len;
 }
 
+/* Is the payload what it was when the message was made, and nobody else's: one view and
+ * the message itself hold the block? */
+static bool msg_alone(const nq_msg *msg)
+{
+    return msg->stream.count == 1 && msg->stream.cap == NQI_STREAM_LOCAL &&
+           nqi_stream_view(&msg->stream, 0)->chunk == &msg->chunk &&
+           atomic_load_explicit(&msg->chunk.refs, memory_order_acquire) == 2;
+}
+
 static void msg_end(nq_msg *msg)
 {
-    nqi_pool_free(msg->meta, msg->meta ? msg_meta_block(msg) : 0);
+    if (msg->meta)
+        nqi_pool_free(msg->meta, msg_meta_block(msg));
+    if (NQI_LIKELY(msg_alone(msg))) {
+        nqi_pool_free(msg, MSG_HEAD + msg->chunk.len);
+        return;
+    }
     nqi_stream_fini(&msg->stream);
     nqi_chunk_unref(&msg->chunk);
 }

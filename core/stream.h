@@ -31,6 +31,18 @@ static inline void nqi_stream_init(struct nq_stream *stream)
     stream->nbytes = 0;
 }
 
+/* The same with one view in it: the reference is the caller's, given away.  len > 0. */
+static inline void nqi_stream_init_one(struct nq_stream *stream, nq_chunk *chunk,
+                                       const unsigned char *data, size_t len)
+{
+    stream->views = stream->local;
+    stream->cap = NQI_STREAM_LOCAL;
+    stream->head = 0;
+    stream->count = 1;
+    stream->nbytes = len;
+    stream->local[0] = (struct nq_view){data, len, chunk};
+}
+
 /* Release all chunks and the array; the stream is empty and usable afterwards. */
 void nqi_stream_fini(struct nq_stream *stream);
 

@@ -42,8 +42,8 @@ START_TEST(every_truncation_makes_the_reader_bad_for_good)
 }
 END_TEST
 
-static const uint64_t too_long[] = {16, UINT32_MAX, SIZE_MAX, UINT64_MAX, UINT64_MAX - 14,
-                                    (uint64_t)1 << 63};
+static const uint64_t too_long[] = {16,         UINT32_MAX,      SIZE_MAX,
+                                    UINT64_MAX, UINT64_MAX - 14, (uint64_t)1 << 63};
 
 START_TEST(huge_lengths_do_not_overflow)
 {

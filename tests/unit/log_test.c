@@ -74,8 +74,8 @@ END_TEST
 static const struct {
     const char *name;
     int most;
-} levels[] = {{NULL, NQ_LOG_WARN},      {"error", NQ_LOG_ERROR}, {"warn", NQ_LOG_WARN},
-              {"info", NQ_LOG_INFO},    {"debug", NQ_LOG_DEBUG}, {"none", -1},
+} levels[] = {{NULL, NQ_LOG_WARN},       {"error", NQ_LOG_ERROR}, {"warn", NQ_LOG_WARN},
+              {"info", NQ_LOG_INFO},     {"debug", NQ_LOG_DEBUG}, {"none", -1},
               {"nonsense", NQ_LOG_WARN}, {"", NQ_LOG_WARN}};
 
 START_TEST(environment_sets_the_default_level)
@@ -225,8 +225,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, environment_sets_the_default_level, 0, NQI_LEN(levels));
     tcase_add_test(tc, default_sink_is_stderr_also_after_a_sink_of_ones_own);
     tcase_add_test(tc, function_and_argument_change_together);
-    tcase_add_loop_test(tc, escape_leaves_only_printable_ascii_and_cuts_whole, 0,
-                        NQI_LEN(escapes));
+    tcase_add_loop_test(tc, escape_leaves_only_printable_ascii_and_cuts_whole, 0, NQI_LEN(escapes));
     tcase_add_test(tc, escape_without_room_writes_nothing);
     suite_add_tcase(suite, tc);
     return suite;
