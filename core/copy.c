@@ -88,7 +88,17 @@ void nqi_copy_large(void *restrict dst, const void *restrict src, size_t len)
         atomic_load_explicit(&copy_best, memory_order_relaxed)(dst, src, len);
 }
 
+void nqi_copy_narrow(void *restrict dst, const void *restrict src, size_t len)
+{
+    copy_sse2(dst, src, len);
+}
+
 #else
+
+void nqi_copy_narrow(void *restrict dst, const void *restrict src, size_t len)
+{
+    memcpy(dst, src, len);
+}
 
 void nqi_copy_large(void *restrict dst, const void *restrict src, size_t len)
 {

@@ -13,6 +13,10 @@
 
 void nqi_copy_large(void *restrict dst, const void *restrict src, size_t len);
 
+/* The same by the loop of processors without wide registers, so that tests on others see
+ * it.  len >= 64. */
+void nqi_copy_narrow(void *restrict dst, const void *restrict src, size_t len);
+
 /* memcpy() in every respect but speed. */
 static inline void nqi_copy(void *restrict dst, const void *restrict src, size_t len)
 {

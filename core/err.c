@@ -76,6 +76,10 @@ static void err_store(const char *before, const char *separator, const char *aft
     err_text[len] = '\0';
 }
 
+#undef nqi_fail
+#undef nqi_fail_in
+#undef nqi_fail_errno
+
 nq_err nqi_fail(nq_err err, const char *format, ...)
 {
     char text[ERR_TEXT];

@@ -424,7 +424,7 @@ nq_err nq_msg_meta(const nq_msg *msg, const char *key, const void **data, size_t
     size_t key_len = key ? strnlen(key, 256) : 0;
     struct msg_entry entry;
 
-    while (msg_entry_next(&buf, &entry)) {
+    while (key_len && msg_entry_next(&buf, &entry)) {
         if (!msg_entry_is(&entry, key, key_len))
             continue;
         *data = entry.body + 1 + key_len;

@@ -26,6 +26,7 @@
 #define POOL_MAG_BYTES ((size_t)32 << 10) /* what a magazine of large blocks may hold */
 #define POOL_EMPTY 64
 #define POOL_PAGE 4096
+#define POOL_HUGE ((size_t)2 << 20)
 #define POOL_LIMIT ((size_t)64 << 20)
 
 /* ---- state ------------------------------------------------------------------------------ */
@@ -107,18 +108,39 @@ static size_t pool_pages(size_t len)
     return (len + POOL_PAGE - 1) & ~(size_t)(POOL_PAGE - 1);
 }
 
-static void *pool_map(size_t size)
+static void *pool_map_pages(size_t size)
 {
     void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (block == MAP_FAILED)
+    return block == MAP_FAILED ? NULL : block;
+}
+
+/* On a boundary of huge pages: a fault for each small page of a fresh block can cost ten
+ * times what filling it costs. */
+static void *pool_map_huge(size_t size)
+{
+    unsigned char *map;
+    size_t skew;
+
+    if (size > SIZE_MAX - POOL_HUGE)
         return NULL;
+    map = pool_map_pages(size + POOL_HUGE);
+    if (!map)
+        return NULL;
+    skew = -(uintptr_t)map & (POOL_HUGE - 1);
+    if (skew)
+        munmap(map, skew);
+    if (skew < POOL_HUGE)
+        munmap(map + skew + size, POOL_HUGE - skew);
 #ifdef MADV_HUGEPAGE
-    /* Faults are most of the cost of a fresh block of this size; a refusal does not matter. */
-    if (size >= POOL_TOP)
-        (void)madvise(block, size, MADV_HUGEPAGE);
+    (void)madvise(map + skew, size, MADV_HUGEPAGE); /* a refusal does not matter */
 #endif
-    return block;
+    return map + skew;
+}
+
+static void *pool_map(size_t size)
+{
+    return size >= POOL_HUGE ? pool_map_huge(size) : pool_map_pages(size);
 }
 
 /* `size` is a class or whole pages. */

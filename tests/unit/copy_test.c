@@ -19,6 +19,12 @@ static void check_copy(size_t to, size_t from, size_t len)
     memset(dst, 0xee, sizeof(dst));
     memset(want, 0xee, sizeof(want));
     memcpy(want + to, src + from, len);
+    if (len >= 64) {
+        nqi_copy_narrow(dst + to, src + from, len);
+        ck_assert_msg(memcmp(dst, want, sizeof(dst)) == 0, "to %zu from %zu len %zu", to, from,
+                      len);
+        memset(dst, 0xee, sizeof(dst));
+    }
     nqi_copy(dst + to, src + from, len);
     ck_assert_msg(memcmp(dst, want, sizeof(dst)) == 0, "to %zu from %zu len %zu", to, from, len);
 }
