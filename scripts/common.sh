@@ -68,7 +68,7 @@ configure_in() {
     local folder=$1 asked
 
     shift
-    asked="$* CC=${CC-} CFLAGS=${CFLAGS-}"
+    asked="$top $* CC=${CC-} CFLAGS=${CFLAGS-}"
     if [ -e config.status ]; then
         say "the sources were configured in place: run make distclean first"
         return 1
