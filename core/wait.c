@@ -264,20 +264,21 @@ bool nqi_token_try(struct nqi_room *room)
     return atomic_compare_exchange_strong(&room->token, &expected, TOKEN_RUN);
 }
 
-/* The keeper learns of events through epoll only. */
+/* The keeper learns of events through epoll only, and a post is none: who left it saw a driver and
+ * kicked nobody.  (Callbacks are run by the leaver itself.) */
 static void room_leave_to_keeper(struct nqi_room *room)
 {
     bool quiet = nqi_hot_cool(nqi_loop_hot(room->loop));
 
     nqi_keeper_arm(room);
-    if (!quiet)
+    if (!quiet || nqi_loop_pending(room->loop))
         nqi_loop_wake(room->loop);
 }
 
 /* There is no keeper, and the program's own loop watches epoll. */
 static void room_leave_manual(struct nqi_room *room)
 {
-    if (!nqi_hot_cool(nqi_loop_hot(room->loop)))
+    if (!nqi_hot_cool(nqi_loop_hot(room->loop)) || nqi_loop_pending(room->loop))
         nqi_loop_wake(room->loop);
     nqi_room_promote(room);
 }

@@ -103,7 +103,8 @@ static void keeper_rest_ticking(struct nqi_room *room)
 }
 
 /* BUSY -> ARMED when nobody drives, else TICK.  A driver that came meanwhile saw BUSY and left the
- * keeper alone, so the token is looked at again after ARMED is visible. */
+ * keeper alone, so the token is looked at again after ARMED is visible.  So is the inbox: who
+ * posted during the keeper's own turn saw a driver and kicked nobody. */
 static void keeper_rest(struct nqi_room *room)
 {
     pthread_mutex_lock(&room->keeper_lock);
@@ -112,6 +113,8 @@ static void keeper_rest(struct nqi_room *room)
     pthread_mutex_unlock(&room->keeper_lock);
     if (atomic_load(&room->token) != TOKEN_FREE)
         nqi_keeper_disarm(room);
+    else if (nqi_room_has_work(room))
+        nqi_loop_wake(room->loop);
 }
 
 static void keeper_drive(struct nqi_room *room)

@@ -1,0 +1,329 @@
+/* core/wait.c, wait_keeper.c, wait_spin.c: whoever waits is woken, somebody drives, nobody spins
+ * for nothing.  A lost wake-up shows as a test that does not end: Check's time limit fails it. */
+#include "core/wait.h"
+#include "core/wait_room.h"
+#include <check.h>
+#include <netqueue/future.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static struct nqi_loop *loop;
+static struct nqi_room *room;
+static struct nqi_serial serial;
+static atomic_int items; /* what most conditions wait for */
+
+static void open_room(enum nqi_room_mode mode, int64_t spin_ns)
+{
+    ck_assert_int_eq(nqi_loop_new(&loop), NQ_OK);
+    ck_assert_int_eq(nqi_room_new(loop, mode, spin_ns, &room), NQ_OK);
+    serial.strand = nqi_strand_new();
+    serial.loop = loop;
+    ck_assert_ptr_nonnull(serial.strand);
+}
+
+static void close_room(void)
+{
+    nqi_room_free(room);
+    nqi_loop_free(loop);
+    nqi_strand_unref(serial.strand);
+}
+
+/* Be inside the strand; others are there for moments only. */
+static void go_inside(void)
+{
+    while (!nqi_strand_try(serial.strand))
+        sched_yield();
+}
+
+/* Until another thread has come so far; there is no event for it. */
+#define UNTIL(condition)     \
+    do {                     \
+        while (!(condition)) \
+            sched_yield();   \
+    } while (0)
+
+/* A condition: takes one of the items. */
+static bool take(void *arg)
+{
+    atomic_int *n = arg;
+    int have = atomic_load(n);
+
+    while (have > 0 && !atomic_compare_exchange_weak(n, &have, have - 1))
+        ;
+    return have > 0;
+}
+
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static void give(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static void give_and_tell(void *arg)
+{
+    give(arg);
+    nqi_room_notify(room);
+}
+
+static void post(void (*fn)(void *), void *arg)
+{
+    ck_assert_int_eq(nqi_post(&serial, fn, arg), NQ_OK);
+}
+
+static void post_semaphore(void *arg)
+{
+    sem_post(arg);
+}
+
+/* A descriptor that gives one item each time it is rung. */
+struct bell {
+    int fd;
+    struct nqi_watch *watch;
+    atomic_int *gives;
+};
+
+static void bell_on_fd(void *arg, uint32_t events)
+{
+    struct bell *bell = arg;
+    uint64_t count = 0;
+
+    (void)events;
+    if (read(bell->fd, &count, sizeof(count)) == sizeof(count))
+        atomic_fetch_add(bell->gives, (int)count);
+}
+
+static void bell_open(struct bell *bell, atomic_int *gives)
+{
+    bell->gives = gives;
+    bell->fd = eventfd(0, EFD_NONBLOCK);
+    ck_assert_int_ge(bell->fd, 0);
+    go_inside();
+    ck_assert_int_eq(nqi_fd_add(&serial, bell->fd, POLLIN, bell_on_fd, bell, &bell->watch), NQ_OK);
+    nqi_strand_leave(serial.strand);
+}
+
+static void bell_ring(struct bell *bell)
+{
+    uint64_t one = 1;
+
+    ck_assert_int_eq(write(bell->fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void bell_close(struct bell *bell)
+{
+    go_inside();
+    nqi_watch_del(bell->watch);
+    nqi_strand_leave(serial.strand);
+    close(bell->fd);
+}
+
+/* A thread that waits once. */
+struct getter {
+    pthread_t thread;
+    nqi_ready_fn ready;
+    void *arg;
+    int64_t timeout_ns;
+    nq_err err;
+};
+
+static void *getter_main(void *arg)
+{
+    struct getter *getter = arg;
+
+    getter->err = nqi_room_wait(room, getter->ready, getter->arg, getter->timeout_ns);
+    return NULL;
+}
+
+static void getter_start(struct getter *getter, nqi_ready_fn ready, void *arg, int64_t timeout_ns)
+{
+    getter->ready = ready;
+    getter->arg = arg;
+    getter->timeout_ns = timeout_ns;
+    ck_assert_int_eq(pthread_create(&getter->thread, NULL, getter_main, getter), 0);
+}
+
+static nq_err getter_join(struct getter *getter)
+{
+    ck_assert_int_eq(pthread_join(getter->thread, NULL), 0);
+    return getter->err;
+}
+
+/* A user's callback that counts, and waits when told to. */
+struct call {
+    struct nqi_callback callback;
+    atomic_int *inside; /* how many run now */
+    sem_t started, go;
+    bool waits;
+};
+
+static void call_run(struct nqi_callback *callback)
+{
+    struct call *call = NQI_CONTAINER(callback, struct call, callback);
+
+    ck_assert(nqi_room_in_callback());
+    sem_post(&call->started);
+    if (call->waits)
+        sem_wait(&call->go);
+}
+
+static void call_init(struct call *call, bool waits)
+{
+    call->callback.run = call_run;
+    call->waits = waits;
+    sem_init(&call->started, 0, 0);
+    sem_init(&call->go, 0, 0);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------ */
+
+START_TEST(a_condition_that_holds_needs_no_wait)
+{
+    open_room(NQI_ROOM_AUTO, 0);
+    give(&items);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+    ck_assert_int_eq(atomic_load(&items), 0);
+    close_room();
+}
+END_TEST
+
+START_TEST(a_time_out_ends_a_wait)
+{
+    static const enum nqi_room_mode modes[] = {NQI_ROOM_AUTO, NQI_ROOM_THREAD, NQI_ROOM_MANUAL};
+
+    for (size_t i = 0; i < NQI_LEN(modes); i++) {
+        int64_t before;
+
+        open_room(modes[i], 0);
+        ck_assert_int_eq(nqi_room_wait(room, never, NULL, 0), NQ_AGAIN);
+        before = nqi_now();
+        ck_assert_int_eq(nqi_room_wait(room, never, NULL, 2 * NQI_NS_PER_MS), NQ_AGAIN);
+        ck_assert_int_ge(nqi_now() - before, 2 * NQI_NS_PER_MS);
+        close_room();
+    }
+}
+END_TEST
+
+START_TEST(the_caller_drives_until_its_condition_holds)
+{
+    static const enum nqi_room_mode modes[] = {NQI_ROOM_AUTO, NQI_ROOM_THREAD, NQI_ROOM_MANUAL};
+
+    for (size_t i = 0; i < NQI_LEN(modes); i++) {
+        struct bell bell;
+
+        open_room(modes[i], 0);
+        bell_open(&bell, &items);
+        for (int n = 0; n < 100; n++) {
+            bell_ring(&bell);
+            ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+        }
+        bell_close(&bell);
+        close_room();
+    }
+}
+END_TEST
+
+START_TEST(one_drives_and_the_others_get_theirs)
+{
+    struct getter getters[4];
+    struct bell bell;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    bell_open(&bell, &items);
+    for (size_t i = 0; i < NQI_LEN(getters); i++)
+        getter_start(&getters[i], take, &items, NQ_FOREVER);
+    UNTIL(atomic_load(&room->nwaiters) == NQI_LEN(getters));
+    for (size_t i = 0; i < NQI_LEN(getters); i++)
+        bell_ring(&bell);
+    for (size_t i = 0; i < NQI_LEN(getters); i++)
+        ck_assert_int_eq(getter_join(&getters[i]), NQ_OK);
+    ck_assert_int_eq(atomic_load(&items), 0);
+    ck_assert_uint_eq(atomic_load(&room->nwaiters), 0);
+    bell_close(&bell);
+    close_room();
+}
+END_TEST
+
+/* The post saw a driver and kicked nobody; the driver leaves without another turn. */
+START_TEST(a_post_to_a_leaving_driver_is_run)
+{
+    sem_t ran;
+
+    sem_init(&ran, 0, 0);
+    open_room(NQI_ROOM_AUTO, 0);
+    UNTIL(nqi_token_try(room));
+    post(post_semaphore, &ran);
+    nqi_token_leave(room);
+    sem_wait(&ran);
+    close_room();
+}
+END_TEST
+
+static bool readable(int fd)
+{
+    struct pollfd poller = {.fd = fd, .events = POLLIN};
+
+    return poll(&poller, 1, 0) == 1;
+}
+
+START_TEST(a_post_to_a_leaving_driver_makes_the_manual_descriptor_readable)
+{
+    open_room(NQI_ROOM_MANUAL, 0);
+    nqi_room_poll(room);
+    ck_assert(!readable(nqi_loop_fd(loop)));
+    ck_assert(nqi_token_try(room));
+    post(give, &items);
+    nqi_token_leave(room);
+    ck_assert(readable(nqi_loop_fd(loop)));
+    nqi_room_poll(room);
+    ck_assert_int_eq(atomic_load(&items), 1);
+    ck_assert(!readable(nqi_loop_fd(loop)));
+    close_room();
+}
+END_TEST
+
+static void post_the_semaphore(void *arg)
+{
+    post(post_semaphore, arg);
+}
+
+START_TEST(a_post_made_in_the_keepers_last_turn_is_run)
+{
+    sem_t ran;
+
+    sem_init(&ran, 0, 0);
+    open_room(NQI_ROOM_AUTO, 0);
+    post(post_the_semaphore, &ran); /* the keeper runs it, past its look at the inbox */
+    sem_wait(&ran);
+    close_room();
+}
+END_TEST
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("wait");
+    TCase *tc = tcase_create("wait");
+
+    tcase_set_timeout(tc, 10);
+    tcase_add_test(tc, a_condition_that_holds_needs_no_wait);
+    tcase_add_test(tc, a_time_out_ends_a_wait);
+    tcase_add_test(tc, the_caller_drives_until_its_condition_holds);
+    tcase_add_test(tc, one_drives_and_the_others_get_theirs);
+    tcase_add_test(tc, a_post_to_a_leaving_driver_is_run);
+    tcase_add_test(tc, a_post_to_a_leaving_driver_makes_the_manual_descriptor_readable);
+    tcase_add_test(tc, a_post_made_in_the_keepers_last_turn_is_run);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
