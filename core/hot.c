@@ -112,8 +112,10 @@ bool nqi_hot_cool(struct nqi_hot_set *set)
             continue;
         if (nqi_strand_try(seen.strand)) {
             if (hot_still(set, i, &seen)) {
-                hot_leave(set, seen.item);
-                quiet &= seen.item->arm(seen.item->arg, 1) == 0;
+                if (seen.item->arm(seen.item->arg, 1))
+                    quiet = false; /* it stays hot: the next turn asks it */
+                else
+                    hot_leave(set, seen.item);
             }
             nqi_strand_leave(seen.strand);
         } else {

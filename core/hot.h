@@ -5,7 +5,7 @@
  * is cooled (rx_arm 1).
  *
  *   cold   reports to epoll        leaves by  nqi_hot_touch() while a driver spins -> hot
- *   hot    in a slot, asked        leaves by  nqi_hot_cool(), nqi_hot_del() -> cold
+ *   hot    in a slot, asked        leaves by  nqi_hot_cool() without data, nqi_hot_del() -> cold
  *
  * `hot` changes only inside the link's strand; the slots are under the lock, a leaf. */
 #ifndef NQ_CORE_HOT_H
@@ -21,7 +21,8 @@
 /* One link's part.  Embedded in the link; zero-initialised = cold. */
 struct nqi_hot {
     int (*poll)(void *arg);        /* receive what is there: 1 = something, 0 = nothing */
-    int (*arm)(void *arg, int on); /* 1 = report to epoll; answers 1 when data is there already */
+    int (*arm)(void *arg, int on); /* 1 = report to epoll; answers 1 when data is there already:
+                                    * then it need not report, it stays hot and is asked */
     void *arg;
     struct nqi_strand *strand; /* borrowed */
     bool hot;                  /* inside the strand */
@@ -64,8 +65,8 @@ void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item);
 /* Ask every hot link once.  @return how many received something.  Outside of strands. */
 unsigned nqi_hot_poll(struct nqi_hot_set *set);
 
-/* Make every link cold.  @return true when all are and none has data waiting: one may sleep.
- * Outside of strands.  Thread: any. */
+/* Make every link cold, but those that have data waiting.  @return true when all are cold: one may
+ * sleep; otherwise turn again.  Outside of strands.  Thread: any. */
 bool nqi_hot_cool(struct nqi_hot_set *set);
 
 #endif

@@ -105,7 +105,7 @@ static void keeper_rest_ticking(struct nqi_room *room)
 /* BUSY -> ARMED when nobody drives, else TICK.  A driver that came meanwhile saw BUSY and left the
  * keeper alone, so the token is looked at again after ARMED is visible.  So is the inbox: who
  * posted during the keeper's own turn saw a driver and kicked nobody. */
-static void keeper_rest(struct nqi_room *room)
+static void keeper_rest(struct nqi_room *room, bool quiet)
 {
     pthread_mutex_lock(&room->keeper_lock);
     atomic_store(&room->keeper, KEEPER_ARMED);
@@ -113,22 +113,24 @@ static void keeper_rest(struct nqi_room *room)
     pthread_mutex_unlock(&room->keeper_lock);
     if (atomic_load(&room->token) != TOKEN_FREE)
         nqi_keeper_disarm(room);
-    else if (nqi_room_has_work(room))
+    else if (!quiet || nqi_room_has_work(room))
         nqi_loop_wake(room->loop);
 }
 
 static void keeper_drive(struct nqi_room *room)
 {
+    bool quiet = true;
+
     if (nqi_token_try(room)) {
         atomic_fetch_add_explicit(&room->keeper_turns, 1, memory_order_relaxed);
         nqi_room_turn(room, false);
-        nqi_hot_cool(nqi_loop_hot(room->loop));
-        atomic_store(&room->token,
-                     TOKEN_FREE); /* keeper_rest() does what nqi_token_leave() would */
+        quiet = nqi_hot_cool(nqi_loop_hot(room->loop));
+        /* keeper_rest() does the rest of nqi_token_leave() */
+        atomic_store(&room->token, TOKEN_FREE);
         nqi_room_promote(room);
     }
     nqi_room_run_callbacks(room);
-    keeper_rest(room);
+    keeper_rest(room, quiet);
 }
 
 /* Nothing drove for a tick: drive.  A caller sleeps in the loop: go away.  Else: tick on. */

@@ -311,6 +311,95 @@ START_TEST(a_post_made_in_the_keepers_last_turn_is_run)
 }
 END_TEST
 
+/* A link of a transport without a descriptor of its own, like a ring in shared memory: arming it
+ * answers that data is there, as often as `data` says. */
+struct ring {
+    struct nqi_hot hot;
+    atomic_int data, *gives;
+    bool endless;
+};
+
+static int ring_poll(void *arg)
+{
+    struct ring *ring = arg;
+
+    if (!take(&ring->data))
+        return ring->endless;
+    give(ring->gives);
+    return 1;
+}
+
+static int ring_arm(void *arg, int on)
+{
+    struct ring *ring = arg;
+
+    return on && atomic_load(&ring->data) > 0;
+}
+
+static void ring_open(struct ring *ring, atomic_int *gives)
+{
+    *ring = (struct ring){
+        .hot = {.poll = ring_poll, .arm = ring_arm, .arg = ring, .strand = serial.strand},
+        .gives = gives,
+    };
+    go_inside();
+    nqi_hot_open(nqi_loop_hot(loop), true);
+    nqi_hot_touch(nqi_loop_hot(loop), &ring->hot);
+    nqi_hot_open(nqi_loop_hot(loop), false);
+    nqi_strand_leave(serial.strand);
+}
+
+static void ring_close(struct ring *ring)
+{
+    go_inside();
+    nqi_hot_del(nqi_loop_hot(loop), &ring->hot);
+    nqi_strand_leave(serial.strand);
+}
+
+/* Data comes between the last look and the arming. */
+static int ring_arm_late(void *arg, int on)
+{
+    struct ring *ring = arg;
+
+    if (on)
+        ring->hot.arm = ring_arm;
+    if (on)
+        give(&ring->data);
+    return ring_arm(arg, on);
+}
+
+START_TEST(data_that_comes_while_a_link_is_armed_is_received)
+{
+    static const enum nqi_room_mode modes[] = {NQI_ROOM_AUTO, NQI_ROOM_THREAD, NQI_ROOM_MANUAL};
+
+    for (size_t i = 0; i < NQI_LEN(modes); i++) {
+        struct ring ring;
+
+        open_room(modes[i], 0);
+        ring_open(&ring, &items);
+        ring.hot.arm = ring_arm_late;
+        nqi_room_kick(room);
+        ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+        ring_close(&ring);
+        close_room();
+    }
+}
+END_TEST
+
+START_TEST(the_keeper_receives_what_comes_while_it_arms_a_link)
+{
+    struct ring ring;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    ring_open(&ring, &items);
+    ring.hot.arm = ring_arm_late;
+    nqi_room_kick(room);
+    UNTIL(atomic_load(&items) == 1);
+    ring_close(&ring);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -324,6 +413,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_post_to_a_leaving_driver_is_run);
     tcase_add_test(tc, a_post_to_a_leaving_driver_makes_the_manual_descriptor_readable);
     tcase_add_test(tc, a_post_made_in_the_keepers_last_turn_is_run);
+    tcase_add_test(tc, data_that_comes_while_a_link_is_armed_is_received);
+    tcase_add_test(tc, the_keeper_receives_what_comes_while_it_arms_a_link);
     suite_add_tcase(suite, tc);
     return suite;
 }
