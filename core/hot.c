@@ -84,7 +84,7 @@ static bool hot_still(struct nqi_hot_set *set, uint32_t i, const struct nqi_hot_
 
 unsigned nqi_hot_poll(struct nqi_hot_set *set)
 {
-    unsigned received = 0;
+    unsigned busy = 0;
 
     for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
         struct nqi_hot_slot seen;
@@ -92,13 +92,14 @@ unsigned nqi_hot_poll(struct nqi_hot_set *set)
         if (!hot_look(set, i, &seen))
             continue;
         if (nqi_strand_try(seen.strand)) {
-            if (hot_still(set, i, &seen) && seen.item->poll(seen.item->arg) > 0)
-                received++;
-            nqi_strand_leave(seen.strand);
+            bool received = hot_still(set, i, &seen) && seen.item->poll(seen.item->arg) > 0;
+
+            if (nqi_strand_leave(seen.strand) || received)
+                busy++;
         }
         nqi_strand_unref(seen.strand);
     }
-    return received;
+    return busy;
 }
 
 bool nqi_hot_cool(struct nqi_hot_set *set)

@@ -62,7 +62,8 @@ void nqi_hot_touch(struct nqi_hot_set *set, struct nqi_hot *item);
 /* The link ends.  Inside the item's strand. */
 void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item);
 
-/* Ask every hot link once.  @return how many received something.  Outside of strands. */
+/* Ask every hot link once.  @return how many received something, or had work that others left in
+ * their strand.  Outside of strands. */
 unsigned nqi_hot_poll(struct nqi_hot_set *set);
 
 /* Make every link cold, but those that have data waiting.  @return true when all are cold: one may

@@ -88,34 +88,37 @@ static struct nqi_work *strand_reverse(struct nqi_work *newest)
     return oldest;
 }
 
-static void strand_drain(struct nqi_strand *strand)
+static unsigned strand_drain(struct nqi_strand *strand)
 {
     struct nqi_work *work =
         atomic_exchange_explicit(&strand->word, STRAND_OWNED, memory_order_acquire);
+    unsigned count = 0;
 
-    if (work == STRAND_OWNED)
-        return;
     for (work = strand_reverse(work); work;) {
         struct nqi_work *next = work->next; /* run() may free the work */
 
         work->run(work);
         work = next;
+        count++;
     }
+    return count;
 }
 
-void nqi_strand_leave(struct nqi_strand *strand)
+unsigned nqi_strand_leave(struct nqi_strand *strand)
 {
+    unsigned count = 0;
+
     for (;;) {
         struct nqi_work *expected = STRAND_OWNED;
 
         if (atomic_load_explicit(&strand->word, memory_order_relaxed) != STRAND_OWNED)
-            strand_drain(strand);
+            count += strand_drain(strand);
         if (strand->settle)
             strand->settle(strand->arg);
         atomic_store_explicit(&strand->owner, 0, memory_order_relaxed);
         if (atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_FREE,
                                                     memory_order_release, memory_order_relaxed))
-            return;
+            return count;
         strand_own(strand);
     }
 }

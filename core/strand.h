@@ -55,8 +55,9 @@ static inline void nqi_strand_on_settle(struct nqi_strand *strand, void (*settle
  * Thread: any.  Blocks: no. */
 bool nqi_strand_try(struct nqi_strand *strand);
 
-/* Settle, run what others left, leave.  The caller holds a reference of its own. */
-void nqi_strand_leave(struct nqi_strand *strand);
+/* Settle, run what others left, leave.  The caller holds a reference of its own.
+ * @return how much work of others ran: if any, somebody may wait for what it did. */
+unsigned nqi_strand_leave(struct nqi_strand *strand);
 
 /* Go inside and return true, or leave `work` with the owner and return false.  `work` is touched
  * only in the second case. */

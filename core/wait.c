@@ -268,7 +268,7 @@ bool nqi_token_try(struct nqi_room *room)
  * kicked nobody.  (Callbacks are run by the leaver itself.) */
 static void room_leave_to_keeper(struct nqi_room *room)
 {
-    bool quiet = nqi_hot_cool(nqi_loop_hot(room->loop));
+    bool quiet = nqi_room_cool(room);
 
     nqi_keeper_arm(room);
     if (!quiet || nqi_loop_pending(room->loop))
@@ -278,7 +278,7 @@ static void room_leave_to_keeper(struct nqi_room *room)
 /* There is no keeper, and the program's own loop watches epoll. */
 static void room_leave_manual(struct nqi_room *room)
 {
-    if (!nqi_hot_cool(nqi_loop_hot(room->loop)) || nqi_loop_pending(room->loop))
+    if (!nqi_room_cool(room) || nqi_loop_pending(room->loop))
         nqi_loop_wake(room->loop);
     nqi_room_promote(room);
 }
@@ -320,7 +320,19 @@ void nqi_room_attend(struct nqi_room *room)
         room_leave_to_keeper(room);
 }
 
-void nqi_room_after_turn(struct nqi_room *room)
+bool nqi_room_cool(struct nqi_room *room)
+{
+    struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+    bool quiet;
+
+    if (!nqi_hot_any(hot))
+        return true;
+    quiet = nqi_hot_cool(hot);
+    nqi_room_notify(room);
+    return quiet;
+}
+
+static void room_after_turn(struct nqi_room *room)
 {
     uint64_t turn = atomic_load_explicit(&room->turn, memory_order_relaxed);
 
@@ -333,25 +345,24 @@ unsigned nqi_room_turn(struct nqi_room *room, bool hot_only)
     unsigned handled = hot_only ? nqi_loop_turn_hot(room->loop) : nqi_loop_turn(room->loop);
 
     if (handled)
-        nqi_room_after_turn(room);
+        room_after_turn(room);
     return handled;
 }
 
-unsigned nqi_room_sleep(struct nqi_room *room, int64_t timeout_ns)
+unsigned nqi_room_sleep(struct nqi_room *room, const _Atomic uint32_t *word, int64_t timeout_ns)
 {
     unsigned handled;
     int events;
 
-    if (!nqi_hot_cool(nqi_loop_hot(room->loop)))
-        timeout_ns = 0;
     atomic_store(&room->token, TOKEN_SLEEP);
-    if (nqi_room_has_work(room))
+    /* Work and claims that came before SLEEP was seen found a driver and did not kick. */
+    if (nqi_room_has_work(room) || (word && atomic_load(word) != WAITER_ASLEEP))
         timeout_ns = 0;
     atomic_fetch_add_explicit(&room->sleeps, 1, memory_order_relaxed);
     events = nqi_loop_sleep(room->loop, timeout_ns);
     atomic_exchange(&room->token, TOKEN_RUN);
     handled = nqi_loop_handle(room->loop, events);
-    nqi_room_after_turn(room);
+    room_after_turn(room);
     return handled;
 }
 
@@ -360,16 +371,15 @@ unsigned nqi_room_sleep(struct nqi_room *room, int64_t timeout_ns)
 
 enum drive { DRIVE_READY, DRIVE_TIME, DRIVE_CALLBACKS };
 
-/* Sleep in the loop as a waiter whose condition others may claim.  True: they did. */
+/* Sleep in the loop as a waiter whose condition others may claim.  True: they did.  Cooling comes
+ * first, for it may make the condition hold. */
 static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t timeout_ns)
 {
+    if (!nqi_room_cool(room))
+        return false;
     if (waiter_enlist(room, self, true))
         return true;
-    /* A claim between enlisting and SLEEP found the token in RUN and did not kick. */
-    atomic_store(&room->token, TOKEN_SLEEP);
-    if (atomic_load(&self->word) != WAITER_ASLEEP)
-        timeout_ns = 0;
-    nqi_room_sleep(room, timeout_ns);
+    nqi_room_sleep(room, &self->word, timeout_ns);
     return waiter_delist(room, self);
 }
 

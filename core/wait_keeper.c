@@ -124,7 +124,7 @@ static void keeper_drive(struct nqi_room *room)
     if (nqi_token_try(room)) {
         atomic_fetch_add_explicit(&room->keeper_turns, 1, memory_order_relaxed);
         nqi_room_turn(room, false);
-        quiet = nqi_hot_cool(nqi_loop_hot(room->loop));
+        quiet = nqi_room_cool(room);
         /* keeper_rest() does the rest of nqi_token_leave() */
         atomic_store(&room->token, TOKEN_FREE);
         nqi_room_promote(room);
@@ -178,8 +178,8 @@ static void keeper_thread(struct nqi_room *room)
     while (!nqi_token_try(room))
         nqi_relax(); /* only before the queue is in use */
     while (!atomic_load(&room->stop)) {
-        if (!nqi_room_turn(room, false))
-            nqi_room_sleep(room, NQI_NEVER);
+        if (!nqi_room_turn(room, false) && nqi_room_cool(room))
+            nqi_room_sleep(room, NULL, NQI_NEVER);
         nqi_room_run_callbacks(room);
     }
     atomic_store(&room->token, TOKEN_FREE);

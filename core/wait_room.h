@@ -63,9 +63,15 @@ struct nqi_room {
 bool nqi_token_try(struct nqi_room *room);   /* FREE -> RUN */
 void nqi_token_leave(struct nqi_room *room); /* RUN -> FREE, and see who comes next */
 bool nqi_room_has_work(const struct nqi_room *room);
-unsigned nqi_room_turn(struct nqi_room *room, bool hot_only);       /* holding the token */
-unsigned nqi_room_sleep(struct nqi_room *room, int64_t timeout_ns); /* holding the token */
-void nqi_room_after_turn(struct nqi_room *room);
+unsigned nqi_room_turn(struct nqi_room *room, bool hot_only); /* holding the token */
+
+/* Make the hot links cold, before one sleeps in epoll.  @return false: one has data or is in use,
+ * turn again.  Goes inside strands and runs what others left there, so it notifies. */
+bool nqi_room_cool(struct nqi_room *room);
+
+/* Sleep in the loop, unless `word` (of a waiter that drives, or NULL) says that its condition was
+ * claimed.  Holding the token; all links are cold. */
+unsigned nqi_room_sleep(struct nqi_room *room, const _Atomic uint32_t *word, int64_t timeout_ns);
 void nqi_room_promote(struct nqi_room *room); /* make one waiter drive */
 void nqi_room_run_callbacks(struct nqi_room *room);
 

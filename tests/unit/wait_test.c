@@ -400,6 +400,87 @@ START_TEST(the_keeper_receives_what_comes_while_it_arms_a_link)
 }
 END_TEST
 
+/* Whoever goes inside to cool a link also runs what others left there, and that may be what the
+ * driver, or another waiter, waits for. */
+static int ring_arm_gives(void *arg, int on)
+{
+    struct ring *ring = arg;
+
+    if (on)
+        give(ring->gives);
+    return 0;
+}
+
+START_TEST(what_is_delivered_while_a_driver_cools_links_ends_its_wait)
+{
+    struct ring ring;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    ring_open(&ring, &items);
+    ring.hot.arm = ring_arm_gives;
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+    ring_close(&ring);
+    close_room();
+}
+END_TEST
+
+START_TEST(what_is_delivered_while_a_driver_cools_links_ends_the_waits_of_others)
+{
+    struct getter follower;
+    struct ring ring;
+    atomic_int mine = 0;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    ring_open(&ring, &items);
+    ring.hot.arm = ring_arm_gives;
+    UNTIL(nqi_token_try(room));
+    getter_start(&follower, take, &items, NQ_FOREVER);
+    UNTIL(atomic_load(&room->nwaiters) == 1);
+    nqi_token_leave(room); /* somebody waits, so the links are cooled */
+    ck_assert_int_eq(getter_join(&follower), NQ_OK);
+    ck_assert_int_eq(nqi_room_wait(room, take, &mine, 0), NQ_AGAIN);
+    ring_close(&ring);
+    close_room();
+}
+END_TEST
+
+static void work_gives(struct nqi_work *work)
+{
+    (void)work;
+    give(&items);
+}
+
+/* What a putter left with the strand is run by whoever leaves it next. */
+static int ring_poll_pushes(void *arg)
+{
+    static struct nqi_work left = {.run = work_gives};
+    struct ring *ring = arg;
+
+    ring->hot.poll = ring_poll;
+    nqi_strand_run(serial.strand, &left);
+    return 0;
+}
+
+START_TEST(what_a_look_at_a_hot_link_runs_for_others_wakes_who_waits_for_it)
+{
+    struct getter follower;
+    struct ring ring;
+    atomic_int other = 0;
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    ring_open(&ring, &other);
+    ring.hot.poll = ring_poll_pushes;
+    ck_assert(nqi_token_try(room));
+    getter_start(&follower, take, &items, NQ_FOREVER);
+    UNTIL(atomic_load(&room->nwaiters) == 1);
+    nqi_room_turn(room, true);
+    ck_assert_int_eq(getter_join(&follower), NQ_OK);
+    nqi_token_leave(room);
+    ring_close(&ring);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -415,6 +496,9 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_post_made_in_the_keepers_last_turn_is_run);
     tcase_add_test(tc, data_that_comes_while_a_link_is_armed_is_received);
     tcase_add_test(tc, the_keeper_receives_what_comes_while_it_arms_a_link);
+    tcase_add_test(tc, what_is_delivered_while_a_driver_cools_links_ends_its_wait);
+    tcase_add_test(tc, what_is_delivered_while_a_driver_cools_links_ends_the_waits_of_others);
+    tcase_add_test(tc, what_a_look_at_a_hot_link_runs_for_others_wakes_who_waits_for_it);
     suite_add_tcase(suite, tc);
     return suite;
 }
