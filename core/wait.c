@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CALLBACKS_AT_ONCE 64
+
 static _Thread_local bool wait_in_callback;
 
 /* ---- set-up --------------------------------------------------------------------------------- */
@@ -221,37 +223,65 @@ bool nqi_room_in_callback(void)
 
 void nqi_room_defer(struct nqi_room *room, struct nqi_callback *callback)
 {
+    bool running;
+
     pthread_mutex_lock(&room->callback_lock);
     nqi_fifo_push(&room->callbacks, &callback->node);
     atomic_fetch_add(&room->ncallbacks, 1);
+    running = atomic_load(&room->in_callback);
     pthread_mutex_unlock(&room->callback_lock);
-    nqi_room_kick(room);
+    if (!running)
+        nqi_room_kick(room);
+}
+
+/* The count is read first: in_callback falls after the last was taken, so who sees a new one sees
+ * that it fell. */
+bool nqi_room_callbacks_due(const struct nqi_room *room)
+{
+    return atomic_load(&room->ncallbacks) && !atomic_load(&room->in_callback);
+}
+
+static void room_run_callback(struct nqi_callback *callback)
+{
+    wait_in_callback = true;
+    callback->run(callback);
+    wait_in_callback = false;
+}
+
+/* Run what is there, but not without end: a caller has its own condition. */
+static void room_run_some_callbacks(struct nqi_room *room)
+{
+    struct nqi_node *node;
+
+    for (int i = 0; i < CALLBACKS_AT_ONCE && (node = nqi_fifo_pop(&room->callbacks)); i++) {
+        atomic_fetch_sub(&room->ncallbacks, 1);
+        pthread_mutex_unlock(&room->callback_lock);
+        room_run_callback(NQI_CONTAINER(node, struct nqi_callback, node));
+        pthread_mutex_lock(&room->callback_lock);
+    }
 }
 
 void nqi_room_run_callbacks(struct nqi_room *room)
 {
-    struct nqi_node *node;
+    bool left;
 
-    if (!atomic_load(&room->ncallbacks))
+    if (!nqi_room_callbacks_due(room))
         return;
+    if (wait_in_callback) { /* of another room: not one inside the other */
+        nqi_room_kick(room);
+        return;
+    }
     pthread_mutex_lock(&room->callback_lock);
-    if (room->in_callback) { /* that thread goes on until none is left */
-        pthread_mutex_unlock(&room->callback_lock);
-        return;
+    left = !atomic_load(&room->in_callback); /* else that thread goes on */
+    if (left) {
+        atomic_store(&room->in_callback, true);
+        room_run_some_callbacks(room);
+        atomic_store(&room->in_callback, false);
+        left = !nqi_fifo_empty(&room->callbacks);
     }
-    room->in_callback = true;
-    while ((node = nqi_fifo_pop(&room->callbacks))) {
-        struct nqi_callback *callback = NQI_CONTAINER(node, struct nqi_callback, node);
-
-        atomic_fetch_sub(&room->ncallbacks, 1);
-        pthread_mutex_unlock(&room->callback_lock);
-        wait_in_callback = true;
-        callback->run(callback);
-        wait_in_callback = false;
-        pthread_mutex_lock(&room->callback_lock);
-    }
-    room->in_callback = false;
     pthread_mutex_unlock(&room->callback_lock);
+    if (left)
+        nqi_room_kick(room);
 }
 
 /* ---- the token
@@ -296,7 +326,7 @@ void nqi_token_leave(struct nqi_room *room)
 
 bool nqi_room_has_work(const struct nqi_room *room)
 {
-    return nqi_loop_pending(room->loop) || atomic_load(&room->ncallbacks);
+    return nqi_loop_pending(room->loop) || nqi_room_callbacks_due(room);
 }
 
 void nqi_room_kick(struct nqi_room *room)
@@ -383,21 +413,26 @@ static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t time
     return waiter_delist(room, self);
 }
 
-/* Holding the token.  Returns with it. */
+/* Holding the token.  Returns with it.  Traffic of others and callbacks may come without end: they
+ * keep nobody from his time-out, hot links nobody from epoll, callbacks nobody from a turn. */
 static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t deadline)
 {
-    for (;;) {
+    struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+
+    for (unsigned look = 1;; look++) {
+        unsigned handled;
         int64_t now, found;
 
         if (self->ready(self->arg))
             return DRIVE_READY;
-        if (atomic_load_explicit(&room->ncallbacks, memory_order_relaxed))
-            return DRIVE_CALLBACKS;
-        if (nqi_room_turn(room, nqi_hot_any(nqi_loop_hot(room->loop))))
-            continue;
+        handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
         now = nqi_now();
         if (now >= deadline)
-            return DRIVE_TIME;
+            return handled && self->ready(self->arg) ? DRIVE_READY : DRIVE_TIME;
+        if (nqi_room_callbacks_due(room))
+            return DRIVE_CALLBACKS;
+        if (handled)
+            continue;
         found = nqi_room_spin(room, now, deadline);
         if (!found && drive_sleep(room, self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now))
             return DRIVE_READY;
@@ -472,6 +507,5 @@ void nqi_room_poll(struct nqi_room *room)
         nqi_room_turn(room, false);
         nqi_token_leave(room);
     }
-    if (!wait_in_callback)
-        nqi_room_run_callbacks(room);
+    nqi_room_run_callbacks(room);
 }

@@ -52,10 +52,10 @@ struct nqi_room {
     _Atomic bool stop;
     _Atomic uint64_t keeper_ticks, keeper_turns;
 
-    /* under callback_lock */
+    /* under callback_lock; `in_callback` is also read without it */
     pthread_mutex_t callback_lock;
     struct nqi_fifo callbacks;
-    bool in_callback;
+    _Atomic bool in_callback; /* a thread runs callbacks, and goes on to those that come */
 };
 
 /* ---- wait.c ---- */
@@ -63,6 +63,7 @@ struct nqi_room {
 bool nqi_token_try(struct nqi_room *room);   /* FREE -> RUN */
 void nqi_token_leave(struct nqi_room *room); /* RUN -> FREE, and see who comes next */
 bool nqi_room_has_work(const struct nqi_room *room);
+bool nqi_room_callbacks_due(const struct nqi_room *room);     /* some wait and nobody runs them */
 unsigned nqi_room_turn(struct nqi_room *room, bool hot_only); /* holding the token */
 
 /* Make the hot links cold, before one sleeps in epoll.  @return false: one has data or is in use,

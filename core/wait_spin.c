@@ -100,7 +100,7 @@ static int64_t spin_turns(struct nqi_room *room, int64_t until)
             return nqi_now();
         nqi_relax();
         now = nqi_now();
-    } while (now < until && !atomic_load_explicit(&room->ncallbacks, memory_order_relaxed));
+    } while (now < until && !nqi_room_callbacks_due(room));
     return 0;
 }
 

@@ -481,6 +481,129 @@ START_TEST(what_a_look_at_a_hot_link_runs_for_others_wakes_who_waits_for_it)
 }
 END_TEST
 
+static void *poll_main(void *arg)
+{
+    (void)arg;
+    nqi_room_poll(room);
+    return NULL;
+}
+
+START_TEST(a_slow_callback_with_another_behind_it_stops_no_driver)
+{
+    struct call slow, next;
+    struct bell bell;
+    pthread_t caller;
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    bell_open(&bell, &items);
+    call_init(&slow, true);
+    call_init(&next, false);
+    nqi_room_defer(room, &slow.callback);
+    nqi_room_defer(room, &next.callback);
+    ck_assert_int_eq(pthread_create(&caller, NULL, poll_main, NULL), 0);
+    sem_wait(&slow.started);
+    bell_ring(&bell);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+    ck_assert(!nqi_room_has_work(room)); /* nothing that keeps a driver from sleeping */
+    sem_post(&slow.go);
+    sem_wait(&next.started);
+    pthread_join(caller, NULL);
+    bell_close(&bell);
+    close_room();
+}
+END_TEST
+
+static struct nqi_room *inner_room;
+
+static void call_poll_inner(struct nqi_callback *callback)
+{
+    (void)callback;
+    nqi_room_poll(inner_room);
+}
+
+static struct call inner_call;
+
+static void defer_inner(void *arg)
+{
+    (void)arg;
+    nqi_room_defer(inner_room, &inner_call.callback);
+}
+
+START_TEST(a_callback_that_arises_inside_the_callback_of_another_queue_is_run)
+{
+    struct nqi_callback outer_call = {.run = call_poll_inner};
+    struct nqi_loop *inner_loop;
+    struct nqi_serial inner_serial;
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    ck_assert_int_eq(nqi_loop_new(&inner_loop), NQ_OK);
+    ck_assert_int_eq(nqi_room_new(inner_loop, NQI_ROOM_AUTO, 0, &inner_room), NQ_OK);
+    inner_serial = (struct nqi_serial){.strand = serial.strand, .loop = inner_loop};
+    call_init(&inner_call, false);
+    UNTIL(nqi_token_try(inner_room)); /* no kick for the post: the callback's poll finds it */
+    ck_assert_int_eq(nqi_post(&inner_serial, defer_inner, NULL), NQ_OK);
+    atomic_store(&inner_room->token, TOKEN_FREE);
+    nqi_room_defer(room, &outer_call);
+    nqi_room_poll(room);
+    sem_wait(&inner_call.started);
+    nqi_room_free(inner_room);
+    nqi_loop_free(inner_loop);
+    close_room();
+}
+END_TEST
+
+static void call_again(struct nqi_callback *callback)
+{
+    nqi_room_defer(room, callback);
+}
+
+START_TEST(callbacks_without_end_do_not_keep_a_caller)
+{
+    struct nqi_callback again = {.run = call_again};
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    nqi_room_defer(room, &again);
+    nqi_room_poll(room);
+    ck_assert(readable(nqi_loop_fd(loop))); /* the rest is not forgotten */
+    give(&items);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, 2 * NQI_NS_PER_MS), NQ_AGAIN);
+    close_room();
+}
+END_TEST
+
+START_TEST(a_hot_link_that_always_has_data_does_not_starve_a_descriptor)
+{
+    struct ring ring;
+    struct bell bell;
+    atomic_int other = 0;
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    bell_open(&bell, &items);
+    ring_open(&ring, &other);
+    ring.endless = true;
+    bell_ring(&bell);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+    ring_close(&ring);
+    bell_close(&bell);
+    close_room();
+}
+END_TEST
+
+START_TEST(a_time_out_is_kept_while_others_have_traffic_without_end)
+{
+    struct ring ring;
+    atomic_int other = 0;
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    ring_open(&ring, &other);
+    ring.endless = true;
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, 2 * NQI_NS_PER_MS), NQ_AGAIN);
+    ring_close(&ring);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -499,6 +622,11 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, what_is_delivered_while_a_driver_cools_links_ends_its_wait);
     tcase_add_test(tc, what_is_delivered_while_a_driver_cools_links_ends_the_waits_of_others);
     tcase_add_test(tc, what_a_look_at_a_hot_link_runs_for_others_wakes_who_waits_for_it);
+    tcase_add_test(tc, a_slow_callback_with_another_behind_it_stops_no_driver);
+    tcase_add_test(tc, a_callback_that_arises_inside_the_callback_of_another_queue_is_run);
+    tcase_add_test(tc, callbacks_without_end_do_not_keep_a_caller);
+    tcase_add_test(tc, a_hot_link_that_always_has_data_does_not_starve_a_descriptor);
+    tcase_add_test(tc, a_time_out_is_kept_while_others_have_traffic_without_end);
     suite_add_tcase(suite, tc);
     return suite;
 }
