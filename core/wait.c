@@ -326,7 +326,7 @@ void nqi_token_leave(struct nqi_room *room)
 
 bool nqi_room_has_work(const struct nqi_room *room)
 {
-    return nqi_loop_pending(room->loop) || nqi_room_callbacks_due(room);
+    return nqi_loop_pending(room->loop) || nqi_room_callbacks_due(room) || atomic_load(&room->stop);
 }
 
 void nqi_room_kick(struct nqi_room *room)

@@ -239,7 +239,7 @@ void nqi_keeper_stop(struct nqi_room *room)
     atomic_store(&room->stop, true);
     if (room->has_thread) {
         keeper_set_timer(room, 1);
-        nqi_loop_wake(room->loop);
+        nqi_room_kick(room);
         pthread_join(room->thread, NULL);
     }
     if (room->outer >= 0)

@@ -604,6 +604,33 @@ START_TEST(a_time_out_is_kept_while_others_have_traffic_without_end)
 }
 END_TEST
 
+START_TEST(an_end_that_comes_before_the_last_look_is_not_slept_through)
+{
+    open_room(NQI_ROOM_MANUAL, 0);
+    ck_assert(nqi_token_try(room)); /* as the library's thread would */
+    atomic_store(&room->stop, true);
+    nqi_loop_wake(loop);
+    nqi_room_turn(room, false); /* takes the wake-up away */
+    nqi_room_sleep(room, NULL, NQI_NEVER);
+    nqi_token_leave(room);
+    close_room();
+}
+END_TEST
+
+START_TEST(rooms_end_whenever_they_are_told_to)
+{
+    static const enum nqi_room_mode modes[] = {NQI_ROOM_AUTO, NQI_ROOM_THREAD, NQI_ROOM_MANUAL};
+
+    for (size_t i = 0; i < 600; i++) {
+        open_room(modes[i % NQI_LEN(modes)], 0);
+        if (i / 3 % 2)
+            post(give, &items);
+        close_room();
+    }
+    ck_assert_int_eq(atomic_load(&items), 300);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -627,6 +654,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, callbacks_without_end_do_not_keep_a_caller);
     tcase_add_test(tc, a_hot_link_that_always_has_data_does_not_starve_a_descriptor);
     tcase_add_test(tc, a_time_out_is_kept_while_others_have_traffic_without_end);
+    tcase_add_test(tc, an_end_that_comes_before_the_last_look_is_not_slept_through);
+    tcase_add_test(tc, rooms_end_whenever_they_are_told_to);
     suite_add_tcase(suite, tc);
     return suite;
 }
