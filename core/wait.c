@@ -157,8 +157,8 @@ static bool waiter_enlist(struct nqi_room *room, struct waiter *waiter, bool dri
     return ready;
 }
 
-/* Be a waiter no longer.  True: somebody claimed for it meanwhile. */
-static bool waiter_delist(struct nqi_room *room, struct waiter *waiter)
+/* Be a waiter no longer.  @return what came meanwhile, or WAITER_ASLEEP: nothing. */
+static uint32_t waiter_delist(struct nqi_room *room, struct waiter *waiter)
 {
     uint32_t word;
 
@@ -169,7 +169,7 @@ static bool waiter_delist(struct nqi_room *room, struct waiter *waiter)
         atomic_fetch_sub(&room->nwaiters, 1);
     }
     pthread_mutex_unlock(&room->lock);
-    return word == WAITER_READY;
+    return word;
 }
 
 static void room_notify(struct nqi_room *room)
@@ -410,7 +410,7 @@ static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t time
     if (waiter_enlist(room, self, true))
         return true;
     nqi_room_sleep(room, &self->word, timeout_ns);
-    return waiter_delist(room, self);
+    return waiter_delist(room, self) == WAITER_READY;
 }
 
 /* Holding the token.  Returns with it.  Traffic of others and callbacks may come without end: they
@@ -440,19 +440,30 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
     }
 }
 
-/* Wait on one's own word while another thread drives.  True: the condition was claimed. */
-static bool room_follow(struct nqi_room *room, struct waiter *self, int64_t deadline)
+enum follow { FOLLOW_READY, FOLLOW_TIME, FOLLOW_AGAIN };
+
+/* Wait on one's own word while another thread drives. */
+static enum follow room_follow(struct nqi_room *room, struct waiter *self, int64_t deadline)
 {
     int64_t now = nqi_now();
 
+    uint32_t word;
+
     if (waiter_enlist(room, self, false))
-        return true;
+        return FOLLOW_READY;
     if (room->mode == NQI_ROOM_THREAD || atomic_load(&room->token) != TOKEN_FREE)
         while (atomic_load(&self->word) == WAITER_ASLEEP && now < deadline) {
             waiter_futex_wait(self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now);
             now = deadline == NQI_NEVER ? now : nqi_now();
         }
-    return waiter_delist(room, self);
+    word = waiter_delist(room, self);
+    if (word == WAITER_READY)
+        return FOLLOW_READY;
+    if (now < deadline)
+        return FOLLOW_AGAIN;
+    if (word == WAITER_PROMOTED) /* too late for this one */
+        nqi_room_promote(room);
+    return FOLLOW_TIME;
 }
 
 static nq_err room_wait(struct nqi_room *room, struct waiter *self, int64_t deadline)
@@ -461,10 +472,10 @@ static nq_err room_wait(struct nqi_room *room, struct waiter *self, int64_t dead
         enum drive drive;
 
         if (room->mode == NQI_ROOM_THREAD || !nqi_token_try(room)) {
-            if (room_follow(room, self, deadline))
-                return NQ_OK;
-            if (deadline != NQI_NEVER && nqi_now() >= deadline)
-                return NQ_AGAIN;
+            enum follow follow = room_follow(room, self, deadline);
+
+            if (follow != FOLLOW_AGAIN)
+                return follow == FOLLOW_READY ? NQ_OK : NQ_AGAIN;
             continue;
         }
         nqi_keeper_stand_down(room);

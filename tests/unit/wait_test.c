@@ -631,6 +631,45 @@ START_TEST(rooms_end_whenever_they_are_told_to)
 }
 END_TEST
 
+static atomic_bool hold_lock; /* `stay` keeps the room's lock until the time has come */
+static atomic_llong hold_until;
+
+static bool stay(void *arg)
+{
+    (void)arg;
+    if (atomic_load(&hold_lock))
+        UNTIL(nqi_now() > atomic_load(&hold_until));
+    return false;
+}
+
+/* The first follower is promoted in the moment in which its time is over. */
+START_TEST(a_promotion_that_comes_too_late_is_handed_on)
+{
+    for (int i = 0; i < 5; i++) {
+        struct getter late, other;
+        struct bell bell;
+
+        open_room(NQI_ROOM_MANUAL, 0);
+        bell_open(&bell, &items);
+        ck_assert(nqi_token_try(room));
+        getter_start(&late, stay, NULL, 20 * NQI_NS_PER_MS);
+        atomic_store(&hold_until, nqi_now() + 30 * NQI_NS_PER_MS);
+        UNTIL(atomic_load(&room->nwaiters) == 1 || nqi_now() > atomic_load(&hold_until));
+        getter_start(&other, take, &items, NQ_FOREVER);
+        UNTIL(atomic_load(&room->nwaiters) == 2 || nqi_now() > atomic_load(&hold_until));
+        atomic_store(&hold_lock, true);
+        nqi_room_notify(room);
+        atomic_store(&hold_lock, false);
+        nqi_token_leave(room);
+        bell_ring(&bell);
+        ck_assert_int_eq(getter_join(&late), NQ_AGAIN);
+        ck_assert_int_eq(getter_join(&other), NQ_OK);
+        bell_close(&bell);
+        close_room();
+    }
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -656,6 +695,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_time_out_is_kept_while_others_have_traffic_without_end);
     tcase_add_test(tc, an_end_that_comes_before_the_last_look_is_not_slept_through);
     tcase_add_test(tc, rooms_end_whenever_they_are_told_to);
+    tcase_add_test(tc, a_promotion_that_comes_too_late_is_handed_on);
     suite_add_tcase(suite, tc);
     return suite;
 }
