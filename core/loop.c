@@ -182,9 +182,13 @@ int nqi_loop_fd(const struct nqi_loop *loop)
 void nqi_loop_wake(struct nqi_loop *loop)
 {
     uint64_t one = 1;
+    int cancel;
 
+    /* Who kicks has promised a wake-up already: no cancellation in between. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     if (write(loop->kick, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN); /* the counter is full: readable all the same */
+    pthread_setcancelstate(cancel, NULL);
 }
 
 void nqi_loop_hold_readable(struct nqi_loop *loop, bool on)

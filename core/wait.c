@@ -514,9 +514,13 @@ nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64
 
 void nqi_room_poll(struct nqi_room *room)
 {
+    int cancel;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* as above */
     if (room->mode != NQI_ROOM_THREAD && nqi_token_try(room)) {
         nqi_room_turn(room, false);
         nqi_token_leave(room);
     }
     nqi_room_run_callbacks(room);
+    pthread_setcancelstate(cancel, NULL);
 }

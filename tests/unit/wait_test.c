@@ -670,6 +670,84 @@ START_TEST(a_promotion_that_comes_too_late_is_handed_on)
 }
 END_TEST
 
+static void *cancelled_main(void *arg)
+{
+    int64_t timeout_ns = *(int64_t *)arg;
+
+    pthread_cancel(pthread_self()); /* acted upon at the first cancellation point */
+    if (timeout_ns < 0)
+        nqi_room_poll(room);
+    else
+        (void)!nqi_room_wait(room, never, NULL, timeout_ns);
+    nqi_room_kick(room);
+    pthread_testcancel();
+    return NULL;
+}
+
+START_TEST(a_cancelled_thread_leaves_the_token)
+{
+    static const int64_t timeouts[] = {-1, 0, NQI_NS_PER_MS};
+
+    for (size_t i = 0; i < NQI_LEN(timeouts); i++) {
+        int64_t timeout_ns = timeouts[i];
+        pthread_t thread;
+        void *result;
+
+        open_room(NQI_ROOM_MANUAL, 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, cancelled_main, &timeout_ns), 0);
+        ck_assert_int_eq(pthread_join(thread, &result), 0);
+        ck_assert_ptr_eq(result, PTHREAD_CANCELED);
+        ck_assert_uint_eq(atomic_load(&room->token), TOKEN_FREE);
+        ck_assert_uint_eq(atomic_load(&room->nwaiters), 0);
+        close_room();
+    }
+}
+END_TEST
+
+static void *cancelled_kicker_main(void *arg)
+{
+    pthread_cancel(pthread_self());
+    post(post_semaphore, arg);
+    pthread_testcancel();
+    return NULL;
+}
+
+START_TEST(a_cancelled_thread_still_wakes_the_sleeper_it_promised_to)
+{
+    struct getter getter;
+    pthread_t kicker;
+    sem_t ran;
+
+    sem_init(&ran, 0, 0);
+    open_room(NQI_ROOM_MANUAL, 0);
+    getter_start(&getter, take, &items, NQ_FOREVER);
+    UNTIL(atomic_load(&room->token) == TOKEN_SLEEP);
+    ck_assert_int_eq(pthread_create(&kicker, NULL, cancelled_kicker_main, &ran), 0);
+    pthread_join(kicker, NULL);
+    sem_wait(&ran);
+    give_and_tell(&items);
+    ck_assert_int_eq(getter_join(&getter), NQ_OK);
+    close_room();
+}
+END_TEST
+
+START_TEST(a_cancelled_getter_takes_its_item_first)
+{
+    struct getter getter;
+    void *result;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    getter_start(&getter, take, &items, NQ_FOREVER);
+    UNTIL(atomic_load(&room->token) == TOKEN_SLEEP);
+    pthread_cancel(getter.thread);
+    give_and_tell(&items);
+    ck_assert_int_eq(pthread_join(getter.thread, &result), 0);
+    ck_assert_int_eq(atomic_load(&items), 0);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, 0), NQ_AGAIN);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -696,6 +774,9 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, an_end_that_comes_before_the_last_look_is_not_slept_through);
     tcase_add_test(tc, rooms_end_whenever_they_are_told_to);
     tcase_add_test(tc, a_promotion_that_comes_too_late_is_handed_on);
+    tcase_add_test(tc, a_cancelled_thread_leaves_the_token);
+    tcase_add_test(tc, a_cancelled_thread_still_wakes_the_sleeper_it_promised_to);
+    tcase_add_test(tc, a_cancelled_getter_takes_its_item_first);
     suite_add_tcase(suite, tc);
     return suite;
 }
