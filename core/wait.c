@@ -300,7 +300,8 @@ static void room_leave_to_keeper(struct nqi_room *room)
 {
     bool quiet = nqi_room_cool(room);
 
-    nqi_keeper_arm(room);
+    if (!nqi_keeper_arm(room))
+        nqi_room_promote(room); /* its callback may wait for a lock that a waiter holds */
     if (!quiet || nqi_loop_pending(room->loop))
         nqi_loop_wake(room->loop);
 }

@@ -39,12 +39,12 @@ static void keeper_set_timer(struct nqi_room *room, int64_t ns)
     timerfd_settime(room->tick, 0, &when, NULL);
 }
 
-void nqi_keeper_arm(struct nqi_room *room)
+bool nqi_keeper_arm(struct nqi_room *room)
 {
     uint32_t state = atomic_load(&room->keeper);
 
-    if (room->mode != NQI_ROOM_AUTO || state == KEEPER_ARMED || state == KEEPER_BUSY)
-        return;
+    if (room->mode != NQI_ROOM_AUTO || state == KEEPER_ARMED)
+        return true;
     pthread_mutex_lock(&room->keeper_lock);
     state = atomic_load(&room->keeper);
     if ((state == KEEPER_OFF || state == KEEPER_TICK) && atomic_load(&room->token) == TOKEN_FREE) {
@@ -52,6 +52,7 @@ void nqi_keeper_arm(struct nqi_room *room)
         keeper_watch_loop(room, EPOLLIN);
     }
     pthread_mutex_unlock(&room->keeper_lock);
+    return state != KEEPER_BUSY;
 }
 
 void nqi_keeper_disarm(struct nqi_room *room)

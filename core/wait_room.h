@@ -80,7 +80,10 @@ void nqi_room_run_callbacks(struct nqi_room *room);
 
 NQ_MUST_CHECK nq_err nqi_keeper_start(struct nqi_room *room);
 void nqi_keeper_stop(struct nqi_room *room);
-void nqi_keeper_arm(struct nqi_room *room);  /* watch the loop: nobody drives */
+
+/* Watch the loop: nobody drives.  @return false: the keeper is busy, with a slow callback for all
+ * that is known, and watches only when it has done. */
+bool nqi_keeper_arm(struct nqi_room *room);
 void nqi_keeper_tick(struct nqi_room *room); /* look now and then: somebody drives */
 
 /* A driver comes: do not wake for its events. */

@@ -748,6 +748,35 @@ START_TEST(a_cancelled_getter_takes_its_item_first)
 }
 END_TEST
 
+/* The callback may itself wait for a lock of the user's that the second getter holds. */
+START_TEST(a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver)
+{
+    struct getter first, second;
+    struct bell bells[2];
+    atomic_int given[2] = {0, 0};
+    struct call slow;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    bell_open(&bells[0], &given[0]);
+    bell_open(&bells[1], &given[1]);
+    call_init(&slow, true);
+    nqi_room_defer(room, &slow.callback);
+    sem_wait(&slow.started);
+    getter_start(&first, take, &given[0], NQ_FOREVER);
+    UNTIL(atomic_load(&room->nwaiters) == 1);
+    getter_start(&second, take, &given[1], NQ_FOREVER);
+    UNTIL(atomic_load(&room->nwaiters) == 2);
+    bell_ring(&bells[0]);
+    ck_assert_int_eq(getter_join(&first), NQ_OK);
+    bell_ring(&bells[1]);
+    ck_assert_int_eq(getter_join(&second), NQ_OK);
+    sem_post(&slow.go);
+    bell_close(&bells[0]);
+    bell_close(&bells[1]);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -777,6 +806,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_cancelled_thread_leaves_the_token);
     tcase_add_test(tc, a_cancelled_thread_still_wakes_the_sleeper_it_promised_to);
     tcase_add_test(tc, a_cancelled_getter_takes_its_item_first);
+    tcase_add_test(tc, a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver);
     suite_add_tcase(suite, tc);
     return suite;
 }
