@@ -118,13 +118,18 @@ struct waiter {
     _Atomic uint32_t word; /* written under lock; WAITER_* */
 };
 
-static void waiter_futex_wait(struct waiter *waiter, int64_t timeout_ns)
+static void wait_futex(_Atomic uint32_t *word, uint32_t value, int64_t timeout_ns)
 {
     struct timespec ts = {.tv_sec = timeout_ns / NQI_NS_PER_S,
                           .tv_nsec = timeout_ns % NQI_NS_PER_S};
 
-    syscall(SYS_futex, &waiter->word, FUTEX_WAIT_PRIVATE, WAITER_ASLEEP,
-            timeout_ns == NQI_NEVER ? NULL : &ts, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, timeout_ns == NQI_NEVER ? NULL : &ts, NULL,
+            0);
+}
+
+static void wake_futex(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 /* Under lock, so that the waiter's stack is still there. */
@@ -136,7 +141,7 @@ static void waiter_wake(struct nqi_room *room, struct waiter *waiter, uint32_t w
     if (waiter->driving)
         nqi_room_kick(room);
     else
-        syscall(SYS_futex, &waiter->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        wake_futex(&waiter->word);
 }
 
 /* Become a waiter, unless the condition holds already. */
@@ -204,7 +209,7 @@ void nqi_room_promote(struct nqi_room *room)
 {
     struct nqi_list *first;
 
-    if (!atomic_load(&room->nwaiters) || room->mode == NQI_ROOM_THREAD)
+    if (!atomic_load(&room->nwaiters))
         return;
     pthread_mutex_lock(&room->lock);
     first = nqi_list_first(&room->waiters);
@@ -261,24 +266,33 @@ static void room_run_some_callbacks(struct nqi_room *room)
     }
 }
 
-void nqi_room_run_callbacks(struct nqi_room *room)
+bool nqi_room_claim_callbacks(struct nqi_room *room)
+{
+    bool claimed = false;
+
+    if (!nqi_room_callbacks_due(room))
+        return false;
+    if (wait_in_callback) { /* of another room: not one inside the other */
+        nqi_room_kick(room);
+        return false;
+    }
+    pthread_mutex_lock(&room->callback_lock);
+    if (!atomic_load(&room->in_callback) && !nqi_fifo_empty(&room->callbacks)) {
+        atomic_store(&room->in_callback, true);
+        claimed = true;
+    }
+    pthread_mutex_unlock(&room->callback_lock);
+    return claimed;
+}
+
+void nqi_room_run_claimed(struct nqi_room *room)
 {
     bool left;
 
-    if (!nqi_room_callbacks_due(room))
-        return;
-    if (wait_in_callback) { /* of another room: not one inside the other */
-        nqi_room_kick(room);
-        return;
-    }
     pthread_mutex_lock(&room->callback_lock);
-    left = !atomic_load(&room->in_callback); /* else that thread goes on */
-    if (left) {
-        atomic_store(&room->in_callback, true);
-        room_run_some_callbacks(room);
-        atomic_store(&room->in_callback, false);
-        left = !nqi_fifo_empty(&room->callbacks);
-    }
+    room_run_some_callbacks(room);
+    atomic_store(&room->in_callback, false);
+    left = !nqi_fifo_empty(&room->callbacks);
     pthread_mutex_unlock(&room->callback_lock);
     if (left)
         nqi_room_kick(room);
@@ -314,11 +328,28 @@ static void room_leave_manual(struct nqi_room *room)
     nqi_room_promote(room);
 }
 
+/* The library's thread either runs callbacks now or waits for the token. */
+static void room_leave_to_thread(struct nqi_room *room)
+{
+    nqi_room_promote(room);
+    wake_futex(&room->token);
+}
+
+void nqi_token_await(struct nqi_room *room)
+{
+    uint32_t token = atomic_load(&room->token);
+
+    if (token != TOKEN_FREE)
+        wait_futex(&room->token, token, NQI_NEVER);
+}
+
 void nqi_token_leave(struct nqi_room *room)
 {
     atomic_store(&room->token, TOKEN_FREE);
     if (room->mode == NQI_ROOM_MANUAL)
         room_leave_manual(room);
+    else if (room->mode == NQI_ROOM_THREAD)
+        room_leave_to_thread(room);
     else if (atomic_load(&room->nwaiters) || nqi_room_has_work(room))
         room_leave_to_keeper(room);
     else if (atomic_load(&room->keeper) == KEEPER_OFF)
@@ -452,9 +483,10 @@ static enum follow room_follow(struct nqi_room *room, struct waiter *self, int64
 
     if (waiter_enlist(room, self, false))
         return FOLLOW_READY;
-    if (room->mode == NQI_ROOM_THREAD || atomic_load(&room->token) != TOKEN_FREE)
+    if (atomic_load(&room->token) != TOKEN_FREE)
         while (atomic_load(&self->word) == WAITER_ASLEEP && now < deadline) {
-            waiter_futex_wait(self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now);
+            wait_futex(&self->word, WAITER_ASLEEP,
+                       deadline == NQI_NEVER ? NQI_NEVER : deadline - now);
             now = deadline == NQI_NEVER ? now : nqi_now();
         }
     word = waiter_delist(room, self);
@@ -472,7 +504,7 @@ static nq_err room_wait(struct nqi_room *room, struct waiter *self, int64_t dead
     for (;;) {
         enum drive drive;
 
-        if (room->mode == NQI_ROOM_THREAD || !nqi_token_try(room)) {
+        if (!nqi_token_try(room)) {
             enum follow follow = room_follow(room, self, deadline);
 
             if (follow != FOLLOW_AGAIN)
@@ -518,7 +550,7 @@ void nqi_room_poll(struct nqi_room *room)
     int cancel;
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* as above */
-    if (room->mode != NQI_ROOM_THREAD && nqi_token_try(room)) {
+    if (nqi_token_try(room)) {
         nqi_room_turn(room, false);
         nqi_token_leave(room);
     }

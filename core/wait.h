@@ -13,7 +13,7 @@ struct nqi_room;
 
 enum nqi_room_mode {
     NQI_ROOM_AUTO,   /* callers drive; the keeper when none has for a while */
-    NQI_ROOM_THREAD, /* the library's thread drives always */
+    NQI_ROOM_THREAD, /* the library's thread drives always, but while it runs callbacks */
     NQI_ROOM_MANUAL, /* no thread: callers and nqi_room_poll() only */
 };
 

@@ -10,8 +10,8 @@
  * BUSY BUSY    the keeper (a turn)    -                              done -> ARMED, TICK
  *
  * The keeper waits on an outer epoll set that holds the loop's own set (one-shot) and the timer; it
- * never sleeps with the token.  In mode `thread` it is a plain driver instead and the states are
- * unused. */
+ * never sleeps with the token.  In mode `thread` it is a plain driver instead and the state stays
+ * OFF. */
 #include "core/wait_room.h"
 
 #include "core/err.h"
@@ -174,14 +174,24 @@ static void keeper_auto(struct nqi_room *room)
     }
 }
 
+/* Mode `thread`: the token is this thread's from the start, but for the time of callbacks.  They
+ * may wait for a lock that a waiter holds, so meanwhile a waiter drives, and goes on until its own
+ * condition holds. */
+static void keeper_call_back(struct nqi_room *room)
+{
+    nqi_token_leave(room);
+    nqi_room_run_claimed(room);
+    while (!nqi_token_try(room))
+        nqi_token_await(room);
+}
+
 static void keeper_thread(struct nqi_room *room)
 {
-    while (!nqi_token_try(room))
-        nqi_relax(); /* only before the queue is in use */
     while (!atomic_load(&room->stop)) {
         if (!nqi_room_turn(room, false) && nqi_room_cool(room))
             nqi_room_sleep(room, NULL, NQI_NEVER);
-        nqi_room_run_callbacks(room);
+        if (nqi_room_claim_callbacks(room)) /* first, so that they run on this thread */
+            keeper_call_back(room);
     }
     atomic_store(&room->token, TOKEN_FREE);
 }
@@ -216,10 +226,12 @@ static nq_err keeper_open(struct nqi_room *room)
 nq_err nqi_keeper_start(struct nqi_room *room)
 {
     sigset_t all, old;
-    nq_err err = keeper_open(room);
+    nq_err err;
     int rc;
 
-    if (err)
+    if (room->mode == NQI_ROOM_THREAD)
+        atomic_store(&room->token, TOKEN_RUN); /* on behalf of the thread */
+    else if ((err = keeper_open(room)))
         return err;
     /* The program's signals are the program's threads' affair. */
     sigfillset(&all);
@@ -239,7 +251,8 @@ void nqi_keeper_stop(struct nqi_room *room)
 {
     atomic_store(&room->stop, true);
     if (room->has_thread) {
-        keeper_set_timer(room, 1);
+        if (room->mode == NQI_ROOM_AUTO)
+            keeper_set_timer(room, 1);
         nqi_room_kick(room);
         pthread_join(room->thread, NULL);
     }

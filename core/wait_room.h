@@ -62,6 +62,7 @@ struct nqi_room {
 
 bool nqi_token_try(struct nqi_room *room);   /* FREE -> RUN */
 void nqi_token_leave(struct nqi_room *room); /* RUN -> FREE, and see who comes next */
+void nqi_token_await(struct nqi_room *room); /* mode `thread`: until it may be FREE */
 bool nqi_room_has_work(const struct nqi_room *room);
 bool nqi_room_callbacks_due(const struct nqi_room *room);     /* some wait and nobody runs them */
 unsigned nqi_room_turn(struct nqi_room *room, bool hot_only); /* holding the token */
@@ -74,7 +75,15 @@ bool nqi_room_cool(struct nqi_room *room);
  * claimed.  Holding the token; all links are cold. */
 unsigned nqi_room_sleep(struct nqi_room *room, const _Atomic uint32_t *word, int64_t timeout_ns);
 void nqi_room_promote(struct nqi_room *room); /* make one waiter drive */
-void nqi_room_run_callbacks(struct nqi_room *room);
+
+/* Be the one who runs the callbacks that are due.  True: nqi_room_run_claimed() must follow. */
+bool nqi_room_claim_callbacks(struct nqi_room *room);
+void nqi_room_run_claimed(struct nqi_room *room); /* without the token */
+static inline void nqi_room_run_callbacks(struct nqi_room *room)
+{
+    if (nqi_room_claim_callbacks(room))
+        nqi_room_run_claimed(room);
+}
 
 /* ---- wait_keeper.c ---- */
 

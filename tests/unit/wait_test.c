@@ -336,10 +336,11 @@ static int ring_arm(void *arg, int on)
     return on && atomic_load(&ring->data) > 0;
 }
 
-static void ring_open(struct ring *ring, atomic_int *gives)
+static void ring_open(struct ring *ring, atomic_int *gives, int (*poll_fn)(void *),
+                      int (*arm_fn)(void *, int))
 {
     *ring = (struct ring){
-        .hot = {.poll = ring_poll, .arm = ring_arm, .arg = ring, .strand = serial.strand},
+        .hot = {.poll = poll_fn, .arm = arm_fn, .arg = ring, .strand = serial.strand},
         .gives = gives,
     };
     go_inside();
@@ -376,8 +377,7 @@ START_TEST(data_that_comes_while_a_link_is_armed_is_received)
         struct ring ring;
 
         open_room(modes[i], 0);
-        ring_open(&ring, &items);
-        ring.hot.arm = ring_arm_late;
+        ring_open(&ring, &items, ring_poll, ring_arm_late);
         nqi_room_kick(room);
         ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
         ring_close(&ring);
@@ -391,8 +391,7 @@ START_TEST(the_keeper_receives_what_comes_while_it_arms_a_link)
     struct ring ring;
 
     open_room(NQI_ROOM_AUTO, 0);
-    ring_open(&ring, &items);
-    ring.hot.arm = ring_arm_late;
+    ring_open(&ring, &items, ring_poll, ring_arm_late);
     nqi_room_kick(room);
     UNTIL(atomic_load(&items) == 1);
     ring_close(&ring);
@@ -416,8 +415,7 @@ START_TEST(what_is_delivered_while_a_driver_cools_links_ends_its_wait)
     struct ring ring;
 
     open_room(NQI_ROOM_AUTO, 0);
-    ring_open(&ring, &items);
-    ring.hot.arm = ring_arm_gives;
+    ring_open(&ring, &items, ring_poll, ring_arm_gives);
     ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
     ring_close(&ring);
     close_room();
@@ -431,8 +429,7 @@ START_TEST(what_is_delivered_while_a_driver_cools_links_ends_the_waits_of_others
     atomic_int mine = 0;
 
     open_room(NQI_ROOM_AUTO, 0);
-    ring_open(&ring, &items);
-    ring.hot.arm = ring_arm_gives;
+    ring_open(&ring, &items, ring_poll, ring_arm_gives);
     UNTIL(nqi_token_try(room));
     getter_start(&follower, take, &items, NQ_FOREVER);
     UNTIL(atomic_load(&room->nwaiters) == 1);
@@ -468,8 +465,7 @@ START_TEST(what_a_look_at_a_hot_link_runs_for_others_wakes_who_waits_for_it)
     atomic_int other = 0;
 
     open_room(NQI_ROOM_MANUAL, 0);
-    ring_open(&ring, &other);
-    ring.hot.poll = ring_poll_pushes;
+    ring_open(&ring, &other, ring_poll_pushes, ring_arm);
     ck_assert(nqi_token_try(room));
     getter_start(&follower, take, &items, NQ_FOREVER);
     UNTIL(atomic_load(&room->nwaiters) == 1);
@@ -580,7 +576,7 @@ START_TEST(a_hot_link_that_always_has_data_does_not_starve_a_descriptor)
 
     open_room(NQI_ROOM_MANUAL, 0);
     bell_open(&bell, &items);
-    ring_open(&ring, &other);
+    ring_open(&ring, &other, ring_poll, ring_arm);
     ring.endless = true;
     bell_ring(&bell);
     ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
@@ -596,7 +592,7 @@ START_TEST(a_time_out_is_kept_while_others_have_traffic_without_end)
     atomic_int other = 0;
 
     open_room(NQI_ROOM_MANUAL, 0);
-    ring_open(&ring, &other);
+    ring_open(&ring, &other, ring_poll, ring_arm);
     ring.endless = true;
     ck_assert_int_eq(nqi_room_wait(room, take, &items, 2 * NQI_NS_PER_MS), NQ_AGAIN);
     ring_close(&ring);
@@ -707,7 +703,7 @@ END_TEST
 static void *cancelled_kicker_main(void *arg)
 {
     pthread_cancel(pthread_self());
-    post(post_semaphore, arg);
+    (void)!nqi_post(&serial, post_semaphore, arg); /* ck_assert would be a cancellation point */
     pthread_testcancel();
     return NULL;
 }
@@ -777,6 +773,35 @@ START_TEST(a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver)
 }
 END_TEST
 
+START_TEST(a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver)
+{
+    struct getter first, second;
+    struct bell bells[2];
+    atomic_int given[2] = {0, 0};
+    struct call slow;
+
+    open_room(NQI_ROOM_THREAD, 0);
+    bell_open(&bells[0], &given[0]);
+    bell_open(&bells[1], &given[1]);
+    call_init(&slow, true);
+    getter_start(&first, take, &given[0], NQ_FOREVER);
+    getter_start(&second, take, &given[1], NQ_FOREVER);
+    UNTIL(atomic_load(&room->nwaiters) == 2);
+    nqi_room_defer(room, &slow.callback);
+    sem_wait(&slow.started);
+    bell_ring(&bells[0]);
+    ck_assert_int_eq(getter_join(&first), NQ_OK);
+    bell_ring(&bells[1]);
+    ck_assert_int_eq(getter_join(&second), NQ_OK);
+    sem_post(&slow.go);
+    bell_ring(&bells[0]); /* and the library's thread goes on */
+    UNTIL(atomic_load(&given[0]) == 1);
+    bell_close(&bells[0]);
+    bell_close(&bells[1]);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -807,6 +832,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_cancelled_thread_still_wakes_the_sleeper_it_promised_to);
     tcase_add_test(tc, a_cancelled_getter_takes_its_item_first);
     tcase_add_test(tc, a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver);
+    tcase_add_test(tc, a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver);
     suite_add_tcase(suite, tc);
     return suite;
 }
