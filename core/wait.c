@@ -72,11 +72,25 @@ nq_err nqi_room_new(struct nqi_loop *loop, enum nqi_room_mode mode, int64_t spin
     return NQ_OK;
 }
 
+/* Take the room out of its ring.  The keepers of the others walk the ring, so they end first. */
+static void room_part(struct nqi_room *room)
+{
+    struct nqi_room *before = room;
+
+    do {
+        nqi_keeper_stop(before);
+        before = before->sibling;
+    } while (before != room);
+    while (before->sibling != room)
+        before = before->sibling;
+    before->sibling = room->sibling;
+}
+
 void nqi_room_free(struct nqi_room *room)
 {
     if (!room)
         return;
-    nqi_keeper_stop(room);
+    room_part(room);
     nqi_loop_on_kick(room->loop, NULL, NULL);
     assert(nqi_list_empty(&room->waiters));
     pthread_mutex_destroy(&room->lock);
@@ -89,6 +103,9 @@ void nqi_room_join(struct nqi_room *room, struct nqi_room *other)
 {
     struct nqi_room *next = room->sibling;
 
+    for (struct nqi_room *at = next; at != room; at = at->sibling)
+        if (at == other)
+            return; /* once more would part them */
     room->sibling = other->sibling;
     other->sibling = next;
 }

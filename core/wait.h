@@ -35,7 +35,8 @@ struct nqi_room_counts {
 NQ_MUST_CHECK nq_err nqi_room_new(struct nqi_loop *loop, enum nqi_room_mode mode, int64_t spin_ns,
                                   struct nqi_room **ret);
 
-/* End the keeper; nobody waits any more.  NULL is allowed.  Blocks: until the keeper ended. */
+/* End the keeper; nobody waits any more.  Joined rooms end together: the first of these calls ends
+ * the keepers of all.  NULL is allowed.  Not from a callback.  Blocks: until the keeper ended. */
 void nqi_room_free(struct nqi_room *room);
 
 /* Conditions in `other` depend on what happens in `room` too, and the reverse.  Before both are

@@ -247,6 +247,13 @@ nq_err nqi_keeper_start(struct nqi_room *room)
     return NQ_OK;
 }
 
+static void keeper_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 void nqi_keeper_stop(struct nqi_room *room)
 {
     atomic_store(&room->stop, true);
@@ -256,8 +263,7 @@ void nqi_keeper_stop(struct nqi_room *room)
         nqi_room_kick(room);
         pthread_join(room->thread, NULL);
     }
-    if (room->outer >= 0)
-        close(room->outer);
-    if (room->tick >= 0)
-        close(room->tick);
+    room->has_thread = false;
+    keeper_close(&room->outer);
+    keeper_close(&room->tick);
 }

@@ -88,7 +88,7 @@ static inline void nqi_room_run_callbacks(struct nqi_room *room)
 /* ---- wait_keeper.c ---- */
 
 NQ_MUST_CHECK nq_err nqi_keeper_start(struct nqi_room *room);
-void nqi_keeper_stop(struct nqi_room *room);
+void nqi_keeper_stop(struct nqi_room *room); /* may be repeated */
 
 /* Watch the loop: nobody drives.  @return false: the keeper is busy, with a slow callback for all
  * that is known, and watches only when it has done. */

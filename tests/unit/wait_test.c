@@ -802,6 +802,24 @@ START_TEST(a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driv
 }
 END_TEST
 
+START_TEST(joined_rooms_end_one_after_the_other)
+{
+    struct nqi_loop *other_loop;
+    struct nqi_room *other;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    ck_assert_int_eq(nqi_loop_new(&other_loop), NQ_OK);
+    ck_assert_int_eq(nqi_room_new(other_loop, NQI_ROOM_AUTO, 0, &other), NQ_OK);
+    nqi_room_join(room, other);
+    nqi_room_join(other, room); /* twice does no harm */
+    nqi_room_notify(room);
+    nqi_room_free(other);
+    nqi_loop_free(other_loop);
+    nqi_room_notify(room);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -833,6 +851,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_cancelled_getter_takes_its_item_first);
     tcase_add_test(tc, a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver);
     tcase_add_test(tc, a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver);
+    tcase_add_test(tc, joined_rooms_end_one_after_the_other);
     suite_add_tcase(suite, tc);
     return suite;
 }
