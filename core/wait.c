@@ -469,6 +469,7 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
     struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
 
     for (unsigned look = 1;; look++) {
+        bool claimed = false;
         unsigned handled;
         int64_t now, found;
 
@@ -482,7 +483,9 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
             return DRIVE_CALLBACKS;
         if (handled)
             continue;
-        found = nqi_room_spin(room, now, deadline);
+        found = nqi_room_spin(room, self->ready, self->arg, now, deadline, &claimed);
+        if (claimed)
+            return DRIVE_READY;
         if (!found && drive_sleep(room, self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now))
             return DRIVE_READY;
         nqi_spin_learn(&room->spin, now, found ? found : nqi_now());

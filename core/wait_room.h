@@ -107,9 +107,10 @@ static inline void nqi_keeper_stand_down(struct nqi_room *room)
 
 void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns);
 
-/* Turn the loop again and again for the budget.  @return when something was handled, or 0.
- * Holding the token. */
-int64_t nqi_room_spin(struct nqi_room *room, int64_t now, int64_t deadline);
+/* Turn the loop again and again for the budget, until something was handled or `ready(arg)`: then
+ * `claimed` is set.  @return when that was, or 0.  Holding the token. */
+int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t now,
+                      int64_t deadline, bool *claimed);
 
 /* A wait that began at `start` ended at `end`. */
 void nqi_spin_learn(struct nqi_spin *spin, int64_t start, int64_t end);

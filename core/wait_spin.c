@@ -88,46 +88,65 @@ static long spin_preemptions(void)
     return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nivcsw;
 }
 
-static int64_t spin_turns(struct nqi_room *room, int64_t until)
+struct spin_wait {
+    struct nqi_room *room;
+    nqi_ready_fn ready;
+    void *arg;
+    bool *claimed;
+    unsigned look;
+};
+
+static int64_t spin_turns(struct spin_wait *wait, int64_t until)
 {
-    struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
-    unsigned look = 0;
+    struct nqi_hot_set *hot = nqi_loop_hot(wait->room->loop);
     int64_t now;
 
     do {
         /* New links, other links and hang-ups come through epoll: look there now and then. */
-        if (nqi_room_turn(room, nqi_hot_any(hot) && ++look % 4))
+        if (nqi_room_turn(wait->room, nqi_hot_any(hot) && ++wait->look % 4))
             return nqi_now();
         nqi_relax();
         now = nqi_now();
-    } while (now < until && !nqi_room_callbacks_due(room));
+        /* Another thread may deliver, when it was inside the strand. */
+        *wait->claimed = wait->ready(wait->arg);
+        if (*wait->claimed)
+            return now;
+    } while (now < until && !nqi_room_callbacks_due(wait->room));
     return 0;
 }
 
-int64_t nqi_room_spin(struct nqi_room *room, int64_t now, int64_t deadline)
+/* Most answers come in the first part, which asks the system nothing else. */
+static int64_t spin_for(struct spin_wait *wait, int64_t now, int64_t until)
 {
-    struct nqi_spin *spin = &room->spin;
-    int64_t until = now + spin_budget(spin, now), found = 0;
+    int64_t found = spin_turns(wait, now + (until - now) / 4);
     long before;
 
-    if (until == now)
+    if (found)
+        return found;
+    before = spin_preemptions();
+    found = spin_turns(wait, until);
+    if (!found && spin_preemptions() != before)
+        wait->room->spin.off_until = until + SPIN_PAUSE_NS;
+    return found;
+}
+
+int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t now,
+                      int64_t deadline, bool *claimed)
+{
+    struct spin_wait wait = {room, ready, arg, claimed, 0};
+    int64_t budget = spin_budget(&room->spin, now), found = 0;
+
+    if (!budget)
         return 0;
     if (atomic_fetch_add(&spin_active, 1) < spin_cpus - 1) {
         nqi_hot_open(nqi_loop_hot(room->loop), true);
-        /* Most answers come in the first part, which asks the system nothing else. */
-        found = spin_turns(room, NQI_MIN(now + (until - now) / 4, deadline));
-        if (!found) {
-            before = spin_preemptions();
-            found = spin_turns(room, NQI_MIN(until, deadline));
-            if (!found && spin_preemptions() != before)
-                spin->off_until = until + SPIN_PAUSE_NS;
-        }
+        found = spin_for(&wait, now, NQI_MIN(now + budget, deadline));
         nqi_hot_open(nqi_loop_hot(room->loop), false);
     }
     atomic_fetch_sub(&spin_active, 1);
     if (found)
-        spin->paid++;
+        room->spin.paid++;
     else
-        spin->lost++;
+        room->spin.lost++;
     return found;
 }

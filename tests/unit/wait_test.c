@@ -820,6 +820,19 @@ START_TEST(joined_rooms_end_one_after_the_other)
 }
 END_TEST
 
+START_TEST(a_spinning_driver_looks_at_its_own_condition)
+{
+    struct getter getter;
+
+    open_room(NQI_ROOM_MANUAL, 3600 * NQI_NS_PER_S);
+    getter_start(&getter, take, &items, NQ_FOREVER);
+    UNTIL(atomic_load(&room->token) != TOKEN_FREE);
+    give_and_tell(&items);
+    ck_assert_int_eq(getter_join(&getter), NQ_OK);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -852,6 +865,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver);
     tcase_add_test(tc, a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver);
     tcase_add_test(tc, joined_rooms_end_one_after_the_other);
+    tcase_add_test(tc, a_spinning_driver_looks_at_its_own_condition);
     suite_add_tcase(suite, tc);
     return suite;
 }
