@@ -115,8 +115,8 @@ void nqi_room_count(const struct nqi_room *room, struct nqi_room_counts *ret)
     ret->turns = atomic_load_explicit(&room->turn, memory_order_relaxed);
     ret->sleeps = atomic_load_explicit(&room->sleeps, memory_order_relaxed);
     ret->kicks = atomic_load_explicit(&room->kicks, memory_order_relaxed);
-    ret->spins_paid = room->spin.paid;
-    ret->spins_lost = room->spin.lost;
+    ret->spins_paid = atomic_load_explicit(&room->spin.paid, memory_order_relaxed);
+    ret->spins_lost = atomic_load_explicit(&room->spin.lost, memory_order_relaxed);
     ret->keeper_ticks = atomic_load_explicit(&room->keeper_ticks, memory_order_relaxed);
     ret->keeper_turns = atomic_load_explicit(&room->keeper_turns, memory_order_relaxed);
 }
@@ -452,12 +452,16 @@ enum drive { DRIVE_READY, DRIVE_TIME, DRIVE_CALLBACKS };
 
 /* Sleep in the loop as a waiter whose condition others may claim.  True: they did.  Cooling comes
  * first, for it may make the condition hold. */
-static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t timeout_ns)
+static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t deadline)
 {
+    int64_t timeout_ns = NQI_NEVER;
+
     if (!nqi_room_cool(room))
         return false;
     if (waiter_enlist(room, self, true))
         return true;
+    if (deadline != NQI_NEVER)
+        timeout_ns = NQI_MAX(deadline - nqi_now(), 0);
     nqi_room_sleep(room, &self->word, timeout_ns);
     return waiter_delist(room, self) == WAITER_READY;
 }
@@ -484,11 +488,11 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
         if (handled)
             continue;
         found = nqi_room_spin(room, self->ready, self->arg, now, deadline, &claimed);
+        if (!found)
+            claimed = drive_sleep(room, self, deadline);
+        nqi_spin_learn(&room->spin, now, found ? found : nqi_now());
         if (claimed)
             return DRIVE_READY;
-        if (!found && drive_sleep(room, self, deadline == NQI_NEVER ? NQI_NEVER : deadline - now))
-            return DRIVE_READY;
-        nqi_spin_learn(&room->spin, now, found ? found : nqi_now());
     }
 }
 

@@ -14,10 +14,11 @@ enum { KEEPER_OFF, KEEPER_TICK, KEEPER_ARMED, KEEPER_BUSY };
 struct nqi_spin {
     int64_t budget;    /* ns; 0 = never */
     bool adaptive;     /* give up while it does not pay */
+    bool probe;        /* this wait is spun only to find out */
     int64_t gap;       /* moving average of how long waits took, ns */
     int64_t off_until; /* ns: the processor is wanted by others until then */
     uint32_t refused;  /* waits that were not spun since the last probe */
-    uint64_t paid, lost;
+    _Atomic uint64_t paid, lost;
 };
 
 struct nqi_room {

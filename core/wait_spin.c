@@ -66,11 +66,13 @@ static int64_t spin_budget(struct nqi_spin *spin, int64_t now)
         return spin->budget;
     if (now < spin->off_until)
         return 0;
-    if (spin->gap <= spin->budget || ++spin->refused >= SPIN_PROBE) {
-        spin->refused = 0;
+    if (spin->gap <= spin->budget)
         return spin->budget;
-    }
-    return 0;
+    spin->probe = ++spin->refused >= SPIN_PROBE;
+    if (!spin->probe)
+        return 0;
+    spin->refused = 0;
+    return spin->budget;
 }
 
 void nqi_spin_learn(struct nqi_spin *spin, int64_t start, int64_t end)
@@ -78,7 +80,19 @@ void nqi_spin_learn(struct nqi_spin *spin, int64_t start, int64_t end)
     /* Long waits count as a few budgets, so that one pause does not outweigh many quick answers. */
     int64_t gap = NQI_MIN(end - start, 4 * spin->budget);
 
-    spin->gap += (gap - spin->gap) / 8;
+    /* Two peers that sleep both measure each other's wake-ups as well.  So a probe that pays counts
+     * alone: from now on both may find that the answer itself is quick. */
+    if (spin->probe && gap <= spin->budget)
+        spin->gap = gap;
+    else
+        spin->gap += (gap - spin->gap) / 8;
+    spin->probe = false;
+}
+
+static void spin_count(_Atomic uint64_t *count)
+{
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 static long spin_preemptions(void)
@@ -142,11 +156,8 @@ int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int6
         nqi_hot_open(nqi_loop_hot(room->loop), true);
         found = spin_for(&wait, now, NQI_MIN(now + budget, deadline));
         nqi_hot_open(nqi_loop_hot(room->loop), false);
+        spin_count(found ? &room->spin.paid : &room->spin.lost);
     }
     atomic_fetch_sub(&spin_active, 1);
-    if (found)
-        room->spin.paid++;
-    else
-        room->spin.lost++;
     return found;
 }

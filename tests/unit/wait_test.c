@@ -833,6 +833,30 @@ START_TEST(a_spinning_driver_looks_at_its_own_condition)
 }
 END_TEST
 
+START_TEST(spinning_stops_while_it_does_not_pay)
+{
+    struct nqi_room_counts counts;
+    struct nqi_watch *timer;
+
+    open_room(NQI_ROOM_MANUAL, NQI_SPIN_AUTO);
+    go_inside();
+    ck_assert_int_eq(nqi_timer_add(&serial, give, &items, &timer), NQ_OK);
+    nqi_strand_leave(serial.strand);
+    for (int i = 0; i < 40; i++) {
+        go_inside();
+        nqi_timer_set(timer, nqi_now() + NQI_NS_PER_MS);
+        nqi_strand_leave(serial.strand);
+        ck_assert_int_eq(nqi_room_wait(room, take, &items, NQ_FOREVER), NQ_OK);
+    }
+    nqi_room_count(room, &counts);
+    ck_assert_uint_lt(counts.spins_lost, 10);
+    go_inside();
+    nqi_watch_del(timer);
+    nqi_strand_leave(serial.strand);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -866,6 +890,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver);
     tcase_add_test(tc, joined_rooms_end_one_after_the_other);
     tcase_add_test(tc, a_spinning_driver_looks_at_its_own_condition);
+    tcase_add_test(tc, spinning_stops_while_it_does_not_pay);
     suite_add_tcase(suite, tc);
     return suite;
 }
