@@ -575,6 +575,7 @@ void nqi_room_poll(struct nqi_room *room)
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* as above */
     if (nqi_token_try(room)) {
+        nqi_keeper_stand_down(room);
         nqi_room_turn(room, false);
         nqi_token_leave(room);
     }

@@ -857,6 +857,17 @@ START_TEST(spinning_stops_while_it_does_not_pay)
 }
 END_TEST
 
+START_TEST(a_caller_that_polls_sends_the_keeper_to_its_timer)
+{
+    open_room(NQI_ROOM_AUTO, 0);
+    ck_assert_uint_eq(atomic_load(&room->keeper), KEEPER_ARMED);
+    nqi_room_poll(room);
+    ck_assert_uint_ne(atomic_load(&room->keeper), KEEPER_ARMED);
+    UNTIL(atomic_load(&room->keeper) == KEEPER_ARMED); /* and it comes back */
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -891,6 +902,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, joined_rooms_end_one_after_the_other);
     tcase_add_test(tc, a_spinning_driver_looks_at_its_own_condition);
     tcase_add_test(tc, spinning_stops_while_it_does_not_pay);
+    tcase_add_test(tc, a_caller_that_polls_sends_the_keeper_to_its_timer);
     suite_add_tcase(suite, tc);
     return suite;
 }
