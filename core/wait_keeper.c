@@ -1,13 +1,13 @@
 /* The keeper: the library's one thread a loop.  It drives when no caller has for a while, so that
  * acknowledgements, pings and flushes go on, and gives way when one comes.
  *
- *   state   who drives             what wakes the keeper          leaves by
- *   OFF     a caller, asleep       nothing                        token left -> TICK, ARMED
- *   TICK    callers, now and then  its timer, every 5 ms          no turn since -> BUSY;
- *                                                                 token's holder asleep -> OFF;
- *                                                                 left with waiters -> ARMED
- *   ARMED   nobody                 the loop has something to do   caller comes -> TICK; event ->
- * BUSY BUSY    the keeper (a turn)    -                              done -> ARMED, TICK
+ *   state   who drives             what wakes the keeper      leaves by
+ *   OFF     a caller, asleep       nothing                    token left -> TICK, ARMED
+ *   TICK    callers, now and then  its timer, every 5 ms      no turn since -> BUSY
+ *                                                             token's holder asleep -> OFF
+ *                                                             left with waiters -> ARMED
+ *   ARMED   nobody                 the loop has work          caller comes -> TICK, event -> BUSY
+ *   BUSY    the keeper (a turn)    -                          done -> ARMED, TICK, OFF
  *
  * The keeper waits on an outer epoll set that holds the loop's own set (one-shot) and the timer; it
  * never sleeps with the token.  In mode `thread` it is a plain driver instead and the state stays
@@ -39,6 +39,24 @@ static void keeper_set_timer(struct nqi_room *room, int64_t ns)
     timerfd_settime(room->tick, 0, &when, NULL);
 }
 
+/* Under keeper_lock. */
+static void keeper_start_ticking(struct nqi_room *room)
+{
+    atomic_store(&room->keeper, KEEPER_TICK);
+    keeper_set_timer(room, KEEPER_TICK_NS);
+}
+
+/* Under keeper_lock.  ARMED first, then the token: a driver takes the token first and then looks
+ * here, so one of the two sees the other. */
+static void keeper_arm(struct nqi_room *room)
+{
+    atomic_store(&room->keeper, KEEPER_ARMED);
+    if (atomic_load(&room->token) == TOKEN_FREE)
+        keeper_watch_loop(room, EPOLLIN);
+    else
+        keeper_start_ticking(room);
+}
+
 bool nqi_keeper_arm(struct nqi_room *room)
 {
     uint32_t state = atomic_load(&room->keeper);
@@ -47,10 +65,8 @@ bool nqi_keeper_arm(struct nqi_room *room)
         return true;
     pthread_mutex_lock(&room->keeper_lock);
     state = atomic_load(&room->keeper);
-    if ((state == KEEPER_OFF || state == KEEPER_TICK) && atomic_load(&room->token) == TOKEN_FREE) {
-        atomic_store(&room->keeper, KEEPER_ARMED);
-        keeper_watch_loop(room, EPOLLIN);
-    }
+    if (state == KEEPER_OFF || state == KEEPER_TICK)
+        keeper_arm(room);
     pthread_mutex_unlock(&room->keeper_lock);
     return state != KEEPER_BUSY;
 }
@@ -59,9 +75,8 @@ void nqi_keeper_disarm(struct nqi_room *room)
 {
     pthread_mutex_lock(&room->keeper_lock);
     if (atomic_load(&room->keeper) == KEEPER_ARMED) {
-        atomic_store(&room->keeper, KEEPER_TICK);
         keeper_watch_loop(room, 0);
-        keeper_set_timer(room, KEEPER_TICK_NS);
+        keeper_start_ticking(room);
     }
     pthread_mutex_unlock(&room->keeper_lock);
 }
@@ -71,10 +86,8 @@ void nqi_keeper_tick(struct nqi_room *room)
     if (room->mode != NQI_ROOM_AUTO)
         return;
     pthread_mutex_lock(&room->keeper_lock);
-    if (atomic_load(&room->keeper) == KEEPER_OFF) {
-        atomic_store(&room->keeper, KEEPER_TICK);
-        keeper_set_timer(room, KEEPER_TICK_NS);
-    }
+    if (atomic_load(&room->keeper) == KEEPER_OFF)
+        keeper_start_ticking(room);
     pthread_mutex_unlock(&room->keeper_lock);
 }
 
@@ -94,8 +107,7 @@ static bool keeper_enter(struct nqi_room *room, uint32_t from)
 static void keeper_rest_ticking(struct nqi_room *room)
 {
     pthread_mutex_lock(&room->keeper_lock);
-    atomic_store(&room->keeper, KEEPER_TICK);
-    keeper_set_timer(room, KEEPER_TICK_NS);
+    keeper_start_ticking(room);
     pthread_mutex_unlock(&room->keeper_lock);
     /* Who left work or waiters meanwhile saw BUSY and relied on us. */
     if (atomic_load(&room->token) == TOKEN_FREE &&
@@ -103,18 +115,14 @@ static void keeper_rest_ticking(struct nqi_room *room)
         nqi_keeper_arm(room);
 }
 
-/* BUSY -> ARMED when nobody drives, else TICK.  A driver that came meanwhile saw BUSY and left the
- * keeper alone, so the token is looked at again after ARMED is visible.  So is the inbox: who
- * posted during the keeper's own turn saw a driver and kicked nobody. */
+/* BUSY -> ARMED when nobody drives, else TICK.  Then the inbox: who posted during the keeper's own
+ * turn saw a driver and kicked nobody. */
 static void keeper_rest(struct nqi_room *room, bool quiet)
 {
     pthread_mutex_lock(&room->keeper_lock);
-    atomic_store(&room->keeper, KEEPER_ARMED);
-    keeper_watch_loop(room, EPOLLIN);
+    keeper_arm(room);
     pthread_mutex_unlock(&room->keeper_lock);
-    if (atomic_load(&room->token) != TOKEN_FREE)
-        nqi_keeper_disarm(room);
-    else if (!quiet || nqi_room_has_work(room))
+    if (!quiet || nqi_room_has_work(room))
         nqi_loop_wake(room->loop);
 }
 
