@@ -1,0 +1,18 @@
+/* The key table as a JSON Schema and as a page to read. */
+#ifndef NQ_CORE_CONF_DOC_H
+#define NQ_CORE_CONF_DOC_H
+
+#include "core/base.h"
+#include <netqueue/transport.h>
+
+/* Every key, and the options of `modules`, as a JSON Schema (draft 7).  Objects of transports
+ * that are not among `modules` may hold any key.
+ * @param ret  [out] owned by the caller, ends with free()
+ * @return NQ_OK, NQ_ERR_NOMEM.  Thread: any.  Blocks: no. */
+NQ_MUST_CHECK nq_err nqi_conf_schema(const struct nqt_module *const *modules, size_t n, char **ret);
+
+/* The same as a page in Markdown. */
+NQ_MUST_CHECK nq_err nqi_conf_reference(const struct nqt_module *const *modules, size_t n,
+                                        char **ret);
+
+#endif

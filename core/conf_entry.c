@@ -1,0 +1,197 @@
+/* The core knows no transport: what an entry may say comes from the module's table, and the one
+ * rule about addresses goes by the name "host" and the capability LOCAL_ONLY. */
+#include "core/conf_entry.h"
+#include "core/err.h"
+#include "core/log.h"
+#include "core/options.h"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- rules
+ * ------------------------------------------------------------------------------------------ */
+
+/* Literal addresses and the one name that stands for them; anything else may lead elsewhere. */
+static bool entry_is_loopback(const char *host)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    struct in6_addr six;
+    struct in_addr four;
+
+    if (inet_pton(AF_INET, host, &four) == 1)
+        return ntohl(four.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &six) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&six) ||
+               (memcmp(&six, mapped, sizeof(mapped)) == 0 && six.s6_addr[12] == 127);
+    return strcasecmp(host, "localhost") == 0;
+}
+
+/* Without TLS and without a key a queue is open, so it stays on this host. */
+static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_conf_transport *entry,
+                             const char *at)
+{
+    char pointer[NQI_CONF_AT], seen[256];
+    const char *host;
+
+    if (entry->module->caps & NQT_CAP_LOCAL_ONLY ||
+        nqi_options_str(entry->options, "host", &host) || entry_is_loopback(host))
+        return;
+    nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, "host", pointer),
+                  "the address \"%s\", which is not loopback, needs \"security\": "
+                  "{\"insecure\": true}: this queue has neither TLS nor a key",
+                  nqi_log_escape(host, seen, sizeof(seen)));
+}
+
+static void entry_check_caps(struct nqi_conf_notes *notes, const struct nqt_module *module,
+                             const char *at, bool server)
+{
+    char pointer[NQI_CONF_AT];
+
+    if (module->caps & (server ? NQT_CAP_LISTEN : NQT_CAP_CONNECT))
+        return;
+    nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, "transport", pointer),
+                  "the transport \"%s\" cannot %s, which a %s needs", module->name,
+                  server ? "listen" : "connect", server ? "server" : "client");
+}
+
+static void entry_check_required(struct nqi_conf_notes *notes,
+                                 const struct nqi_conf_transport *entry, const json_t *json,
+                                 const char *at)
+{
+    const struct nqt_opt *opt;
+    char pointer[NQI_CONF_AT];
+
+    for (size_t i = 0; i < entry->module->nopt; i++) {
+        opt = nqi_options_at(entry->module, i);
+        if (!(opt->flags & NQT_OPT_REQUIRED) || nqi_options_is_set(entry->options, i) ||
+            json_object_get(json, opt->name))
+            continue;
+        nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, opt->name, pointer),
+                      "is missing: the transport \"%s\" needs it (%s)", entry->module->name,
+                      nqi_value_type(opt));
+    }
+}
+
+static void entry_check_twice(struct nqi_conf_notes *notes, const struct nqi_conf *conf,
+                              const struct nqi_conf_transport *entry, const char *at)
+{
+    for (size_t i = 0; i < conf->ntransports; i++) {
+        if (!nqi_options_equal(conf->transports[i].options, entry->options))
+            continue;
+        nqi_conf_note(notes, NQ_ERR_CONFIG, at,
+                      "the same transport with the same options stands before it in the list");
+        return;
+    }
+}
+
+/* ---- keys
+ * ------------------------------------------------------------------------------------------- */
+
+/* A key that is no option of the module: the core's, or unknown. */
+static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct nqt_module *module,
+                             const char *at, const char *name, const json_t *json)
+{
+    const struct nqi_key *key = nqi_key_find(NQI_CONF_ENTRY, name);
+    NQI_CLEANUP(nqi_value_fini) struct nqi_value value = {0};
+    char pointer[NQI_CONF_AT];
+
+    if (key && key->opt.type == NQI_OPT_NAME)
+        return NQ_OK;
+    if (key)
+        return nqi_conf_read(ground->notes, key, nqi_conf_pointer(at, name, pointer), json,
+                             ground->folder, &value);
+    nqi_conf_note_unknown(ground->notes, NQI_CONF_ENTRY, at, name, module);
+    return NQ_OK;
+}
+
+static nq_err entry_keys(const struct nqi_conf_ground *ground,
+                         const struct nqi_conf_transport *entry, const json_t *json, const char *at)
+{
+    char pointer[NQI_CONF_AT], why[NQI_WHY];
+    json_t *object = (json_t *)json; /* the loop wants it so, and changes nothing */
+    const char *name;
+    json_t *value;
+    nq_err err;
+    size_t i;
+
+    json_object_foreach(object, name, value)
+    {
+        i = nqi_options_find(entry->module, name);
+        if (i == NQI_OPTIONS_NONE)
+            err = entry_core_key(ground, entry->module, at, name, value);
+        else
+            err = nqi_options_set(entry->options, i, value, ground->folder, why);
+        if (err == NQ_ERR_CONFIG)
+            nqi_conf_note(ground->notes, err, nqi_conf_pointer(at, name, pointer), "%s", why);
+        else if (err)
+            return err;
+    }
+    return nqi_options_fill(entry->options, ground->folder, why);
+}
+
+/* ---- module
+ * ----------------------------------------------------------------------------------------- */
+
+/* The module that the entry names, or NULL after a problem. */
+static nq_err entry_module(const struct nqi_conf_ground *ground, const json_t *json, const char *at,
+                           const struct nqt_module **ret)
+{
+    const json_t *name = json_object_get(json, "transport");
+    char pointer[NQI_CONF_AT], seen[80];
+    nq_err err;
+
+    *ret = NULL;
+    nqi_conf_pointer(at, "transport", pointer);
+    if (!json_is_object(json)) {
+        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, at, "must be an object, in { }");
+        return NQ_OK;
+    }
+    if (!json_is_string(name)) {
+        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, pointer,
+                      "must be the name of a transport, not %s",
+                      name ? nqi_value_show(name, seen, sizeof(seen)) : "missing");
+        return NQ_OK;
+    }
+    err = ground->module(json_string_value(name), ground->paths, ground->npaths, ret);
+    if (err && err != NQ_ERR_NOMEM) {
+        nqi_conf_note(ground->notes, err, pointer, "%s", nq_error());
+        return NQ_OK;
+    }
+    return err;
+}
+
+static void entry_optionsp(struct nqi_options **options)
+{
+    nqi_options_free(*options);
+}
+
+nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, const char *at,
+                      struct nqi_conf *conf)
+{
+    NQI_CLEANUP(entry_optionsp) struct nqi_options *options = NULL;
+    struct nqi_conf_transport entry = {0};
+    size_t before = ground->notes->count;
+    nq_err err;
+
+    err = entry_module(ground, json, at, &entry.module);
+    if (err || !entry.module)
+        return err;
+    err = nqi_options_new(entry.module, &options);
+    if (err)
+        return err;
+    entry.options = options;
+    err = entry_keys(ground, &entry, json, at);
+    if (err)
+        return err;
+    entry_check_caps(ground->notes, entry.module, at, conf->server);
+    entry_check_required(ground->notes, &entry, json, at);
+    if (!conf->insecure)
+        entry_check_open(ground->notes, &entry, at);
+    if (ground->notes->count == before)
+        entry_check_twice(ground->notes, conf, &entry, at);
+    conf->transports[conf->ntransports++] = entry;
+    options = NULL;
+    return NQ_OK;
+}
