@@ -180,7 +180,7 @@ static nq_err conf_transports(struct conf_load *load)
                       "stands beside \"transports\", for which it is short: use one of them");
     else if (!load->brief && (!n || n > NQI_LIST_CAP))
         nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/transports",
-                      "%s an array of 1 to %d objects like {\"transport\": \"tcp\"}",
+                      "%s an array of 1 to %d objects like {\"transport\": \"NAME\", ...}",
                       list ? "must be" : "is missing: must be", NQI_LIST_CAP);
     n = NQI_MIN(n, NQI_LIST_CAP);
     load->conf->transports = calloc(n + 1, sizeof(*load->conf->transports));
@@ -272,12 +272,18 @@ static nq_err conf_folder(const char *path, char **ret)
     return NQ_OK;
 }
 
-/* The text could not be parsed: that is the one problem, and it names file, line and column. */
+/* The text could not be parsed: that is the one problem.  nq_error() names file, line and column;
+ * who asked for problems knows the file. */
 static nq_err conf_malformed(struct nqi_conf_notes *notes)
 {
+    size_t len = strlen(notes->source) + 1;
+    const char *text = notes->first_text;
+
     snprintf(notes->first_text, sizeof(notes->first_text), "%s", nq_error());
+    if (strlen(text) > len)
+        text += len + (text[len] == ' ');
     if (notes->problem)
-        notes->problem(notes->arg, "", notes->first_text);
+        notes->problem(notes->arg, "", text);
     return nqi_fail(NQ_ERR_CONFIG, "%s", notes->first_text);
 }
 

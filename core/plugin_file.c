@@ -208,7 +208,7 @@ static nq_err file_names_add(struct file_names *list, const char *name)
     return NQ_OK;
 }
 
-/* "tcp.so" -> "tcp"; false when the file cannot be a transport. */
+/* NAME.so -> NAME; false when the file cannot be a transport. */
 static bool file_stem(const char *file, char stem[NQI_PLUGIN_NAME])
 {
     const char *dot = strrchr(file, '.');
