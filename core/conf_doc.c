@@ -215,7 +215,7 @@ static json_t *doc_object(struct doc *doc, const char *place)
     }
     doc_set(doc, schema, "type", json_string("object"));
     doc_set(doc, schema, "properties", properties);
-    if (json_array_size(required))
+    if (!required || json_array_size(required))
         doc_set(doc, schema, "required", required);
     else
         json_decref(required);
