@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static char file[] = "/tmp/nqtest-XXXXXX";
+static char file[] = "/tmp/nqtest-conf-XXXXXX";
 static size_t problems;
 static char path[256], text[1024]; /* the last problem or name */
 

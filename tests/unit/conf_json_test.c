@@ -23,7 +23,7 @@ static void write_file(const char *path, const char *text, size_t len)
 
 START_TEST(an_object_is_read_from_text_and_from_a_file)
 {
-    char path[] = "/tmp/nqtest-XXXXXX";
+    char path[] = "/tmp/nqtest-conf-XXXXXX";
     json_t *root = NULL;
     int fd = mkstemp(path);
 
@@ -103,7 +103,7 @@ END_TEST
 START_TEST(a_text_that_is_too_long_is_refused)
 {
     size_t len = NQI_CONF_JSON_CAP + 1;
-    char *text = malloc(len), path[] = "/tmp/nqtest-XXXXXX";
+    char *text = malloc(len), path[] = "/tmp/nqtest-conf-XXXXXX";
     json_t *root = NULL;
     int fd = mkstemp(path);
 
@@ -134,7 +134,7 @@ END_TEST
 
 START_TEST(lack_of_memory_is_told_and_leaks_nothing)
 {
-    char path[] = "/tmp/nqtest-XXXXXX";
+    char path[] = "/tmp/nqtest-conf-XXXXXX";
     nq_err err = NQ_ERR_NOMEM;
     json_t *root = NULL;
     int fd = mkstemp(path);

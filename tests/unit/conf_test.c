@@ -413,7 +413,7 @@ static void check_file_option(const char *path, const char *expected)
 
 START_TEST(paths_count_from_the_folder_of_the_file)
 {
-    char top[] = "/tmp/nqtest-XXXXXX", path[64], expected[512], cwd[256];
+    char top[] = "/tmp/nqtest-conf-XXXXXX", path[64], expected[512], cwd[256];
 
     ck_assert_ptr_nonnull(mkdtemp(top));
     ck_assert_int_eq(chdir(top), 0);

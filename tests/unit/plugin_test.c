@@ -25,7 +25,7 @@ static void setup(void)
         snprintf(stubs, sizeof(stubs), "%s/tests/support/plugins/.libs", build ? build : ".");
     setenv("NETQUEUE_PLUGIN_PATH", stubs, 1);
     setenv("NETQUEUE_PLUGIN_UNSAFE", "1", 1);
-    strcpy(top, "/tmp/nqtest-XXXXXX");
+    strcpy(top, "/tmp/nqtest-plugin-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(top));
     ck_assert_int_eq(chmod(top, 0755), 0);
 }
