@@ -289,8 +289,7 @@ static nq_err plugin_add(const char *name, const char *file, const struct nqt_mo
     err = plugin_open(name, file, plugin);
     if (err)
         return err;
-    nqi_log(NQ_LOG_DEBUG, "transport %s %s from %s", name,
-            plugin->module->version ? plugin->module->version : "", file);
+    nqi_log(NQ_LOG_DEBUG, "transport %s from %s", name, file);
     *ret = plugin->module;
     plugin->next = plugin_list;
     plugin_list = NQI_STEAL(plugin);
