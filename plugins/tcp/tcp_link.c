@@ -1,0 +1,293 @@
+/* Life of a link: what brings it up, holds it, takes it down and frees it.
+ *
+ * rx_commit() is the one call of the host that may come back here with close(), so nothing is
+ * freed inside close(): a post does that, when no frame of ours is left on the stack. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tcp.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct nqtp_link *tcp_link_new(struct nqtp_ep *ep, enum tcp_state state)
+{
+    struct nqtp_link *link = tcp_alloc(ep->mod, sizeof(*link));
+
+    if (!link)
+        return NULL;
+    tcp_ep_ref(ep);
+    link->ep = ep;
+    link->serial = ep->serial;
+    link->state = state;
+    link->fd = -1;
+    return link;
+}
+
+static void link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err)
+{
+    const struct nqtp_mod *mod = link->ep->mod;
+    const struct nqt_event event = {
+        .size = sizeof(event),
+        .kind = kind,
+        .ep = link->ep->cookie,
+        .link = link->cookie,
+        .epoch = link->epoch,
+        .plink = link,
+        .peer_name = link->peer,
+        .err = err,
+    };
+
+    mod->host->emit(mod->core, &event, 1);
+}
+
+/* ---- watching --------------------------------------------------------------------- */
+
+static void link_event(void *arg, uint32_t events)
+{
+    struct nqtp_link *link = arg;
+
+    tcp_link_enter(link);
+    if (link->state == TCP_CONNECTING)
+        tcp_connect_event(link);
+    else if (tcp_link_open(link))
+        tcp_io_event(link, events);
+    tcp_link_leave(link);
+}
+
+static uint32_t link_wants(const struct nqtp_link *link)
+{
+    uint32_t events = 0;
+
+    if (link->state == TCP_CONNECTING)
+        return POLLOUT;
+    if (!link->held && !link->rx_paused)
+        events |= POLLIN;
+    if (link->blocked && !link->tx_errno)
+        events |= POLLOUT;
+    return events;
+}
+
+/* Also without interest in data the watch stays, since it tells of a reset; only a socket that
+ * has hung up in good order and may not be read would fire for ever. */
+void tcp_link_watch(struct nqtp_link *link)
+{
+    const struct nqt_host *host = link->ep->mod->host;
+    uint32_t events = link_wants(link);
+    int rc = NQT_OK;
+
+    if (link->state != TCP_CONNECTING && !tcp_link_open(link))
+        return;
+    if (link->hung_up && !events) {
+        tcp_link_unwatch(link);
+        return;
+    }
+    if (!link->watch)
+        rc = host->fd_add(link->serial, link->fd, events, link_event, link, &link->watch);
+    else if (events != link->watched)
+        rc = host->fd_mod(link->watch, events);
+    link->watched = events;
+    if (rc)
+        tcp_link_down(link, rc, 0, "%s: the socket cannot be watched", link->peer);
+}
+
+void tcp_link_unwatch(struct nqtp_link *link)
+{
+    if (link->watch)
+        link->ep->mod->host->fd_del(link->watch);
+    link->watch = NULL;
+    link->watched = 0;
+}
+
+void tcp_link_enter(struct nqtp_link *link)
+{
+    link->inside++;
+}
+
+void tcp_link_leave(struct nqtp_link *link)
+{
+    if (--link->inside == 0 && link->finish_late)
+        tcp_link_finish(link);
+}
+
+/* ---- up and down ------------------------------------------------------------------ */
+
+static void link_names(struct nqtp_link *link)
+{
+    struct tcp_addr addr = {.len = sizeof(addr.u)};
+
+    if (!getsockname(link->fd, &addr.u.sa, &addr.len))
+        tcp_addr_text(&addr, link->local);
+}
+
+static void link_stop_timer(struct nqtp_link *link)
+{
+    if (link->timer)
+        link->ep->mod->host->timer_del(link->timer);
+    link->timer = NULL;
+}
+
+void tcp_link_up(struct nqtp_link *link)
+{
+    link_stop_timer(link);
+    tcp_free(link->ep->mod, link->addrs);
+    link->addrs = NULL;
+    link_names(link);
+    link->epoch = atomic_fetch_add(&link->ep->mod->epochs, 1) + 1;
+    link->state = TCP_UP;
+    link_emit(link, NQT_EV_LINK_UP, NULL);
+    tcp_link_watch(link);
+}
+
+/* Give back all but the memory. */
+static void link_release(struct nqtp_link *link)
+{
+    tcp_link_unwatch(link);
+    link_stop_timer(link);
+    if (link->fd >= 0)
+        close(link->fd);
+    link->fd = -1;
+    if (link->left)
+        link->left->ops->unref(link->left);
+    link->left = NULL;
+    tcp_free(link->ep->mod, link->addrs);
+    link->addrs = NULL;
+}
+
+void tcp_link_down(struct nqtp_link *link, int code, int native, const char *format, ...)
+{
+    struct nqt_error err = {.size = sizeof(err)};
+    char text[sizeof(err.text)];
+    va_list args;
+
+    if (link->state == TCP_DOWN || link->state == TCP_CLOSED)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    tcp_fail(&err, code, native, "%s", text);
+    link_release(link);
+    link->state = TCP_DOWN;
+    link_emit(link, NQT_EV_LINK_DOWN, &err);
+}
+
+/* ---- slots ------------------------------------------------------------------------ */
+
+int tcp_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
+{
+    if (link->state != TCP_ACCEPTED)
+        return NQT_E_INVAL;
+    link->cookie = cookie;
+    link->serial = serial;
+    tcp_link_up(link);
+    return NQT_OK;
+}
+
+int tcp_rx_hold(struct nqtp_link *link, int hold)
+{
+    link->held = hold != 0;
+    if (!link->held)
+        link->rx_paused = false;
+    if (tcp_link_open(link))
+        tcp_link_watch(link);
+    return NQT_OK;
+}
+
+static void link_drain_over(void *arg)
+{
+    struct nqtp_link *link = arg;
+
+    tcp_link_down(link, NQT_E_EOF, 0, "%s: ended by this side; the other side still sends",
+                  link->peer);
+}
+
+void tcp_link_drained(struct nqtp_link *link)
+{
+    const struct nqt_host *host = link->ep->mod->host;
+
+    if (shutdown(link->fd, SHUT_WR)) {
+        tcp_link_down(link, NQT_E_LOST, errno, "%s: %s", link->peer, strerror(errno));
+        return;
+    }
+    if (host->timer_add(link->serial, link_drain_over, link, &link->timer)) {
+        link->timer = NULL;
+        link_drain_over(link); /* no memory to wait for the other side */
+        return;
+    }
+    host->timer_set(link->timer, host->now_ns(link->ep->mod->core) + TCP_DRAIN_NS);
+}
+
+int tcp_shutdown(struct nqtp_link *link)
+{
+    if (link->state == TCP_CLOSED || link->state == TCP_ACCEPTED)
+        return NQT_E_INVAL;
+    if (link->state == TCP_DOWN || link->state == TCP_DRAINING)
+        return NQT_OK;
+    if (link->state != TCP_UP) {
+        tcp_link_down(link, NQT_E_EOF, 0, "%s: ended before it was connected", link->ep->opts.host);
+        return NQT_OK;
+    }
+    link->state = TCP_DRAINING;
+    if (!link->left && !link->tx_errno)
+        tcp_link_drained(link);
+    return NQT_OK;
+}
+
+void tcp_link_finish(void *arg)
+{
+    struct nqtp_link *link = arg;
+    struct nqtp_ep *ep = link->ep;
+    const struct nqtp_mod *mod = ep->mod;
+    const struct nqt_event event = {
+        .size = sizeof(event),
+        .kind = NQT_EV_LINK_CLOSED,
+        .ep = ep->cookie,
+        .link = link->cookie,
+        .epoch = link->epoch,
+        .plink = link,
+    };
+    bool emit = !link->finished, last = !link->asked;
+
+    link->finished = true;
+    link->finish_late = false;
+    if (last)
+        tcp_free(mod, link);
+    if (emit)
+        mod->host->emit(mod->core, &event, 1);
+    if (last)
+        tcp_ep_unref(ep);
+}
+
+void tcp_close(struct nqtp_link *link)
+{
+    if (link->state == TCP_CLOSED)
+        return;
+    link_release(link);
+    link->state = TCP_CLOSED;
+    if (!link->ep->mod->host->post(link->serial, tcp_link_finish, link))
+        return;
+    /* No memory to post: when it is known that nobody is inside, that is as good. */
+    if (link->inside)
+        link->finish_late = true;
+    else
+        tcp_link_finish(link);
+}
+
+int tcp_info(struct nqtp_link *link, struct nqt_info *out)
+{
+    struct nqt_info info = {
+        .size = out->size,
+        .caps = NQT_CAP_STREAM | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | NQT_CAP_RX_HOLD |
+                NQT_CAP_DRAIN,
+        .local = link->local,
+        .peer = link->peer,
+    };
+
+    if (out->size < sizeof(info))
+        return NQT_E_INVAL;
+    *out = info;
+    return NQT_OK;
+}
