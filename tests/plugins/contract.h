@@ -1,0 +1,46 @@
+/* The suite that every transport passes: the sentences of <netqueue/transport.h>, tried through the
+ * fake host. */
+#ifndef NQTEST_CONTRACT_H
+#define NQTEST_CONTRACT_H
+
+#include "tests/support/fake_host.h"
+#include <check.h>
+
+struct nqtest_transport {
+    const struct nqt_module *module;
+    /* Where to listen and where to connect, when the system's buffers are as they are, and when
+     * they are so small that most sends are partial. */
+    const struct nqtest_opt *server, *client;
+    const struct nqtest_opt *tiny_server, *tiny_client;
+    /* The option whose value is what follows the last ':' of the name in EP_UP; NULL = the options
+     * above say all. */
+    const char *port;
+};
+
+/* Adds the suite's tests to `suite`; only one transport a program. */
+void nqtest_contract(Suite *suite, const struct nqtest_transport *transport);
+
+/* ---- for the tests of one transport ------------------------------------------------- */
+
+/* A server and a client in two hosts, usually with one link between them. */
+struct nqtest_rig {
+    struct nqtest_host *server_host, *client_host;
+    struct nqtest_ep *server, *client;
+    struct nqtest_link *c, *s; /* the client's and the server's end */
+    int fds;                   /* open before */
+};
+
+/* Options of `base` and, where the transport has one, the port of `server`, in static memory. */
+const struct nqtest_opt *nqtest_with_port(const struct nqtest_opt *base,
+                                          const struct nqtest_ep *server);
+/* Hosts and endpoints, no link. */
+struct nqtest_rig nqtest_rig_endpoints(const struct nqtest_opt *server,
+                                       const struct nqtest_opt *client);
+/* And a link that is up on both sides. */
+struct nqtest_rig nqtest_rig_up(const struct nqtest_opt *server, const struct nqtest_opt *client);
+/* Close all; nothing may stay behind. */
+void nqtest_rig_free(struct nqtest_rig *rig);
+/* Until the link has received `len` bytes. */
+void nqtest_until_received(const struct nqtest_link *link, uint64_t len);
+
+#endif

@@ -1,0 +1,175 @@
+/* A host for transport plugins without the core: it runs a plugin in a plain poll() loop on one
+ * thread, records what the plugin emits, and checks the rules of <netqueue/transport.h> on the
+ * way: calls outside of the serial, rx_space() without rx_commit(), events after the last one,
+ * calls after mod_close(), memory, buffers and watches that stay behind.  A broken rule fails the
+ * running test.
+ *
+ * Several hosts may live on one thread; whoever waits runs them all.  Time is real plus what
+ * nqtest_advance() adds. */
+#ifndef NQTEST_FAKE_HOST_H
+#define NQTEST_FAKE_HOST_H
+
+#include <netqueue/transport.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct nqtest_host;
+struct nqtest_serial;
+struct nqtest_watch;
+struct nqtest_call;
+
+/* One option of a configuration; a list ends with name NULL.  What is not there has the default
+ * of the module's table. */
+struct nqtest_opt {
+    const char *name, *value;
+};
+
+enum nqtest_accept {
+    NQTEST_ATTACH, /* at once */
+    NQTEST_KEEP,   /* into ep->waiting */
+    NQTEST_REFUSE, /* close at once */
+};
+
+struct nqtest_ep {
+    struct nqtest_host *host;
+    struct nqtest_ep *next;
+    struct nqtest_serial *serial;
+    struct nqtp_ep *plugin; /* NULL once closed */
+    unsigned ups, downs, closed;
+    char name[128]; /* of EP_UP */
+    struct nqt_error err;
+    enum nqtest_accept accept;
+    unsigned naccepted;
+    struct nqtest_link *accepted[64]; /* attached, in order */
+    struct nqtp_link *waiting[64];    /* not attached */
+    unsigned nwaiting;
+};
+
+/* What is still to be sent, by nqtest_push(): bytes of the pattern in buffers of `buf_len` bytes
+ * and `nseg` segments, `batch` buffers a call. */
+struct nqtest_tx {
+    uint64_t done, end;
+    size_t buf_len;
+    uint32_t nseg, batch;
+};
+
+struct nqtest_link {
+    struct nqtest_host *host;
+    struct nqtest_ep *ep;
+    struct nqtest_link *next;
+    struct nqtest_serial *serial;
+    struct nqtp_link *plugin;
+    unsigned ups, downs, closed, writables;
+    bool close_called;
+    uint64_t epoch;
+    char peer[128];
+    struct nqt_error err;
+
+    struct nqtest_tx tx;
+    unsigned sends;  /* calls of send() */
+    bool short_send; /* it took less than it was given: WRITABLE must come */
+
+    /* receiving; the pattern is checked as it comes unless `raw` */
+    uint64_t received;
+    unsigned messages; /* MESSAGE transports */
+    uint64_t last_len; /* of the last message */
+    bool raw;
+    char head[256];      /* the first bytes */
+    size_t space;        /* what rx_space() gives in all */
+    uint32_t space_segs; /* in how many segments */
+    int space_refusal;   /* NQT_E_*: rx_space() answers with this */
+    uint64_t stop_at;    /* rx_commit() is negative from so many bytes on; 0 = never */
+    bool close_inside;   /* close() from inside the commit (or RX event) */
+    bool in_rx;          /* between rx_space() and rx_commit() */
+    struct iovec given[8];
+    uint32_t ngiven;
+};
+
+struct nqtest_host {
+    struct nqt_host table; /* what the plugin sees */
+    struct nqtest_host *next;
+    const struct nqt_module *module;
+    struct nqtp_mod *mod;
+    pthread_t thread;
+    struct nqtest_ep *eps;
+    struct nqtest_link *links;
+    struct nqtest_watch *watches;
+    bool gone; /* mod_close() has returned */
+    unsigned depth;
+    bool handling;
+    int64_t shift; /* nqtest_advance() */
+
+    bool resolve_held;          /* questions stay open */
+    struct nqtest_opt names[8]; /* "a.test" -> "127.0.0.2,::1"; "" = unknown */
+    struct nqtest_call *questions;
+
+    /* under mtx: any thread */
+    pthread_mutex_t mtx;
+    int wake[2];
+    struct nqtest_call *posts, **posts_tail;
+    struct nqtest_queued *events, **events_tail;
+    char log[4096];
+
+    _Atomic long blocks;     /* of mem(), not freed */
+    _Atomic long fail_mem;   /* the n-th allocation from now fails, and no other; 0 = none */
+    _Atomic long fail_other; /* the same for post, timer_add, fd_add, resolve */
+    _Atomic long send_calls, recv_calls;
+};
+
+/* Buffers of ours that are referenced, in all hosts. */
+extern _Atomic long nqtest_bufs;
+
+/* mod_open(); NULL: it failed.  @param fail_mem  as in the struct */
+struct nqtest_host *nqtest_host_new(const struct nqt_module *module, long fail_mem);
+/* Close what is open, wait for the last events, mod_close(), check that nothing stays behind. */
+void nqtest_host_free(struct nqtest_host *host);
+
+/* ep_open(); 0 or the plugin's error, then *ret is untouched. */
+int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_opt *opts,
+                   struct nqtest_ep **ret, struct nqt_error *err);
+void nqtest_ep_close(struct nqtest_ep *ep);
+/* connect(); NULL: it failed, with *err. */
+struct nqtest_link *nqtest_connect(struct nqtest_ep *ep, struct nqt_error *err);
+/* attach() the first of ep->waiting. */
+struct nqtest_link *nqtest_attach(struct nqtest_ep *ep);
+/* close() the first of ep->waiting. */
+void nqtest_refuse(struct nqtest_ep *ep);
+void nqtest_close(struct nqtest_link *link);
+int nqtest_hold(struct nqtest_link *link, int hold);
+int nqtest_shutdown(struct nqtest_link *link);
+int nqtest_rx_poll(struct nqtest_link *link);
+
+/* A buffer of `len` bytes of the pattern from stream offset `at` on, in `nseg` segments; the
+ * caller owns one reference. */
+struct nqt_buf *nqtest_buf(uint64_t at, size_t len, uint32_t nseg);
+uint8_t nqtest_pattern(uint64_t at);
+/* One send() call; buffers that are not taken are unreferenced.  Returns what send() did. */
+int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uint32_t *taken);
+/* Send link->tx as far as it goes now; WRITABLE goes on with it. */
+void nqtest_push(struct nqtest_link *link, uint64_t len, size_t buf_len, uint32_t nseg,
+                 uint32_t batch);
+
+/* Run all hosts of this thread until `cond(arg)`; fails the test after 20 s. */
+void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what);
+/* Run all hosts of this thread until nothing happens for `ms` milliseconds. */
+void nqtest_settle(int ms);
+/* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
+unsigned nqtest_turn(int ms);
+void nqtest_advance(struct nqtest_host *host, int64_t ns);
+
+/* Conditions of nqtest_until(). */
+bool nqtest_is_up(const void *link);
+bool nqtest_is_down(const void *link);
+bool nqtest_is_closed(const void *link);
+bool nqtest_is_ep_up(const void *ep);
+bool nqtest_is_ep_down(const void *ep);
+bool nqtest_has_accepted(const void *ep); /* at least one, and it is up */
+bool nqtest_has_waiting(const void *ep);
+#define NQTEST_UNTIL(cond, arg) nqtest_until(cond, arg, #cond)
+
+/* Descriptors that are open now; each must be close-on-exec unless it was open at the first
+ * call. */
+int nqtest_fds(void);
+
+#endif
