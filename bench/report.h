@@ -1,0 +1,108 @@
+/* What the measuring programs share: options, clock, placement, the second process,
+ * percentiles, and the one line of JSON that each run prints.
+ *
+ * Every program has two processes.  The first one measures and prints; the second one
+ * answers (rtt) or sends (oneway).  Both are single threads as far as this code goes;
+ * the rivals start threads of their own.  A failure ends the program with a message:
+ * half a measurement is none. */
+#ifndef NQ_BENCH_REPORT_H
+#define NQ_BENCH_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum bench_job { BENCH_RTT, BENCH_ONEWAY };
+enum bench_wait { BENCH_SLEEP, BENCH_SPIN, BENCH_ADAPTIVE };
+
+/* Options; each program says with `allowed` which of the last group it knows. */
+struct bench_opts {
+    enum bench_job job;
+    size_t size;     /* bytes of payload in one message; 1..1 GiB; 64 */
+    uint64_t count;  /* messages that are timed; rtt: round trips */
+    uint64_t warmup; /* messages before them; count / 10 + 1 */
+    int cpu[2];      /* of the measuring process and the other; -1 = wherever */
+
+    enum bench_wait wait;
+    int64_t spin_ns;     /* adaptive: look this long before sleeping; 100 us */
+    unsigned batch;      /* messages handed to one write; 1 */
+    size_t read_size;    /* bytes asked for by one read; 256 KiB */
+    const char *pattern; /* pair of sockets of the rival; NULL = its best for the job */
+    int buffer;          /* messages in the rival's queues; -1 = its default */
+};
+
+#define BENCH_OPT_WAIT 1u
+#define BENCH_OPT_BATCH 2u
+#define BENCH_OPT_READ 4u
+#define BENCH_OPT_PATTERN 8u
+#define BENCH_OPT_BUFFER 16u
+
+/* Read the command line into `opts`; on a mistake and for --help print the usage of
+ * `program` and exit. */
+void bench_options(struct bench_opts *opts, const char *program, unsigned allowed, int argc,
+                   char **argv);
+
+/* Print "program: what: why" on stderr and exit with 1.  `why` NULL = errno's text. */
+_Noreturn void bench_die(const char *what, const char *why);
+
+/* Nanoseconds on CLOCK_MONOTONIC, the same clock in both processes. */
+int64_t bench_now_ns(void);
+
+/* Tell the processor that this is a spin loop. */
+void bench_relax(void);
+
+/* `len` bytes that begin on a page and are touched already; never freed. */
+void *bench_pages(size_t len);
+
+/* ---- the second process ----------------------------------------------------------- */
+
+struct bench_peer {
+    pid_t pid;
+    int fd; /* a byte pipe between the two, both directions */
+};
+
+typedef void (*bench_peer_fn)(const struct bench_opts *opts, int fd, void *arg);
+
+/* Fork; the child moves to its CPU, runs `fn` and exits with 0.  It dies with its
+ * parent.  The parent moves to its own CPU. */
+struct bench_peer bench_peer_start(const struct bench_opts *opts, bench_peer_fn fn, void *arg);
+
+/* Wait until the child has ended; anything but exit code 0 is fatal. */
+void bench_peer_wait(struct bench_peer *peer);
+
+/* Move `len` (small) bytes through the pipe between the processes, whole. */
+void bench_tell(int fd, const void *data, size_t len);
+void bench_hear(int fd, void *data, size_t len);
+
+/* ---- results ---------------------------------------------------------------------- */
+
+/* Times of round trips in ns. */
+struct bench_samples {
+    uint32_t *ns; /* capped at 4.29 s */
+    size_t n, cap;
+};
+
+void bench_samples_init(struct bench_samples *samples, size_t cap);
+void bench_samples_add(struct bench_samples *samples, int64_t ns);
+void bench_samples_fini(struct bench_samples *samples);
+
+/* Sort, then the value that the share `q` (0..1) of the samples does not exceed, in
+ * us. */
+double bench_percentile_us(struct bench_samples *samples, double q);
+
+struct bench_result {
+    const char *program;
+    char settings[160];            /* what was chosen, for people */
+    uint64_t messages;             /* that were timed */
+    double seconds;                /* they took */
+    struct bench_samples *samples; /* rtt only, else NULL */
+};
+
+/* One line of JSON on stdout.  Keys: program, job, size, settings, messages, seconds,
+ * messages_per_s, bytes_per_s (rtt: both directions added), p50_us, p99_us (null for
+ * oneway), peak_rss_bytes (the larger of the two processes; the child must have been
+ * waited for). */
+void bench_print(const struct bench_opts *opts, const struct bench_result *result);
+
+#endif
