@@ -4,7 +4,7 @@
 tree=${top_builddir:-$(dirname "$0")/../../build}
 program=$tree/tests/long/idle_clients
 if [ ! -x "$program" ]; then
-    echo "1..0 # SKIP $program is not built (make long)"
+    echo "1..0 # SKIP $program is not built (make check-long)"
     exit 0
 fi
 : "${NETQUEUE_PLUGIN_PATH:=$(cd "$tree/plugins/tcp/.libs" && pwd)}"
