@@ -178,8 +178,8 @@ static void raw_send_framed(const struct bench_opts *opts, int fd)
     for (uint64_t seq = 0; seq < total;) {
         uint64_t n = total - seq < opts->batch ? total - seq : opts->batch;
 
-        for (uint64_t i = 0; i < n; i++) {
-            struct raw_header header = {.len = opts->size, .seq = seq++};
+        for (uint64_t i = 0; i < n; i++, seq++) {
+            struct raw_header header = {.len = opts->size, .seq = seq};
 
             memcpy(buf + i * record, &header, sizeof(header));
             memcpy(buf + i * record + sizeof(header), payload, opts->size);
@@ -241,7 +241,7 @@ static void raw_writev_all(int fd, struct iovec *iov, int n)
 
         if (sent < 0 && errno != EINTR)
             bench_die("writev", NULL);
-        for (size_t left = sent < 0 ? 0 : (size_t)sent; left > 0;) {
+        for (size_t left = sent < 0 ? 0 : (size_t)sent; n > 0 && left > 0;) {
             size_t step = left < iov->iov_len ? left : iov->iov_len;
 
             iov->iov_base = (char *)iov->iov_base + step;
@@ -259,7 +259,7 @@ static void raw_send_plain(const struct bench_opts *opts, int fd)
 {
     uint64_t total = opts->warmup + opts->count;
     char *payload = bench_pages(opts->size);
-    struct iovec iov[1024];
+    struct iovec iov[1024] = {0};
 
     for (uint64_t seq = 0; seq < total;) {
         int n = 0;

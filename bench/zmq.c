@@ -13,10 +13,9 @@
 
 #define RIVAL_ADDR 64 /* bytes of an address, with its NUL */
 
-/* Types of the two ends: the measuring process, the other. */
-static const struct {
+static const struct rival_pattern {
     const char *name;
-    int type[2];
+    int type[2]; /* of the measuring process's end, of the other */
     bool both_ways;
 } rival_patterns[] = {
     {"pair", {ZMQ_PAIR, ZMQ_PAIR}, true},
@@ -26,10 +25,13 @@ static const struct {
 
 static int rival_type(const struct bench_opts *opts, int end)
 {
-    for (size_t i = 0; i < sizeof(rival_patterns) / sizeof(rival_patterns[0]); i++)
-        if (strcmp(rival_patterns[i].name, opts->pattern) == 0 &&
-            (rival_patterns[i].both_ways || opts->job == BENCH_ONEWAY))
-            return rival_patterns[i].type[end];
+    for (size_t i = 0; i < sizeof(rival_patterns) / sizeof(rival_patterns[0]); i++) {
+        const struct rival_pattern *pattern = &rival_patterns[i];
+
+        if (strcmp(pattern->name, opts->pattern) == 0 &&
+            (pattern->both_ways || opts->job == BENCH_ONEWAY))
+            return pattern->type[end];
+    }
     bench_die("--pattern", "not pair, dealer or (oneway) push");
 }
 
