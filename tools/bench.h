@@ -1,0 +1,108 @@
+/* What the parts of `netqueue bench` share.
+ *
+ *     cmd_bench.c   options, the two processes, the report
+ *     bench_conf.c  the configurations of the two queues
+ *     bench_jobs.c  what each process puts and gets, and when the clock runs
+ *     bench_load.c  the messages: how large, what is in them, whether they arrived whole */
+#ifndef NQ_TOOLS_BENCH_H
+#define NQ_TOOLS_BENCH_H
+
+#include "tools/opts.h"
+#include "tools/tool.h"
+#include <sys/types.h>
+
+enum nqi_job {
+    NQI_JOB_RTT,
+    NQI_JOB_ONEWAY,
+    NQI_JOB_BOTH,
+    NQI_JOB_SYNC,
+    NQI_JOB_ASYNC,
+    NQI_JOB_MIX
+};
+
+/* ---- configuration --------------------------------------------------------------------- */
+
+/* What decides the configurations of the two queues. */
+struct nqi_bench_conf {
+    const char *transport, *spin, *policy; /* borrowed; spin NULL = default */
+    struct nqi_texts options;              /* "key=value", for the transport */
+    uint64_t queue_bytes, credit;          /* 0 = default */
+    uint64_t largest;                      /* bytes of the largest message */
+    unsigned port;                         /* chosen; 0 = not yet */
+    char folder[64], path[96];             /* made; "" = not */
+};
+
+/* The JSON text for "server" or "client", where both find each other at an address of this
+ * run's own.  @return owned by the caller, ends with free(); NULL = no memory */
+char *nqi_bench_config(struct nqi_bench_conf *conf, const struct nq_transport_info *info,
+                       const char *purpose);
+
+/* Remove what the configurations made in the file system. */
+void nqi_bench_config_fini(struct nqi_bench_conf *conf);
+
+/* ---- messages ------------------------------------------------------------------------- */
+
+/* The messages of one direction, numbered from 0; both sides know them all beforehand.
+ * The first `warmup` are not timed. */
+struct nqi_load {
+    uint64_t warmup, count; /* messages */
+    uint64_t size;          /* bytes of each, unless `exponents` */
+    uint8_t *exponents;     /* mix: owned; log2 of the sizes of one round */
+    size_t nexponents;
+    nq_chunk *body; /* what large messages share; owned */
+};
+
+/* Prepare.  max_exponent 0 = all messages have `size` bytes.
+ * @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_load_init(struct nqi_load *load, uint64_t size, unsigned max_exponent);
+void nqi_load_fini(struct nqi_load *load);
+
+static inline uint64_t nqi_load_total(const struct nqi_load *load)
+{
+    return load->warmup + load->count;
+}
+
+static inline uint64_t nqi_load_size(const struct nqi_load *load, uint64_t number)
+{
+    return load->exponents ? UINT64_C(1) << load->exponents[number % load->nexponents] : load->size;
+}
+
+/* Bytes of the messages that are timed. */
+uint64_t nqi_load_bytes(const struct nqi_load *load);
+
+/* Make message `number`.  From 4 KiB on it refers to memory that all messages share; smaller
+ * ones are copied.  @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_load_make(const struct nqi_load *load, uint64_t number, nq_msg **ret);
+
+/* Is this message `number`, whole?  Looks at the number, the size, and the ends of the
+ * chunks.  @param keep  the message is sent on: its payload stays */
+bool nqi_load_check(const struct nqi_load *load, uint64_t number, nq_msg *msg, bool keep);
+
+/* ---- jobs ----------------------------------------------------------------------------- */
+
+/* What one process found; passes through a pipe. */
+struct nqi_bench_result {
+    int code;              /* enum nqi_exit; 0 = the rest holds */
+    int64_t start_ns;      /* CLOCK_MONOTONIC; both processes share it */
+    int64_t end_ns;        /* when the last message had been received; 0 = received none */
+    double p50_us, p99_us; /* rtt, of the client */
+    uint64_t peak_rss_bytes;
+};
+
+/* One process of a run. */
+struct nqi_bench {
+    enum nqi_job job;
+    bool server;
+    bool block;         /* the queue's policy: put waits for room */
+    int64_t timeout_ns; /* without any message */
+    pid_t partner;      /* the other process */
+    nq_queue *queue;
+    struct nqi_load load;
+    nq_uuid peer; /* server: the client */
+};
+
+/* Run this process's half of the job; says what goes wrong and puts the code in
+ * ret->code.  Blocks until the job is done and the queue is closed. */
+void nqi_bench_run(struct nqi_bench *bench, struct nqi_bench_result *ret);
+
+#endif

@@ -1,0 +1,419 @@
+/* The jobs of `netqueue bench`: what each process puts and gets, and when the clock runs.
+ *
+ * The loops are those of a plain user of the library.  A process that sends and receives
+ * at once does so on one thread when put can say "not now" (policy `fail`), and on two when
+ * put waits (policy `block`): a single thread that waits in put on both sides would wait
+ * for ever. */
+#include "tools/bench.h"
+#include "tools/say.h"
+#include "tools/signals.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define JOBS_BATCH 64
+#define JOBS_PAUSE_NS NQI_NS_PER_MS /* how long a full queue is left alone */
+
+/* ---- waiting --------------------------------------------------------------------------- */
+
+/* Has the other process ended?  It says itself why. */
+static bool jobs_partner_gone(const struct nqi_bench *bench)
+{
+    siginfo_t info = {0};
+
+    if (!bench->server)
+        return getppid() != bench->partner;
+    return waitid(P_PID, (id_t)bench->partner, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0;
+}
+
+/* Nothing came for a slice.  @return 0 = wait on; else the exit code */
+static int jobs_idle(const struct nqi_bench *bench, int64_t since)
+{
+    if (nqi_interrupted())
+        return NQI_EXIT_INTERRUPTED;
+    if (nqi_now_ns() - since > bench->timeout_ns && bench->timeout_ns >= 0) {
+        nqi_say("time-out: nothing came for %.3g s", (double)bench->timeout_ns / 1e9);
+        return NQI_EXIT_LINK;
+    }
+    if (!jobs_partner_gone(bench))
+        return 0;
+    nqi_say("the other process has ended");
+    return NQI_EXIT_FAILED;
+}
+
+/* One message or more.  @return 0, or the exit code */
+static int jobs_get(const struct nqi_bench *bench, nq_msg **msgs, size_t cap, size_t *n)
+{
+    nq_err err = nq_get_many(bench->queue, msgs, cap, NQI_SLICE_NS, n);
+    int64_t since;
+
+    if (err == NQ_OK)
+        return 0;
+    since = nqi_now_ns();
+    while (err == NQ_AGAIN) {
+        int code = jobs_idle(bench, since);
+
+        if (code)
+            return code;
+        err = nq_get_many(bench->queue, msgs, cap, NQI_SLICE_NS, n);
+    }
+    return err == NQ_OK ? 0 : nqi_say_error(err);
+}
+
+/* Put `msg`, which is taken in any case. */
+static int jobs_put(const struct nqi_bench *bench, nq_msg *msg)
+{
+    const nq_uuid *peer = bench->server ? &bench->peer : NULL;
+    int64_t since = 0;
+    nq_err err;
+    int code = 0;
+
+    while ((err = nq_put(bench->queue, msg, peer, peer ? 1 : 0, NULL)) == NQ_AGAIN && !code) {
+        struct nq_event event;
+
+        since = since ? since : nqi_now_ns();
+        if (nq_event_get(bench->queue, JOBS_PAUSE_NS, &event) == NQ_AGAIN)
+            code = jobs_idle(bench, since);
+    }
+    if (err == NQ_OK)
+        return 0;
+    nq_msg_free(msg);
+    return code ? code : nqi_say_error(err);
+}
+
+/* ---- one direction ------------------------------------------------------------------------ */
+
+static int jobs_send(const struct nqi_bench *bench, uint64_t number)
+{
+    nq_msg *msg = NULL;
+    nq_err err = nqi_load_make(&bench->load, number, &msg);
+
+    return err ? nqi_say_error(err) : jobs_put(bench, msg);
+}
+
+static int jobs_send_all(const struct nqi_bench *bench)
+{
+    uint64_t total = nqi_load_total(&bench->load);
+    int code = 0;
+
+    for (uint64_t i = 0; i < total && !code; i++)
+        code = jobs_send(bench, i);
+    return code;
+}
+
+static int jobs_bad(uint64_t number)
+{
+    nqi_say("message %llu did not arrive as it was sent", (unsigned long long)number);
+    return NQI_EXIT_FAILED;
+}
+
+/* Check and free messages from `number` on. */
+static int jobs_take(const struct nqi_bench *bench, uint64_t number, nq_msg **msgs, size_t n)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!code && !nqi_load_check(&bench->load, number + i, msgs[i], false))
+            code = jobs_bad(number + i);
+        nq_msg_free(msgs[i]);
+    }
+    return code;
+}
+
+/* Account for `n` messages that follow the first `got`.  The clock starts with the last that
+ * is not timed, so that each timed one has its whole time in it. */
+static void jobs_stamp(const struct nqi_bench *bench, struct nqi_bench_result *ret, uint64_t got,
+                       size_t n)
+{
+    const struct nqi_load *load = &bench->load;
+
+    if (got < load->warmup && got + n >= load->warmup)
+        ret->start_ns = nqi_now_ns();
+    if (got + n == nqi_load_total(load))
+        ret->end_ns = nqi_now_ns();
+}
+
+static int jobs_receive_all(const struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    uint64_t total = nqi_load_total(&bench->load);
+    nq_msg *msgs[JOBS_BATCH];
+    int code = 0;
+    size_t n = 0;
+
+    for (uint64_t got = 0; got < total && !code; got += n) {
+        /* What is not timed does not share a batch with what is. */
+        uint64_t end = got < bench->load.warmup ? bench->load.warmup : total;
+
+        code = jobs_get(bench, msgs, end - got < JOBS_BATCH ? (size_t)(end - got) : JOBS_BATCH, &n);
+        if (code)
+            break;
+        code = jobs_take(bench, got, msgs, n);
+        jobs_stamp(bench, ret, got, n);
+    }
+    return code;
+}
+
+/* ---- both directions ------------------------------------------------------------------------ */
+
+struct jobs_sender {
+    const struct nqi_bench *bench;
+    int code;
+};
+
+static void *jobs_sender(void *arg)
+{
+    struct jobs_sender *sender = arg;
+
+    sender->code = jobs_send_all(sender->bench);
+    return NULL;
+}
+
+static int jobs_two_threads(const struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    struct jobs_sender sender = {.bench = bench};
+    pthread_t thread;
+    int code;
+
+    if (pthread_create(&thread, NULL, jobs_sender, &sender) != 0) {
+        nqi_say("cannot start a thread");
+        return NQI_EXIT_FAILED;
+    }
+    code = jobs_receive_all(bench, ret);
+    if (code) /* the sender may wait in put for ever */
+        _exit(code);
+    pthread_join(thread, NULL);
+    return sender.code;
+}
+
+/* Put until the queue is full, at most a batch.  @param next [in,out] made and not yet put
+ * @return NQ_OK, NQ_AGAIN (full) or a failure */
+static nq_err jobs_put_some(const struct nqi_bench *bench, uint64_t *sent, nq_msg **next)
+{
+    const nq_uuid *peer = bench->server ? &bench->peer : NULL;
+    uint64_t total = nqi_load_total(&bench->load);
+    nq_err err = NQ_OK;
+
+    for (int i = 0; i < JOBS_BATCH && *sent < total && !err; i++) {
+        if (!*next)
+            err = nqi_load_make(&bench->load, *sent, next);
+        if (err)
+            break;
+        err = nq_put(bench->queue, *next, peer, peer ? 1 : 0, NULL);
+        if (err)
+            break;
+        *next = NULL;
+        ++*sent;
+    }
+    return err;
+}
+
+static int jobs_one_thread(const struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    NQI_CLEANUP(nqi_msg_freep) nq_msg *next = NULL;
+    uint64_t total = nqi_load_total(&bench->load);
+    uint64_t sent = 0, got = 0;
+    int64_t since = nqi_now_ns();
+    int code = 0;
+
+    while ((sent < total || got < total) && !code) {
+        nq_msg *msgs[JOBS_BATCH];
+        nq_err put = jobs_put_some(bench, &sent, &next);
+        int64_t wait = sent == total ? NQI_SLICE_NS : put == NQ_AGAIN ? JOBS_PAUSE_NS : 0;
+        size_t n = 0;
+        nq_err err;
+
+        if (put < 0)
+            return nqi_say_error(put);
+        err = nq_get_many(bench->queue, msgs, JOBS_BATCH, wait, &n);
+        if (err < 0 || err == NQ_END)
+            return nqi_say_error(err);
+        if (err == NQ_OK) {
+            code = jobs_take(bench, got, msgs, n);
+            jobs_stamp(bench, ret, got, n);
+            got += n;
+        }
+        if (err == NQ_OK || put == NQ_OK)
+            since = nqi_now_ns();
+        else
+            code = jobs_idle(bench, since);
+    }
+    return code;
+}
+
+/* ---- round trips ------------------------------------------------------------------------------
+ */
+
+static int jobs_echo(const struct nqi_bench *bench)
+{
+    uint64_t total = nqi_load_total(&bench->load);
+    int code = 0;
+
+    for (uint64_t i = 0; i < total && !code; i++) {
+        nq_msg *msg = NULL;
+        size_t n;
+
+        code = jobs_get(bench, &msg, 1, &n);
+        if (code)
+            break;
+        if (nqi_load_check(&bench->load, i, msg, true)) {
+            code = jobs_put(bench, msg);
+        } else {
+            nq_msg_free(msg);
+            code = jobs_bad(i);
+        }
+    }
+    return code;
+}
+
+static int jobs_order(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The smallest sample that at least the share `per_cent` of all does not exceed, in us. */
+static double jobs_percentile(const uint32_t *ns, uint64_t n, uint64_t per_cent)
+{
+    uint64_t rank = (n * per_cent + 99) / 100;
+
+    return n ? (double)ns[rank ? rank - 1 : 0] / 1e3 : 0;
+}
+
+static int jobs_trip(const struct nqi_bench *bench, uint64_t number)
+{
+    nq_msg *msg = NULL;
+    size_t n;
+    int code = jobs_send(bench, number);
+
+    if (!code)
+        code = jobs_get(bench, &msg, 1, &n);
+    return code ? code : jobs_take(bench, number, &msg, 1);
+}
+
+static int jobs_trips(const struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    const struct nqi_load *load = &bench->load;
+    uint32_t *ns = calloc(load->count + 1, sizeof(*ns)); /* each at most 4.29 s */
+    int code = 0;
+
+    if (!ns)
+        return nqi_say_error(NQ_ERR_NOMEM);
+    for (uint64_t i = 0; i < load->warmup && !code; i++)
+        code = jobs_trip(bench, i);
+    ret->start_ns = ret->end_ns = nqi_now_ns();
+    for (uint64_t i = 0; i < load->count && !code; i++) {
+        int64_t before = ret->end_ns, took;
+
+        code = jobs_trip(bench, load->warmup + i);
+        ret->end_ns = nqi_now_ns();
+        took = ret->end_ns - before;
+        ns[i] = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
+    }
+    qsort(ns, load->count, sizeof(*ns), jobs_order);
+    ret->p50_us = jobs_percentile(ns, load->count, 50);
+    ret->p99_us = jobs_percentile(ns, load->count, 99);
+    free(ns);
+    return code;
+}
+
+/* ---- a whole run --------------------------------------------------------------------------------
+ */
+
+/* One empty message each way: both sides are connected and ready, and the server knows
+ * whom to answer. */
+static int jobs_meet(struct nqi_bench *bench)
+{
+    nq_msg *msg = NULL;
+    size_t n;
+    int code = 0;
+
+    if (!bench->server && nq_msg_new("", 0, &msg) != NQ_OK)
+        return nqi_say_error(NQ_ERR_NOMEM);
+    if (!bench->server)
+        code = jobs_put(bench, msg);
+    if (!code)
+        code = jobs_get(bench, &msg, 1, &n);
+    if (code)
+        return code;
+    bench->peer = *nq_msg_sender(msg);
+    if (bench->server)
+        return jobs_put(bench, msg);
+    nq_msg_free(msg);
+    return 0;
+}
+
+static int jobs_sync(const struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    int code;
+
+    if (!bench->server) {
+        code = jobs_send_all(bench);
+        return code ? code : jobs_receive_all(bench, ret);
+    }
+    code = jobs_receive_all(bench, ret);
+    return code ? code : jobs_send_all(bench);
+}
+
+static int jobs_job(struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    switch (bench->job) {
+    case NQI_JOB_RTT:
+        return bench->server ? jobs_echo(bench) : jobs_trips(bench, ret);
+    case NQI_JOB_ONEWAY:
+        return bench->server ? jobs_receive_all(bench, ret) : jobs_send_all(bench);
+    case NQI_JOB_SYNC:
+        return jobs_sync(bench, ret);
+    default:
+        return bench->block ? jobs_two_threads(bench, ret) : jobs_one_thread(bench, ret);
+    }
+}
+
+static int jobs_close(const struct nqi_bench *bench)
+{
+    nq_err err = nq_close(bench->queue, bench->timeout_ns, NULL);
+
+    if (err < 0)
+        return nqi_say_error(err);
+    if (err == NQ_OK || nqi_interrupted())
+        return 0;
+    nqi_say("time-out: not everything was acknowledged");
+    return NQI_EXIT_LINK;
+}
+
+/* The most memory this process had.  Not getrusage(): that still counts the program that
+ * started this one. */
+static uint64_t jobs_peak_rss(void)
+{
+    FILE *status = fopen("/proc/self/status", "re");
+    struct rusage usage = {0};
+    unsigned long long kib = 0;
+    char line[256];
+
+    while (status && kib == 0 && fgets(line, sizeof(line), status))
+        if (sscanf(line, "VmHWM: %llu", &kib) != 1)
+            kib = 0;
+    if (status)
+        fclose(status);
+    if (kib == 0 && getrusage(RUSAGE_SELF, &usage) == 0)
+        kib = (unsigned long long)usage.ru_maxrss;
+    return kib * 1024;
+}
+
+void nqi_bench_run(struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->code = jobs_meet(bench);
+    ret->start_ns = nqi_now_ns();
+    if (!ret->code)
+        ret->code = jobs_job(bench, ret);
+    if (!ret->code)
+        ret->code = jobs_close(bench);
+    ret->peak_rss_bytes = jobs_peak_rss();
+}

@@ -1,0 +1,465 @@
+/* netqueue bench: measure a transport between two real processes.
+ *
+ * The process forks before the library starts anything.  The parent is the server; it finds
+ * out where to listen, opens its queue, and then tells the child through a pipe where to
+ * connect.  The child's findings come back through another. */
+#include "tools/bench.h"
+#include "tools/json.h"
+#include "tools/say.h"
+#include "tools/signals.h"
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BENCH_MAX_EXPONENT 40
+#define BENCH_CONFIG 65536 /* bytes of the configuration that passes through the pipe */
+
+static const char *const bench_jobs[] = {"rtt", "oneway", "both", "sync", "async", "mix"};
+
+struct bench_run {
+    /* options */
+    struct nqi_bench_conf conf;
+    const char *pin;
+    uint64_t size, count, warmup, max_exponent;
+    int64_t timeout_ns;
+    bool json;
+
+    enum nqi_job job;
+    int cpu[2]; /* of the server, of the client; -1 = wherever */
+    int to_child[2], from_child[2];
+    pid_t child;
+};
+
+/* ---- the two processes --------------------------------------------------------------------- */
+
+static bool bench_write(int fd, const void *data, size_t len)
+{
+    const char *p = data;
+
+    while (len) {
+        ssize_t n = write(fd, p, len);
+
+        if (n < 0 && errno != EINTR)
+            return false;
+        p += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+/* Read until `len` bytes or the end came.  @return bytes */
+static size_t bench_read(int fd, void *data, size_t len)
+{
+    char *p = data;
+    size_t have = 0;
+
+    while (have < len) {
+        ssize_t n = read(fd, p + have, len - have);
+
+        if (n == 0 || (n < 0 && (errno != EINTR || nqi_interrupted())))
+            break;
+        have += n > 0 ? (size_t)n : 0;
+    }
+    return have;
+}
+
+static void bench_pin(const struct bench_run *run, bool server)
+{
+    int cpu = run->cpu[server ? 0 : 1];
+    cpu_set_t set;
+
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    if (sched_setaffinity(0, sizeof(set), &set) != 0)
+        nqi_say_errno("--pin", errno);
+}
+
+/* Open the queue and do this side's half.  The child is told to begin with `client_config`
+ * once the server listens. */
+static void bench_half(struct bench_run *run, bool server, const char *config,
+                       const char *client_config, struct nqi_bench_result *ret)
+{
+    struct nqi_bench bench = {.job = run->job,
+                              .server = server,
+                              .block = strcmp(run->conf.policy, "block") == 0,
+                              .timeout_ns = run->timeout_ns,
+                              .partner = server ? run->child : getppid()};
+    unsigned exponent = run->job == NQI_JOB_MIX ? (unsigned)run->max_exponent : 0;
+    nq_err err;
+
+    memset(ret, 0, sizeof(*ret));
+    bench_pin(run, server);
+    err = nqi_load_init(&bench.load, run->size, exponent);
+    if (!err)
+        err = nq_open_json(config, strlen(config), &bench.queue);
+    if (err) {
+        ret->code = nqi_say_error(err);
+        nqi_load_fini(&bench.load);
+        return;
+    }
+    bench.load.warmup = run->warmup;
+    bench.load.count = exponent ? run->count * bench.load.nexponents : run->count;
+    if (client_config)
+        bench_write(run->to_child[1], client_config, strlen(client_config));
+    close(run->to_child[1]);
+    nqi_bench_run(&bench, ret);
+    nq_free(bench.queue);
+    nqi_load_fini(&bench.load);
+}
+
+_Noreturn static void bench_child(struct bench_run *run)
+{
+    struct nqi_bench_result result = {0};
+    char *config = calloc(1, BENCH_CONFIG + 1);
+
+    nqi_say_command("bench: client");
+    close(run->from_child[0]);
+    close(run->to_child[1]);
+    run->to_child[1] = -1;
+    /* An empty pipe: the parent has failed and said so. */
+    if (!config || bench_read(run->to_child[0], config, BENCH_CONFIG) == 0)
+        _exit(NQI_EXIT_FAILED);
+    bench_half(run, false, config, NULL, &result);
+    free(config);
+    bench_write(run->from_child[1], &result, sizeof(result));
+    exit(result.code);
+}
+
+static int bench_start(struct bench_run *run)
+{
+    if (pipe(run->to_child) != 0 || pipe(run->from_child) != 0) {
+        nqi_say_errno("pipe", errno);
+        return NQI_EXIT_FAILED;
+    }
+    fflush(stdout);
+    run->child = fork();
+    if (run->child < 0) {
+        nqi_say_errno("fork", errno);
+        return NQI_EXIT_FAILED;
+    }
+    if (run->child == 0)
+        bench_child(run);
+    close(run->to_child[0]);
+    close(run->from_child[1]);
+    return 0;
+}
+
+/* Wait for the child; one that will not be needed any more is told so.
+ * @return its exit code */
+static int bench_end(struct bench_run *run, bool failed)
+{
+    int status = 0;
+
+    close(run->to_child[1]);
+    if (failed)
+        kill(run->child, SIGTERM);
+    while (waitpid(run->child, &status, 0) < 0)
+        if (errno != EINTR)
+            return NQI_EXIT_FAILED;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : NQI_EXIT_FAILED;
+}
+
+/* ---- the report ------------------------------------------------------------------------------ */
+
+struct bench_report {
+    double seconds, messages_per_s, bytes_per_s, p50_us, p99_us;
+    uint64_t count, size, peak_rss_bytes;
+};
+
+static int64_t bench_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t bench_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* From the first start to the last end of what counts for the job. */
+static double bench_seconds(const struct bench_run *run, const struct nqi_bench_result *server,
+                            const struct nqi_bench_result *client)
+{
+    int64_t ns;
+
+    switch (run->job) {
+    case NQI_JOB_ONEWAY:
+        ns = server->end_ns - server->start_ns;
+        break;
+    case NQI_JOB_RTT:
+        ns = client->end_ns - client->start_ns;
+        break;
+    case NQI_JOB_SYNC:
+        ns = client->end_ns - bench_min(server->start_ns, client->start_ns);
+        break;
+    default:
+        ns = bench_max(server->end_ns, client->end_ns) -
+             bench_min(server->start_ns, client->start_ns);
+    }
+    return ns > 0 ? (double)ns / 1e9 : 1e-9;
+}
+
+static struct bench_report bench_report(const struct bench_run *run,
+                                        const struct nqi_bench_result *server,
+                                        const struct nqi_bench_result *client)
+{
+    struct bench_report report = {.count = run->count, .size = run->size};
+    double ways = run->job == NQI_JOB_ONEWAY ? 1 : 2;
+    struct nqi_load load;
+    uint64_t bytes = run->count * run->size;
+
+    if (run->job == NQI_JOB_MIX && nqi_load_init(&load, 0, (unsigned)run->max_exponent) == NQ_OK) {
+        report.size = UINT64_C(1) << run->max_exponent;
+        report.count = load.count = run->count * load.nexponents;
+        bytes = nqi_load_bytes(&load);
+        nqi_load_fini(&load);
+    }
+    report.seconds = bench_seconds(run, server, client);
+    report.messages_per_s = ways * (double)report.count / report.seconds;
+    report.bytes_per_s = ways * (double)bytes / report.seconds;
+    report.p50_us = client->p50_us;
+    report.p99_us = client->p99_us;
+    report.peak_rss_bytes = server->peak_rss_bytes > client->peak_rss_bytes
+                                ? server->peak_rss_bytes
+                                : client->peak_rss_bytes;
+    return report;
+}
+
+static void bench_print_json(const struct bench_run *run, const struct bench_report *report)
+{
+    printf("{\"transport\": ");
+    nqi_json_text(stdout, run->conf.transport);
+    printf(", \"job\": \"%s\", \"size\": %llu, \"count\": %llu", bench_jobs[run->job],
+           (unsigned long long)report->size, (unsigned long long)report->count);
+    if (run->job == NQI_JOB_RTT)
+        printf(", \"p50_us\": %.3f, \"p99_us\": %.3f", report->p50_us, report->p99_us);
+    else
+        printf(", \"p50_us\": null, \"p99_us\": null");
+    printf(", \"messages_per_s\": %.1f, \"bytes_per_s\": %.1f, \"peak_rss_bytes\": %llu, "
+           "\"seconds\": %.6f}\n",
+           report->messages_per_s, report->bytes_per_s, (unsigned long long)report->peak_rss_bytes,
+           report->seconds);
+}
+
+static void bench_print(const struct bench_run *run, const struct bench_report *report)
+{
+    printf("%s %s, %llu messages of %s%llu B%s: %.3f s\n", run->conf.transport,
+           bench_jobs[run->job], (unsigned long long)report->count,
+           run->job == NQI_JOB_MIX ? "up to " : "", (unsigned long long)report->size,
+           run->job == NQI_JOB_ONEWAY ? "" : " each way", report->seconds);
+    if (run->job == NQI_JOB_RTT)
+        printf("  round trip      p50 %.1f us, p99 %.1f us\n", report->p50_us, report->p99_us);
+    printf("  messages/s      %.0f\n  throughput      %.3f GB/s\n  peak memory     %.1f MiB\n",
+           report->messages_per_s, report->bytes_per_s / 1e9,
+           (double)report->peak_rss_bytes / (1 << 20));
+}
+
+/* ---- the run -----------------------------------------------------------------------------------
+ */
+
+static int bench_server(struct bench_run *run, struct nqi_bench_result *ret)
+{
+    const struct nq_transport_info *info = NULL;
+    nq_err err = nq_transport_info(run->conf.transport, &info);
+    char *server, *client;
+
+    if (err)
+        return nqi_say_error(err);
+    server = nqi_bench_config(&run->conf, info, "server");
+    client = nqi_bench_config(&run->conf, info, "client");
+    if (server && client)
+        bench_half(run, true, server, client, ret);
+    else
+        ret->code = nqi_say_error(NQ_ERR_NOMEM);
+    free(server);
+    free(client);
+    return ret->code;
+}
+
+static int bench_all(struct bench_run *run)
+{
+    struct nqi_bench_result server = {0}, client = {0};
+    struct bench_report report;
+    bool heard = false;
+    int code, child;
+
+    nqi_signals_install();
+    code = bench_start(run);
+    if (code)
+        return code;
+    code = bench_server(run, &server);
+    if (!code)
+        heard = bench_read(run->from_child[0], &client, sizeof(client)) == sizeof(client);
+    child = bench_end(run, code != 0);
+    if (nqi_interrupted())
+        return NQI_EXIT_INTERRUPTED;
+    if (!code)
+        code = child;
+    if (code || !heard)
+        return code ? code : NQI_EXIT_FAILED;
+    report = bench_report(run, &server, &client);
+    if (run->json)
+        bench_print_json(run, &report);
+    else
+        bench_print(run, &report);
+    return NQI_EXIT_OK;
+}
+
+/* ---- the command line
+ * ---------------------------------------------------------------------------- */
+
+static uint64_t bench_clamp(uint64_t value, uint64_t least, uint64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+/* About a gigabyte or a second's worth of small messages. */
+static void bench_defaults(struct bench_run *run)
+{
+    bool seed = run->job == NQI_JOB_SYNC || run->job == NQI_JOB_ASYNC;
+    uint64_t fit;
+
+    if (run->size == UINT64_MAX)
+        run->size = seed ? UINT64_C(2) << 20 : 64;
+    fit = (UINT64_C(1) << 30) / (run->size ? run->size : 1);
+    if (!run->count && run->job == NQI_JOB_RTT)
+        run->count = bench_clamp(fit, 50, 20000);
+    else if (!run->count && run->job == NQI_JOB_MIX)
+        run->count = 1;
+    else if (!run->count)
+        run->count = bench_clamp(fit, 20, 1000000);
+    if (run->warmup == UINT64_MAX)
+        run->warmup = seed || run->job == NQI_JOB_MIX ? 0 : run->count / 10 + 1;
+    if (!run->conf.policy)
+        run->conf.policy =
+            run->job == NQI_JOB_RTT || run->job == NQI_JOB_ONEWAY || run->job == NQI_JOB_SYNC
+                ? "block"
+                : "fail";
+}
+
+static int bench_parse_pin(struct bench_run *run)
+{
+    char *end;
+    long server, client;
+
+    if (!run->pin)
+        return -1;
+    server = strtol(run->pin, &end, 10);
+    if (end == run->pin || *end != ',')
+        return nqi_opts_bad("--pin: \"%s\" is not two CPU numbers like 0,1", run->pin);
+    client = strtol(end + 1, &end, 10);
+    if (*end || server < 0 || client < 0 || server >= CPU_SETSIZE || client >= CPU_SETSIZE)
+        return nqi_opts_bad("--pin: \"%s\" is not two CPU numbers like 0,1", run->pin);
+    run->cpu[0] = (int)server;
+    run->cpu[1] = (int)client;
+    return -1;
+}
+
+static int bench_parse_job(struct bench_run *run, const char *word)
+{
+    for (size_t i = 0; i < NQI_LEN(bench_jobs); i++) {
+        if (strcmp(word, bench_jobs[i]) == 0) {
+            run->job = (enum nqi_job)i;
+            return -1;
+        }
+    }
+    return nqi_opts_bad("there is no job \"%s\": rtt, oneway, both, sync, async or mix", word);
+}
+
+static int bench_check_options(struct bench_run *run)
+{
+    if (!run->conf.transport)
+        return nqi_opts_bad("--transport T is missing");
+    if (run->job == NQI_JOB_SYNC && run->warmup != UINT64_MAX)
+        return nqi_opts_bad("sync is timed from its first message on: no --warmup");
+    if (run->job == NQI_JOB_MIX && run->size != UINT64_MAX)
+        return nqi_opts_bad("mix has its own sizes: --max-exponent says how large");
+    if (run->max_exponent < 8 || run->max_exponent > BENCH_MAX_EXPONENT)
+        return nqi_opts_bad("--max-exponent: 8 to %d", BENCH_MAX_EXPONENT);
+    if (run->conf.policy && strcmp(run->conf.policy, "block") != 0 &&
+        strcmp(run->conf.policy, "fail") != 0)
+        return nqi_opts_bad("--policy: \"%s\" is not block or fail", run->conf.policy);
+    for (size_t i = 0; i < run->conf.options.n; i++)
+        if (!strchr(run->conf.options.items[i], '='))
+            return nqi_opts_bad("--option: \"%s\" is not KEY=VALUE", run->conf.options.items[i]);
+    if (run->size != UINT64_MAX && run->size > UINT64_C(1) << BENCH_MAX_EXPONENT)
+        return nqi_opts_bad("--size: at most 2^%d bytes", BENCH_MAX_EXPONENT);
+    return bench_parse_pin(run);
+}
+
+static int bench_parse(struct bench_run *run, int argc, char **argv)
+{
+    static const struct nqi_usage usage = {
+        "bench JOB --transport T [OPTION]...",
+        "Measures a transport between two processes on this machine. Jobs:\n"
+        "  rtt     one message there and back, again and again\n"
+        "  oneway  client to server as fast as it goes\n"
+        "  both    both directions at once\n"
+        "  sync    all messages to the server, then as many back (2 MiB each)\n"
+        "  async   the same, both directions at once\n"
+        "  mix     many small and few large messages in both directions at once",
+        NULL,
+    };
+    const struct nqi_opt opts[] = {
+        {"transport", "T", "name of the transport", &run->conf.transport, NQI_OPT_TEXT, 't'},
+        {"size", "BYTES", "of each message (64; sync and async 2MiB)", &run->size, NQI_OPT_SIZE,
+         's'},
+        {"count", "N", "messages that are timed; mix: rounds", &run->count, NQI_OPT_COUNT, 'n'},
+        {"warmup", "N", "messages before them (a tenth; sync, async, mix 0)", &run->warmup,
+         NQI_OPT_COUNT, 0},
+        {"max-exponent", "M", "mix: the largest message has 2^M bytes (28)", &run->max_exponent,
+         NQI_OPT_COUNT, 0},
+        {"spin", "auto|off|DUR", "how long a waiting thread looks before it sleeps",
+         &run->conf.spin, NQI_OPT_TEXT, 0},
+        {"option", "KEY=VALUE", "an option of the transport; several times", &run->conf.options,
+         NQI_OPT_TEXTS, 'o'},
+        {"queue-bytes", "SIZE", "limit of the send queue", &run->conf.queue_bytes, NQI_OPT_SIZE, 0},
+        {"credit", "SIZE", "bytes that may be in flight", &run->conf.credit, NQI_OPT_SIZE, 0},
+        {"policy", "block|fail",
+         "what put does when the queue is full: both, async\nand mix run "
+         "on one thread with fail (their default)\nand on two with block",
+         &run->conf.policy, NQI_OPT_TEXT, 0},
+        {"pin", "A,B", "run the server on CPU A, the client on CPU B", &run->pin, NQI_OPT_TEXT, 0},
+        {"timeout", "DUR", "give up when nothing comes for so long (60s)", &run->timeout_ns,
+         NQI_OPT_DURATION, 0},
+        {"json", NULL,
+         "print one JSON object: transport, job, size, count,\np50_us, p99_us, "
+         "messages_per_s, bytes_per_s,\npeak_rss_bytes, seconds",
+         &run->json, NQI_OPT_FLAG, 0},
+    };
+    int code = nqi_opts_parse(&usage, opts, NQI_LEN(opts), argc, argv);
+
+    if (code >= 0)
+        return code;
+    if (argc - optind != 1)
+        return nqi_opts_bad("one JOB: rtt, oneway, both, sync, async or mix");
+    code = bench_parse_job(run, argv[optind]);
+    if (code >= 0)
+        return code;
+    code = bench_check_options(run);
+    if (code < 0)
+        bench_defaults(run);
+    return code;
+}
+
+int nqi_cmd_bench(int argc, char **argv)
+{
+    struct bench_run run = {.size = UINT64_MAX,
+                            .warmup = UINT64_MAX,
+                            .max_exponent = 28,
+                            .timeout_ns = 60 * NQI_NS_PER_S,
+                            .cpu = {-1, -1}};
+    int code = bench_parse(&run, argc, argv);
+
+    if (code < 0)
+        code = bench_all(&run);
+    nqi_bench_config_fini(&run.conf);
+    return code;
+}
