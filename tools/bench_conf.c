@@ -111,14 +111,12 @@ static void conf_make_path(struct nqi_bench_conf *conf)
 static void conf_json_address(struct nqi_bench_conf *conf, FILE *out,
                               const struct nq_transport_info *info)
 {
-    static unsigned port;
-
     if (!conf_brokered(info)) {
-        port = port ? port : conf_free_port();
+        conf->port = conf->port ? conf->port : conf_free_port();
         if (conf_free_option(conf, info, "host"))
             fprintf(out, ", \"host\": \"127.0.0.1\"");
         if (conf_free_option(conf, info, "port"))
-            fprintf(out, ", \"port\": %u", port);
+            fprintf(out, ", \"port\": %u", conf->port);
     }
     if (conf_free_option(conf, info, "path")) {
         if (!conf->folder[0])
@@ -159,8 +157,11 @@ char *nqi_bench_config(struct nqi_bench_conf *conf, const struct nq_transport_in
         fprintf(out, ", \"bytes\": %llu", (unsigned long long)conf->queue_bytes);
     fputc('}', out);
     conf_json_limits(conf, out);
+    /* A put that waits for a partner that has died should not do so for minutes. */
+    fprintf(out, ", \"session\": {\"expiry\": \"2s\"");
     if (conf->credit)
-        fprintf(out, ", \"session\": {\"credit\": %llu}", (unsigned long long)conf->credit);
+        fprintf(out, ", \"credit\": %llu", (unsigned long long)conf->credit);
+    fputc('}', out);
     if (conf->spin) {
         fprintf(out, ", \"progress\": {\"spin\": ");
         nqi_json_text(out, conf->spin);

@@ -91,8 +91,11 @@ static int jobs_put(const struct nqi_bench *bench, nq_msg *msg)
 static int jobs_send(const struct nqi_bench *bench, uint64_t number)
 {
     nq_msg *msg = NULL;
-    nq_err err = nqi_load_make(&bench->load, number, &msg);
+    nq_err err;
 
+    if (nqi_interrupted())
+        return NQI_EXIT_INTERRUPTED;
+    err = nqi_load_make(&bench->load, number, &msg);
     return err ? nqi_say_error(err) : jobs_put(bench, msg);
 }
 

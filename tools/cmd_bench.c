@@ -68,6 +68,13 @@ static size_t bench_read(int fd, void *data, size_t len)
     return have;
 }
 
+static void bench_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 static void bench_pin(const struct bench_run *run, bool server)
 {
     int cpu = run->cpu[server ? 0 : 1];
@@ -108,7 +115,7 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
     bench.load.count = exponent ? run->count * bench.load.nexponents : run->count;
     if (client_config)
         bench_write(run->to_child[1], client_config, strlen(client_config));
-    close(run->to_child[1]);
+    bench_close(&run->to_child[1]);
     nqi_bench_run(&bench, ret);
     nq_free(bench.queue);
     nqi_load_fini(&bench.load);
@@ -120,9 +127,8 @@ _Noreturn static void bench_child(struct bench_run *run)
     char *config = calloc(1, BENCH_CONFIG + 1);
 
     nqi_say_command("bench: client");
-    close(run->from_child[0]);
-    close(run->to_child[1]);
-    run->to_child[1] = -1;
+    bench_close(&run->from_child[0]);
+    bench_close(&run->to_child[1]);
     /* An empty pipe: the parent has failed and said so. */
     if (!config || bench_read(run->to_child[0], config, BENCH_CONFIG) == 0)
         _exit(NQI_EXIT_FAILED);
@@ -151,15 +157,15 @@ static int bench_start(struct bench_run *run)
     return 0;
 }
 
-/* Wait for the child; one that will not be needed any more is told so.
- * @return its exit code */
+/* Wait for the child; one that will not be needed any more is ended, as it may wait for
+ * this process in put.  @return its exit code */
 static int bench_end(struct bench_run *run, bool failed)
 {
     int status = 0;
 
-    close(run->to_child[1]);
+    bench_close(&run->to_child[1]);
     if (failed)
-        kill(run->child, SIGTERM);
+        kill(run->child, SIGKILL);
     while (waitpid(run->child, &status, 0) < 0)
         if (errno != EINTR)
             return NQI_EXIT_FAILED;
@@ -337,6 +343,7 @@ static void bench_defaults(struct bench_run *run)
         run->count = bench_clamp(fit, 20, 1000000);
     if (run->warmup == UINT64_MAX)
         run->warmup = seed || run->job == NQI_JOB_MIX ? 0 : run->count / 10 + 1;
+    run->conf.largest = run->job == NQI_JOB_MIX ? UINT64_C(1) << run->max_exponent : run->size;
     if (!run->conf.policy)
         run->conf.policy =
             run->job == NQI_JOB_RTT || run->job == NQI_JOB_ONEWAY || run->job == NQI_JOB_SYNC
