@@ -41,9 +41,13 @@ static void signals_set(int number, void (*handler)(int))
 
 void nqi_signals_install(void)
 {
+    struct sigaction hangup;
+
     signals_set(SIGINT, signals_note);
     signals_set(SIGTERM, signals_note);
-    signals_set(SIGHUP, signals_note);
+    /* Started with nohup: the terminal may go. */
+    if (sigaction(SIGHUP, NULL, &hangup) != 0 || hangup.sa_handler != SIG_IGN)
+        signals_set(SIGHUP, signals_note);
     signals_set(SIGBUS, signals_bus);
     signals_set(SIGPIPE, SIG_IGN);
 }

@@ -1,0 +1,511 @@
+#!/bin/sh
+# The command as a user meets it: files and lines between two processes over tcp, what goes wrong
+# and what it says then, exit codes, help and manual pages.
+#
+# Nothing here waits by the clock: a reader blocks on a FIFO until the other side has written.
+# NETQUEUE names another command than that of the build tree.
+. "${top_srcdir:-.}/tests/support/tap.sh"
+tap_mktemp
+cd "$tap_tmp" || exit 99
+
+NETQUEUE=${NETQUEUE:-$top_builddir/tools/netqueue}
+[ -x "$NETQUEUE" ] || skip_all "$NETQUEUE is not built"
+[ -n "${NETQUEUE_PLUGIN_PATH:-}" ] || NETQUEUE_PLUGIN_PATH=$top_builddir/plugins/tcp/.libs
+export NETQUEUE_PLUGIN_PATH
+
+# netqueue, ended when it hangs.  In the foreground: signals reach it once, not twice.
+nq() {
+    timeout --foreground -k 5 60 "$NETQUEUE" "$@"
+}
+
+# config FILE PURPOSE [MORE]: MORE begins with a comma.
+config() {
+    printf '{"purpose": "%s", "transport": "tcp", "host": "127.0.0.1", "port": %s%s}\n' \
+        "$2" "$port" "${3:-}" >"$1"
+}
+
+port=$(free_port)
+config server.json server
+config client.json client
+
+# ends CODE COMMAND...: its output goes to out and err.
+ends() {
+    want=$1
+    shift
+    "$@" >out 2>err
+    code=$?
+    [ "$code" -eq "$want" ] && return
+    echo "exit code $code instead of $want: $*"
+    sed 's/^/stdout: /' out | head -20
+    sed 's/^/stderr: /' err | head -20
+    return 1
+}
+
+says() { # FILE PATTERN
+    grep -q -e "$2" "$1" && return
+    echo "no \"$2\" in $1:"
+    cat "$1"
+    return 1
+}
+
+# A get in the background; its pid is in $getter.
+start_get() { # get's options
+    nq get -c server.json "$@" &
+    getter=$!
+}
+
+# got CODE: the getter has ended with it.
+got() {
+    wait "$getter"
+    code=$?
+    [ "$code" -eq "$1" ] && return
+    echo "get ended with $code instead of $1"
+    [ ! -s get.err ] || cat get.err
+    return 1
+}
+
+sum() {
+    sha256sum <"$1"
+}
+
+same() { # FILE FILE
+    [ "$(sum "$1")" = "$(sum "$2")" ] && return
+    echo "$1 and $2 differ: $(wc -c <"$1") and $(wc -c <"$2") bytes"
+    return 1
+}
+
+# ---- the command line -------------------------------------------------------------------------
+
+commands=$("$NETQUEUE" --help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0 } on { print $1 }')
+
+help_works() {
+    [ "$(echo "$commands" | wc -w)" -eq 5 ] || return 1
+    for command in $commands; do
+        ends 0 nq "$command" --help && says out "^Usage: netqueue $command" &&
+            says out "^Exit code:" || return 1
+    done
+}
+
+version_works() {
+    ends 0 nq --version && says out "^netqueue [0-9]" && ends 0 nq -V
+}
+
+usage_codes() {
+    ends 2 nq && ends 2 nq nothing && says err 'nothing' &&
+        ends 2 nq put && says err '^netqueue: put: -c FILE is missing' &&
+        ends 2 nq get && ends 2 nq check && ends 2 nq put -c client.json --no-such &&
+        ends 2 nq put -c client.json --timeout soon && ends 2 nq put -c client.json --to me &&
+        ends 2 nq get -c server.json operand && ends 2 nq get -c server.json --lines -o dir &&
+        ends 2 nq transports a b && ends 2 nq bench && ends 2 nq bench rtt &&
+        ends 2 nq bench no-such-job --transport tcp &&
+        ends 2 nq bench mix --transport tcp --size 5 && ends 2 nq bench rtt -t tcp --pin 1
+}
+
+manual_pages() {
+    for page in "" $commands; do
+        file=$top_srcdir/docs/netqueue${page:+-$page}.1
+        [ -s "$file" ] || { echo "$file is missing"; return 1; }
+        case $page in "") continue ;; esac
+        # every long option of the command stands in its page
+        for option in $("$NETQUEUE" "$page" --help | grep -o -e '^ .*--[a-z-]*' | grep -o -e '--[a-z-]*'); do
+            sed 's/\\//g; s/\\fR, \\fP//g' "$file" | grep -q -e "$option" ||
+                { echo "$file does not have $option"; return 1; }
+        done
+    done
+    [ -s "$top_srcdir/docs/netqueue.conf.5" ]
+}
+
+manual_pages_format() {
+    for file in "$top_srcdir"/docs/*.[15]; do
+        said=$(groff -ww -man -Tutf8 "$file" 2>&1 >/dev/null)
+        [ -z "$said" ] || { echo "$said"; return 1; }
+    done
+}
+
+check "every command has --help" help_works
+check "there is a version" version_works
+check "a wrong command line ends with 2" usage_codes
+check "every command has a manual page with all its options" manual_pages
+if command -v groff >/dev/null; then
+    check "the manual pages format without a warning" manual_pages_format
+else
+    skip "the manual pages format without a warning" "groff is not installed"
+fi
+
+# ---- check and transports ---------------------------------------------------------------------
+
+config wrong.json server ', "qeue": {}, "queue": {"policy": "maybe"}'
+
+checks_right() {
+    ends 0 nq check -c server.json && says out 'no problems' &&
+        ends 0 nq check -c client.json --json && says out '"problems": \[\]'
+}
+
+checks_wrong() {
+    ends 1 nq check -c wrong.json && says out 'qeue' && says out '/queue/policy' &&
+        ends 1 nq check -c wrong.json --json && says out '"path": "/queue/policy"'
+}
+
+checks_broken() {
+    echo '{"purpose": ' >broken.json
+    ends 1 nq check -c broken.json && ends 3 nq check -c missing.json
+}
+
+wrong_key_stops() {
+    ends 3 nq put -c wrong.json /dev/null && says err '^netqueue: put: .*qeue' &&
+        ends 3 nq get -c wrong.json
+}
+
+missing_config() {
+    ends 3 nq put -c missing.json /dev/null && says err 'missing.json' &&
+        ends 3 nq get -c missing.json && says err 'missing.json'
+}
+
+lists_transports() {
+    ends 0 nq transports && says out '^NAME' && says out '^tcp ' &&
+        ends 0 nq transports --json && says out '"name": "tcp"' &&
+        ends 0 nq transports tcp && says out '^capabilities: ..*' && says out '^  port (' &&
+        ends 0 nq transports tcp --json && says out '"options": \[{"name": '
+}
+
+unknown_transport() {
+    ends 3 nq transports no-such && says err 'no-such' &&
+        sed 's/"tcp"/"no-such"/' client.json >other.json &&
+        ends 3 nq put -c other.json /dev/null && says err 'no-such'
+}
+
+check "check finds nothing in a good file" checks_right
+check "check names every problem with its place" checks_wrong
+check "check tells a broken file from a missing one" checks_broken
+check "a wrong key stops put and get with 3" wrong_key_stops
+check "a missing configuration stops put and get with 3" missing_config
+check "transports lists and describes" lists_transports
+check "an unknown transport is 3 and is named" unknown_transport
+
+# ---- files ----------------------------------------------------------------------------------------
+
+one_file() { # FILE: to standard output and back
+    start_get -n 1 >copy 2>get.err
+    ends 0 nq put -c client.json "$1" && got 0 && same "$1" copy
+}
+
+head -c 1000000 /dev/urandom >random
+: >empty
+printf 'a\000b\377\n' >binary
+head -c 104857600 /dev/urandom >large
+
+check "a file of random bytes arrives" one_file random
+check "an empty file arrives" one_file empty
+check "binary bytes arrive as they are" one_file binary
+check "a file of 100 MiB arrives" one_file large
+rm -f large copy
+
+standard_input() {
+    start_get -n 2 -o input 2>get.err
+    ends 0 nq put -c client.json <random && ends 0 nq put -c client.json - <empty && got 0 &&
+        same random input/1.bin && same empty input/2.bin
+}
+
+numbers_do_not_replace() {
+    start_get -n 1 -o input 2>get.err
+    ends 0 nq put -c client.json - <binary && got 0 && same random input/1.bin &&
+        same binary input/3.bin
+}
+
+names() {
+    mkdir -p src/sub/deep
+    newline=$(printf 'new\nline')
+    for name in plain 'with space' "$newline" '-dash' '.hidden' 'größe' sub/inner sub/deep/x; do
+        echo "this is $name" >"src/$name"
+    done
+    ln -s plain src/link
+    start_get -n 8 -o dst 2>get.err
+    ends 0 nq put -c client.json -r src && says err 'link: skipped' && got 0 &&
+        rm src/link && diff -r src dst
+}
+
+names_of_operands() {
+    start_get -n 2 -o flat --json >get.out 2>get.err
+    ends 0 nq put -c client.json --json src/sub/deep/x "$tap_tmp/binary" && got 0 &&
+        says out '"delivered": 2' && says out '"failures": \[\]' &&
+        says get.out '"name": "x", "file": "x"' && same binary flat/binary && same src/sub/deep/x flat/x
+}
+
+replaces() {
+    echo old >flat/binary
+    start_get -n 1 -o flat 2>get.err
+    ends 0 nq put -c client.json binary && got 0 && same binary flat/binary
+}
+
+unreadable_files() {
+    start_get -n 1 -o some 2>get.err
+    ends 1 nq put -c client.json missing src binary && says err '^netqueue: put: missing: ' &&
+        says err 'src: is a directory' && got 0 && same binary some/binary &&
+        ends 1 nq put -c client.json missing
+}
+
+hostile_names() {
+    mkdir outside
+    mkdir -p inside/real
+    ln -s ../outside inside/link
+    mkdir inside/folder
+    start_get -n 14 -o inside 2>get.err
+    "$top_builddir/tests/support/put_names" client.json ../up /abs "$tap_tmp/abs" .. . '' 'a/../../b' \
+        'nul%00byte' 'real/../../c' link/through folder 'a//b' 'end/' good/name || return 1
+    got 1 && [ "$(cat inside/good/name)" = hostile ] || return 1
+    [ "$(ls inside/*.bin | wc -l)" -eq 13 ] || { ls -lR inside; return 1; }
+    [ -z "$(ls -A outside)" ] && [ ! -e up ] && [ ! -e abs ] && [ ! -e b ] && [ ! -e c ] &&
+        [ ! -e /abs ] && [ -z "$(find inside -name '*.part')" ] && says get.err 'is refused'
+}
+
+check "standard input becomes a message without a name" standard_input
+check "a number that is taken is left alone" numbers_do_not_replace
+check "names and sub-folders arrive" names
+check "an operand travels under its last component" names_of_operands
+check "an existing file is replaced" replaces
+check "what cannot be read is named, the rest is sent" unreadable_files
+if [ -x "$top_builddir/tests/support/put_names" ]; then
+    check "a hostile name never leaves the directory" hostile_names
+else
+    skip "a hostile name never leaves the directory" "tests/support/put_names is not built"
+fi
+
+# ---- lines ------------------------------------------------------------------------------------------
+
+lines() {
+    { seq 1 2000; echo; echo '  spaces  '; printf 'no newline'; } >text
+    start_get -n 2003 --lines >copy 2>get.err
+    ends 0 nq put -c client.json --lines text && got 0 || return 1
+    echo >>text
+    same text copy
+}
+
+lines_from_pipe() {
+    start_get -n 3 --lines >copy 2>get.err
+    printf 'a\nb\n\n' >text
+    ends 0 nq put -c client.json --lines --json <text && says out '"messages": 3' && got 0 &&
+        same text copy
+}
+
+check "lines arrive in order" lines
+check "lines of standard input arrive, empty ones too" lines_from_pipe
+
+# ---- a server that puts --------------------------------------------------------------------------------
+
+server_puts() {
+    nq get -c client.json -n 1 >copy1 2>get1.err &
+    one=$!
+    nq get -c client.json -n 1 >copy2 2>get2.err &
+    two=$!
+    ends 0 nq put -c server.json --wait-peers 2 --json random && says out '"delivered": 2' &&
+        wait "$one" && wait "$two" && same random copy1 && same random copy2
+}
+
+server_puts_to_one() {
+    config named.json client ', "id": "6f1c2f3e-7c1b-4b1e-9d55-0b1f6a1d2c3e"'
+    nq get -c client.json --timeout 30s >copy1 2>get1.err &
+    one=$!
+    nq get -c named.json -n 1 >copy2 2>get2.err &
+    two=$!
+    ends 0 nq put -c server.json --wait-peers 2 --to 6f1c2f3e-7c1b-4b1e-9d55-0b1f6a1d2c3e binary
+    code=$?
+    wait "$two" && same binary copy2 && [ ! -s copy1 ] || code=1
+    kill -INT "$one"
+    wait "$one"
+    return "$code"
+}
+
+check "a server puts to all its clients" server_puts
+check "a server puts to the one that is named" server_puts_to_one
+
+# ---- what goes wrong --------------------------------------------------------------------------------------
+
+port_in_use() {
+    mkfifo running
+    nq get -c server.json --lines >running 2>get.err &
+    getter=$!
+    exec 3<running
+    echo up | nq put -c client.json --lines || return 1
+    read -r line <&3
+    [ "$line" = up ] && ends 3 nq get -c server.json --timeout 5s && says err "$port"
+    code=$?
+    kill -INT "$getter"
+    got 130 || code=1
+    exec 3<&-
+    rm running
+    return "$code"
+}
+
+refused() {
+    ends 4 nq put -c client.json --timeout 300ms random && says err 'time-out' && says err 'refused' &&
+        ends 4 nq get -c client.json --timeout 300ms && says err 'time-out' &&
+        ends 4 nq put -c server.json --timeout 300ms random &&
+        ends 4 nq put -c client.json --timeout 300ms --json random && says out '"delivered": 0'
+}
+
+unknown_peer() {
+    start_get 2>get.err >copy
+    ends 4 nq put -c client.json --to 00000000-0000-4000-8000-000000000001 --timeout 300ms binary
+    code=$?
+    kill -INT "$getter"
+    got 130 || code=1
+    return "$code"
+}
+
+# A sender that reads a FIFO, so that the test decides when it goes on.
+start_put() { # put's options
+    mkfifo input.fifo
+    nq put -c client.json --lines "$@" <input.fifo >put.out 2>put.err &
+    putter=$!
+    exec 4>input.fifo
+    rm input.fifo
+}
+
+start_reader() {
+    mkfifo output.fifo
+    # exec: the pid is that of the command itself, for kill -KILL
+    (exec "$NETQUEUE" get -c server.json --lines --timeout 60s) >output.fifo 2>get.err &
+    getter=$!
+    exec 3<output.fifo
+    rm output.fifo
+}
+
+interrupted_put() {
+    start_reader
+    start_put
+    echo one >&4
+    read -r line <&3
+    kill -INT "$putter"
+    wait "$putter"
+    code=$?
+    exec 4>&-
+    kill -INT "$getter"
+    got 130 && [ "$line" = one ] && [ "$code" -eq 130 ] && says put.err 'interrupted: 1 of 1'
+}
+
+interrupted_get() {
+    start_get --lines >copy 2>get.err
+    seq 1 500 >text
+    ends 0 nq put -c client.json --lines text || return 1
+    kill -INT "$getter"
+    got 130 && same text copy
+}
+
+interrupted_waiting() {
+    (exec "$NETQUEUE" put -c client.json --timeout 60s random) 2>put.err &
+    putter=$!
+    # Until the handler stands, SIGINT is ignored in a background job, or it ends it: both do.
+    until kill -INT "$putter" 2>/dev/null && kill -0 "$putter" 2>/dev/null &&
+        grep -q -e '^SigCgt:.*[0-9a-f]*[2367abef]$' "/proc/$putter/status" 2>/dev/null; do
+        kill -0 "$putter" 2>/dev/null || break
+    done
+    kill -INT "$putter" 2>/dev/null
+    wait "$putter"
+    code=$?
+    [ "$code" -eq 130 ] || { echo "exit code $code"; cat put.err; return 1; }
+}
+
+closed_output() {
+    { nq get -c server.json -n 2 2>get.err; echo $? >code; } | true &
+    getter=$!
+    nq put -c client.json random random 2>err
+    wait "$getter"
+    [ "$(cat code)" -eq 1 ] && says get.err 'standard output: Broken pipe'
+}
+
+no_output() {
+    start_get -n 1 >&- 2>get.err
+    nq put -c client.json random 2>err
+    got 1 && says get.err 'standard output' && ends 1 sh -c '"$1" transports >/dev/full' sh "$NETQUEUE"
+}
+
+server_killed() {
+    start_reader
+    start_put --timeout 1s
+    echo one >&4
+    read -r line <&3
+    kill -KILL "$getter"
+    wait "$getter" 2>/dev/null
+    echo two >&4
+    exec 4>&-
+    wait "$putter"
+    code=$?
+    [ "$line" = one ] && { [ "$code" -eq 1 ] || [ "$code" -eq 4 ]; } && says put.err 'line 2'
+}
+
+server_killed_in_message() {
+    mkfifo big.fifo output.fifo
+    head -c 268435456 /dev/zero >zeros
+    (exec "$NETQUEUE" get -c server.json --timeout 60s) >output.fifo 2>get.err &
+    getter=$!
+    exec 3<output.fifo
+    nq put -c client.json --timeout 1s binary zeros zeros zeros zeros 2>put.err &
+    putter=$!
+    head -c 1 <&3 >first # the transfer is under way
+    kill -KILL "$getter"
+    wait "$getter" 2>/dev/null
+    wait "$putter"
+    code=$?
+    exec 3<&-
+    rm -f zeros big.fifo output.fifo
+    { [ "$code" -eq 1 ] || [ "$code" -eq 4 ]; } && says put.err 'zeros'
+}
+
+full_disk() {
+    [ -w /dev/full ] || return 0
+    start_get -n 1 >/dev/full 2>get.err
+    nq put -c client.json random 2>err
+    got 1 && says get.err 'No space left'
+}
+
+check "a port in use is 3 and is named" port_in_use
+check "no connection within the time-out is 4, and why" refused
+check "a peer that never comes is 4" unknown_peer
+check "an interrupted put ends with 130" interrupted_put
+check "an interrupted get ends with 130 and has written everything" interrupted_get
+check "a put that waits for a connection can be interrupted" interrupted_waiting
+check "a closed pipe behind get is 1" closed_output
+check "a standard output that is closed is 1" no_output
+check "a full disk behind get is 1" full_disk
+check "a server killed between messages: put says what was not delivered" server_killed
+check "a server killed within a message: put says what was not delivered" server_killed_in_message
+
+# ---- bench --------------------------------------------------------------------------------------------------
+
+bench_keys() {
+    ends 0 nq bench rtt --transport tcp --size 64 --count 200 --json || return 1
+    for key in transport job size count p50_us p99_us messages_per_s bytes_per_s peak_rss_bytes \
+        seconds; do
+        says out "\"$key\": " || return 1
+    done
+    [ "$(wc -l <out)" -eq 1 ]
+}
+
+bench_jobs() {
+    for policy in block fail; do
+        for job in rtt oneway both sync async; do
+            for size in 1 64 4096 5000000; do
+                ends 0 nq bench "$job" --transport tcp --size $size --count 20 --policy $policy ||
+                    return 1
+            done
+        done
+        ends 0 nq bench mix --transport tcp --max-exponent 20 --policy $policy || return 1
+    done
+}
+
+bench_fails() {
+    ends 3 nq bench rtt --transport no-such && says err 'no-such' &&
+        ends 3 nq bench rtt --transport tcp --option no-such=1 && says err 'no-such'
+}
+
+bench_small_limits() {
+    ends 0 nq bench sync --transport tcp --size 2MiB --count 20 --queue-bytes 8MiB --credit 8MiB \
+        --spin off --json
+}
+
+check "bench prints all keys in one line of JSON" bench_keys
+check "bench runs every job with every kind of message" bench_jobs
+check "bench runs with small limits" bench_small_limits
+check "bench says what is wrong with a transport" bench_fails
+
+tap_done
