@@ -223,7 +223,8 @@ static void link_finish(void *arg)
     posted = link->pair->end[link->side].posted;
     pthread_mutex_unlock(&link->pair->mtx);
     link->finished = true;
-    (void)link_emit(link, NQT_EV_LINK_CLOSED, NULL, NULL, 0);
+    if (link->cookie) /* else it was never attached, and there is nobody to tell */
+        (void)link_emit(link, NQT_EV_LINK_CLOSED, NULL, NULL, 0);
     if (!posted)
         link_free(link);
 }

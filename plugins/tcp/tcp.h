@@ -223,7 +223,7 @@ void tcp_link_down(struct nqtp_link *link, int code, int native, const char *for
     __attribute__((format(printf, 4, 5)));
 /* DRAINING and nothing left: end our direction. */
 void tcp_link_drained(struct nqtp_link *link);
-/* CLOSED and nobody needs the memory: LINK_CLOSED if it was not emitted, free. */
+/* CLOSED: LINK_CLOSED if it was not emitted; free, unless the resolver still has it. */
 void tcp_link_finish(void *arg);
 /* Bracket whatever may call rx_commit(). */
 void tcp_link_enter(struct nqtp_link *link);

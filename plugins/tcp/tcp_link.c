@@ -249,7 +249,8 @@ void tcp_link_finish(void *arg)
         .epoch = link->epoch,
         .plink = link,
     };
-    bool emit = !link->finished, last = !link->asked;
+    /* A link that was never attached has no cookie, and nobody to tell. */
+    bool emit = link->cookie && !link->finished, last = !link->asked;
 
     link->finished = true;
     link->finish_late = false;

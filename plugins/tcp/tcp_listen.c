@@ -297,7 +297,7 @@ static void listen_resolved(void *arg, const struct nqt_addr *found, uint32_t n,
     if (!ep->closed) {
         rc = err ? tcp_fail(&failure, err->code, 0, "%s", err->text)
                  : listen_bind(ep, addrs, naddr, &failure);
-        if (rc)
+        if (rc && rc != NQT_E_CLOSED) /* the host gave the question up: ep_close() follows */
             listen_emit(ep, NQT_EV_EP_DOWN, NULL, NULL, &failure);
     }
     tcp_ep_unref(ep);

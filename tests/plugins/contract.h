@@ -17,8 +17,9 @@ struct nqtest_transport {
     const char *port;
 };
 
-/* Adds the suite's tests to `suite`; only one transport a program. */
-void nqtest_contract(Suite *suite, const struct nqtest_transport *transport);
+/* Adds the suite's tests to `suite`; only one transport a program.  `setup` (may be NULL) runs
+ * before each test, in its process. */
+void nqtest_contract(Suite *suite, const struct nqtest_transport *transport, void (*setup)(void));
 
 /* ---- for the tests of one transport ------------------------------------------------- */
 

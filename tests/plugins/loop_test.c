@@ -134,14 +134,12 @@ START_TEST(two_queues_on_two_threads_end_in_any_order)
 }
 END_TEST
 
-Suite *nqtest_suite(void);
-
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("loop");
     TCase *tc = tcase_create("loop"), *threads = tcase_create("threads");
 
-    nqtest_contract(suite, &loop);
+    nqtest_contract(suite, &loop, NULL);
     tcase_add_test(tc, the_same_buffer_arrives_without_a_copy);
     tcase_add_test(tc, a_link_has_as_many_slots_as_its_receiver_says);
     tcase_add_test(tc, servers_of_different_names_live_beside_each_other);

@@ -285,8 +285,6 @@ START_TEST(cancel_of_nothing_returns)
 }
 END_TEST
 
-Suite *nqtest_suite(void); /* check_main.c runs it */
-
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("resolve");

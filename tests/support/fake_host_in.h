@@ -1,0 +1,74 @@
+/* What the files of the fake host share.
+ *
+ *   fake_host.c      endpoints, links and their events
+ *   fake_services.c  what the plugin may call
+ *   fake_buf.c       buffers and their pattern
+ *   fake_loop.c      the poll() loop, waiting, conditions
+ *
+ * The plugin's cookies are our own structs, cast. */
+#ifndef NQTEST_FAKE_HOST_IN_H
+#define NQTEST_FAKE_HOST_IN_H
+
+#include "tests/support/fake_host.h"
+
+struct nqtest_serial {
+    struct nqtest_host *host;
+};
+
+struct nqtest_watch {
+    struct nqtest_watch *next;
+    struct nqtest_host *host;
+    bool deleted;
+    int fd; /* -1: a timer */
+    uint32_t events;
+    void (*on_fd)(void *arg, uint32_t events);
+    void (*on_timer)(void *arg);
+    void *arg;
+    int64_t at; /* < 0: stopped */
+};
+
+struct nqtest_call {
+    struct nqtest_call *next;
+    void (*fn)(void *arg);
+    nqt_resolved_fn resolved;
+    void *arg;
+    char name[256];
+    bool passive;
+    uint16_t port;
+};
+
+struct nqtest_queued {
+    struct nqtest_queued *next;
+    struct nqt_event event;
+    struct nqt_error err;
+    char peer[128];
+    struct nqt_buf **bufs;
+};
+
+struct host_cfg {
+    struct nqtest_host *host;
+    const struct nqtest_opt *opts;
+};
+
+extern const struct nqt_host nqtest_host_table;
+
+/* The hosts of this thread. */
+extern _Thread_local struct nqtest_host *nqtest_hosts;
+
+/* Bracket whatever runs inside a serial; what was emitted there is handled at the end. */
+void nqtest_enter(struct nqtest_host *host);
+void nqtest_leave(struct nqtest_host *host);
+void nqtest_handle_all(struct nqtest_host *host);
+
+/* A buffer to fill, with one reference. */
+struct nqt_buf *nqtest_buf_new(size_t len, uint32_t nseg);
+/* Check and count what came. */
+void nqtest_receive(struct nqtest_link *link, const uint8_t *bytes, size_t len);
+
+/* Answer one question of resolve(). */
+void nqtest_answer(const struct nqtest_host *host, const struct nqtest_call *call);
+int64_t nqtest_now(const struct nqtest_host *host);
+/* Free the watches that were deleted. */
+void nqtest_sweep(struct nqtest_host *host);
+
+#endif

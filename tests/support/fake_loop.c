@@ -1,0 +1,218 @@
+/* The loop of the fake nqtest_hosts of one thread, and waiting in it. */
+#include "tests/support/fake_host_in.h"
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+_Thread_local struct nqtest_host *nqtest_hosts;
+
+/* ---- the loop ------------------------------------------------------------------------- */
+
+static unsigned host_run_posts(struct nqtest_host *host)
+{
+    struct nqtest_call *call, *next;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&host->mtx);
+    call = host->posts;
+    host->posts = NULL;
+    host->posts_tail = &host->posts;
+    pthread_mutex_unlock(&host->mtx);
+    for (; call; call = next, n++) {
+        next = call->next;
+        nqtest_enter(host);
+        call->fn(call->arg);
+        nqtest_leave(host);
+        free(call);
+    }
+    return n;
+}
+
+static unsigned host_run_questions(struct nqtest_host *host)
+{
+    struct nqtest_call *call;
+    unsigned n = 0;
+
+    while (!host->resolve_held && (call = host->questions)) {
+        host->questions = call->next;
+        nqtest_enter(host);
+        nqtest_answer(host, call);
+        nqtest_leave(host);
+        free(call);
+        n++;
+    }
+    return n;
+}
+
+static unsigned host_run_timers(struct nqtest_host *host)
+{
+    unsigned n = 0;
+
+    for (struct nqtest_watch *watch = host->watches; watch; watch = watch->next) {
+        if (watch->deleted || watch->fd >= 0 || watch->at < 0 || watch->at > nqtest_now(host))
+            continue;
+        watch->at = -1;
+        nqtest_enter(host);
+        watch->on_timer(watch->arg);
+        nqtest_leave(host);
+        n++;
+    }
+    return n;
+}
+
+#define HOST_POLL_MAX 512
+
+unsigned nqtest_turn(int ms)
+{
+    struct pollfd pfd[HOST_POLL_MAX];
+    struct nqtest_watch *watch_at[HOST_POLL_MAX];
+    nfds_t n = 0;
+    unsigned done = 0;
+
+    for (struct nqtest_host *host = nqtest_hosts; host; host = host->next) {
+        nqtest_sweep(host);
+        watch_at[n] = NULL;
+        pfd[n++] = (struct pollfd){.fd = host->wake[0], .events = POLLIN};
+        if (host->questions && !host->resolve_held)
+            ms = 0;
+        for (struct nqtest_watch *watch = host->watches; watch; watch = watch->next) {
+            if (watch->fd < 0 && watch->at >= 0 && ms > 1)
+                ms = 1; /* timers are looked at, not waited for */
+            if (watch->fd < 0)
+                continue;
+            ck_assert_uint_lt(n, HOST_POLL_MAX);
+            watch_at[n] = watch;
+            pfd[n++] = (struct pollfd){.fd = watch->fd, .events = (short)watch->events};
+        }
+    }
+    if (poll(pfd, n, ms) < 0)
+        ck_assert_int_eq(errno, EINTR);
+    for (nfds_t i = 0; i < n; i++) {
+        char drain[64];
+        struct nqtest_watch *watch = watch_at[i];
+
+        if (!pfd[i].revents)
+            continue;
+        if (!watch) {
+            while (read(pfd[i].fd, drain, sizeof(drain)) > 0)
+                continue;
+            continue;
+        }
+        ck_assert_msg(!(pfd[i].revents & POLLNVAL), "a watched descriptor was closed");
+        if (watch->deleted)
+            continue;
+        done++;
+        nqtest_enter(watch->host);
+        watch->on_fd(watch->arg, (uint32_t)pfd[i].revents);
+        nqtest_leave(watch->host);
+    }
+    for (struct nqtest_host *host = nqtest_hosts; host; host = host->next) {
+        nqtest_handle_all(host);
+        done += host_run_questions(host) + host_run_timers(host) + host_run_posts(host);
+    }
+    return done;
+}
+
+static int64_t host_clock_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what)
+{
+    int64_t end = host_clock_ms() + 20000;
+
+    while (!cond(arg)) {
+        ck_assert_msg(host_clock_ms() < end, "in vain waited for %s", what);
+        nqtest_turn(5);
+    }
+}
+
+void nqtest_settle(int ms)
+{
+    int64_t start = host_clock_ms(), end = start + ms;
+
+    while (host_clock_ms() < end) {
+        ck_assert_msg(end < start + 20000, "it never settles");
+        if (nqtest_turn(1))
+            end = host_clock_ms() + ms;
+    }
+}
+
+void nqtest_advance(struct nqtest_host *host, int64_t ns)
+{
+    host->shift += ns;
+}
+
+/* ---- conditions ----------------------------------------------------------------------- */
+
+bool nqtest_is_up(const void *link)
+{
+    return ((const struct nqtest_link *)link)->ups;
+}
+
+bool nqtest_is_down(const void *link)
+{
+    return ((const struct nqtest_link *)link)->downs;
+}
+
+bool nqtest_is_closed(const void *link)
+{
+    return ((const struct nqtest_link *)link)->closed;
+}
+
+bool nqtest_is_ep_up(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->ups;
+}
+
+bool nqtest_is_ep_down(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->downs;
+}
+
+bool nqtest_has_accepted(const void *ep)
+{
+    const struct nqtest_ep *own = ep;
+
+    return own->naccepted && own->accepted[0]->ups;
+}
+
+bool nqtest_has_waiting(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->nwaiting;
+}
+
+int nqtest_fds(void)
+{
+    static bool known[4096], again;
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+    int n = 0;
+
+    ck_assert_ptr_nonnull(dir);
+    while ((entry = readdir(dir))) {
+        int fd = atoi(entry->d_name);
+
+        if (entry->d_name[0] == '.' || fd == dirfd(dir))
+            continue;
+        n++;
+        if (!again && fd < 4096)
+            known[fd] = true;
+        else
+            ck_assert_msg(known[fd] || (fcntl(fd, F_GETFD) & FD_CLOEXEC),
+                          "descriptor %d is not close-on-exec", fd);
+    }
+    closedir(dir);
+    again = true;
+    return n;
+}
