@@ -21,6 +21,14 @@ struct nqtest_transport {
  * before each test, in its process. */
 void nqtest_contract(Suite *suite, const struct nqtest_transport *transport, void (*setup)(void));
 
+/* Its half about bytes, in contract_delivery.c. */
+void nqtest_contract_delivery(TCase *tc);
+
+extern const struct nqtest_transport *nqtest_tested;
+
+/* It has one of these NQT_CAP_*; a test of what is not there passes. */
+bool nqtest_can(uint64_t caps);
+
 /* ---- for the tests of one transport ------------------------------------------------- */
 
 /* A server and a client in two hosts, usually with one link between them. */
@@ -39,6 +47,9 @@ struct nqtest_rig nqtest_rig_endpoints(const struct nqtest_opt *server,
                                        const struct nqtest_opt *client);
 /* And a link that is up on both sides. */
 struct nqtest_rig nqtest_rig_up(const struct nqtest_opt *server, const struct nqtest_opt *client);
+/* The same for the tested transport's usual and small buffers. */
+struct nqtest_rig nqtest_rig_usual(void);
+struct nqtest_rig nqtest_rig_tiny(void);
 /* Close all; nothing may stay behind. */
 void nqtest_rig_free(struct nqtest_rig *rig);
 /* Until the link has received `len` bytes. */
