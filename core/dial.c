@@ -18,8 +18,8 @@ static uint64_t dial_random(struct nqi_dialer *dialer)
     return x;
 }
 
-nq_err nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count,
-                       struct nqi_serial *serial, const struct nqi_link_events *events, void *arg)
+void nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count,
+                     struct nqi_serial *serial, const struct nqi_link_events *events, void *arg)
 {
     *dialer = (struct nqi_dialer){.eps = eps,
                                   .count = count,
@@ -29,7 +29,6 @@ nq_err nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t cou
                                   .delay = DIAL_FIRST};
     if (getrandom(&dialer->random, sizeof(dialer->random), 0) < 0 || !dialer->random)
         dialer->random = (uint64_t)nqi_now() | 1;
-    return NQ_OK;
 }
 
 void nqi_dialer_on_time(struct nqi_dialer *dialer, void (*retry)(void *arg), void *arg)

@@ -19,10 +19,9 @@ struct nqi_dialer {
     bool stopped;
 };
 
-/* @return NQ_OK, NQ_ERR_NOMEM.  Everything here: inside the serial's strand. */
-NQ_MUST_CHECK nq_err nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count,
-                                     struct nqi_serial *serial,
-                                     const struct nqi_link_events *events, void *arg);
+/* Everything here: inside the serial's strand. */
+void nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count,
+                     struct nqi_serial *serial, const struct nqi_link_events *events, void *arg);
 void nqi_dialer_fini(struct nqi_dialer *dialer);
 
 /* Try the next transport.  @param ret [out] the link that is opening
@@ -30,7 +29,7 @@ void nqi_dialer_fini(struct nqi_dialer *dialer);
  */
 NQ_MUST_CHECK nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link **ret);
 
-/* The link that was tried is down: have `retry` run later. */
+/* The link that was tried is down: try again later. */
 void nqi_dialer_failed(struct nqi_dialer *dialer);
 
 /* It worked: after its loss the list is tried from the beginning, soon. */

@@ -22,6 +22,7 @@
 enum link_state { LINK_OPENING, LINK_GREETING_STATE, LINK_UP, LINK_DOWN };
 
 struct nqi_link {
+    struct nqi_list list;
     enum link_state state;
     bool server;
     bool closing;
@@ -195,9 +196,8 @@ static void link_on_up(void *arg)
     if (!link->address[0])
         snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
     link->state = link->server ? LINK_GREETING_STATE : LINK_UP;
-    if (link->server)
-        return;
-    link_start_clock(link); /* for WELCOME */
+    if (!link->server)
+        link_start_clock(link); /* for WELCOME */
     link->events->up(link->arg, link);
 }
 
@@ -299,6 +299,7 @@ static struct nqi_link *link_new(nqt_ep *ep, bool server, const struct nqi_link_
         nqi_fail(NQ_ERR_NOMEM, "no memory for a link");
         return NULL;
     }
+    nqi_list_init(&link->list);
     link->ep = ep;
     link->server = server;
     link->events = events;
@@ -368,6 +369,21 @@ const char *nqi_link_transport(const struct nqi_link *link)
 const char *nqi_link_address(const struct nqi_link *link)
 {
     return link->address;
+}
+
+struct nqi_list *nqi_link_list(struct nqi_link *link)
+{
+    return &link->list;
+}
+
+struct nqi_link *nqi_link_of_list(struct nqi_list *list)
+{
+    return NQI_CONTAINER(list, struct nqi_link, list);
+}
+
+struct nqi_serial *nqi_link_serial(struct nqi_link *link)
+{
+    return nqi_tlink_serial(link->tlink);
 }
 
 struct nqi_strand *nqi_link_strand(struct nqi_link *link)

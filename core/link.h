@@ -22,7 +22,7 @@ struct nqi_link;
 
 /* Calls up.  `arg` is the owner's, which may change at `hello` (nqi_link_bind). */
 struct nqi_link_events {
-    /* Client: the medium accepts data. */
+    /* The medium accepts data: a client may send, a server awaits the HELLO. */
     void (*up)(void *arg, struct nqi_link *link);
     /* Server: a well-formed HELLO came.  Answer with nqi_link_bind() or nqi_link_reject(). */
     void (*hello)(void *arg, struct nqi_link *link, const struct nqi_hello *hello);
@@ -62,6 +62,11 @@ void nqi_link_reject(struct nqi_link *link, nq_reason reason);
 /* As nqi_tlink_send(). */
 NQ_MUST_CHECK nq_err nqi_link_send(struct nqi_link *link, struct nqt_buf *const *bufs, uint32_t n,
                                    uint32_t *taken);
+
+/* A place in a list of the owner's. */
+struct nqi_list *nqi_link_list(struct nqi_link *link);
+struct nqi_link *nqi_link_of_list(struct nqi_list *list);
+struct nqi_serial *nqi_link_serial(struct nqi_link *link);
 
 void nqi_link_close(struct nqi_link *link); /* now */
 void nqi_link_drain(struct nqi_link *link); /* once what was sent is out */

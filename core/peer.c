@@ -14,6 +14,7 @@ enum {
     TODO_CLOSE = 1u << 3,
     TODO_ABORT = 1u << 4,
     TODO_DISCONNECT = 1u << 5,
+    TODO_DIAL = 1u << 6,
 };
 
 /* ---- events up ---------------------------------------------------------------------------------
@@ -56,12 +57,20 @@ static bool peer_on_reserve(void *arg, uint64_t bytes)
     return peer->conf->events->reserve(peer->conf->arg, bytes);
 }
 
+static void peer_on_unreserve(void *arg, uint64_t bytes)
+{
+    struct nqi_peer *peer = arg;
+
+    peer->conf->events->unreserve(peer->conf->arg, bytes);
+}
+
 static const struct nqi_session_events peer_session_events = {
     .deliver = peer_on_deliver,
     .begin = nqi_peer_on_begin,
     .settle = nqi_peer_on_settle,
     .settle_untracked = peer_on_settle_untracked,
     .reserve = peer_on_reserve,
+    .unreserve = peer_on_unreserve,
 };
 
 void nqi_peer_hand_over(struct nqi_peer *peer)
@@ -83,6 +92,21 @@ static void peer_enter(struct nqi_peer *peer, enum nqi_peer_state next)
 {
     assert(peer->state != NQI_PEER_ENDED);
     peer->state = next;
+}
+
+/* The link changed. */
+static void peer_show_link(struct nqi_peer *peer)
+{
+    struct nqi_peer_shown *shown = &peer->shown;
+
+    pthread_mutex_lock(&shown->lock);
+    shown->id = peer->session.peer;
+    shown->up = peer->up;
+    snprintf(shown->transport, sizeof(shown->transport), "%s",
+             peer->up ? nqi_link_transport(peer->link) : "");
+    snprintf(shown->address, sizeof(shown->address), "%s",
+             peer->up ? nqi_link_address(peer->link) : "");
+    pthread_mutex_unlock(&shown->lock);
 }
 
 static void peer_end(struct nqi_peer *peer, nq_reason reason)
@@ -113,6 +137,7 @@ static void peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
     nqi_peer_event(peer, was_up ? NQ_EVENT_PEER_GONE : NQ_EVENT_REFUSED, reason, 0, text);
     peer->link = NULL;
     peer->up = peer->blocked = false;
+    peer_show_link(peer);
     peer_enter(peer, NQI_PEER_IDLE);
     nqi_session_down(&peer->session, reason);
     nqi_link_close(link);
@@ -153,6 +178,7 @@ static void peer_follow_session(struct nqi_peer *peer)
     if (!peer->up && peer->session.state == NQI_SESSION_UP) {
         peer->up = true;
         nqi_link_settled(peer->link);
+        peer_show_link(peer);
         nqi_peer_event(peer, NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0, nqi_link_address(peer->link));
     }
     if (peer->session.state == NQI_SESSION_CLOSED) {
@@ -226,7 +252,10 @@ static void peer_on_down(void *arg, struct nqi_link *link, nq_reason reason, con
 
 static void peer_on_closed(void *arg)
 {
-    nqi_peer_unref(arg); /* the link's reference */
+    struct nqi_peer *peer = arg;
+
+    peer->conf->events->links(peer->conf->arg, -1);
+    nqi_peer_unref(peer); /* the link's reference */
 }
 
 static void peer_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
@@ -272,6 +301,18 @@ static void peer_set_clock(struct nqi_peer *peer)
     peer->clock_at = due;
 }
 
+static void peer_show_counts(struct nqi_peer *peer)
+{
+    const struct nqi_session_stats *stats = &peer->session.stats;
+    struct nqi_peer_shown *shown = &peer->shown;
+
+    atomic_store_explicit(&shown->messages_out, stats->messages_out, memory_order_relaxed);
+    atomic_store_explicit(&shown->bytes_out, stats->bytes_out, memory_order_relaxed);
+    atomic_store_explicit(&shown->messages_in, stats->messages_in, memory_order_relaxed);
+    atomic_store_explicit(&shown->bytes_in, stats->bytes_in, memory_order_relaxed);
+    atomic_store_explicit(&shown->unacked, peer->session.in_flight, memory_order_relaxed);
+}
+
 /* Before the strand is left: hand over, send, and set the clock, once for all that happened. */
 static void peer_settle(void *arg)
 {
@@ -284,6 +325,7 @@ static void peer_settle(void *arg)
     if (peer->link)
         nqi_peer_pump(peer);
     peer_set_clock(peer);
+    peer_show_counts(peer);
 }
 
 /* ---- dialing
@@ -302,6 +344,7 @@ static void peer_dial(void *arg)
         nqi_peer_unref(peer);
         return;
     }
+    peer->conf->events->links(peer->conf->arg, 1);
     peer_enter(peer, NQI_PEER_LINKED);
 }
 
@@ -350,6 +393,8 @@ static void peer_run_todo(struct nqi_work *work)
     uint32_t todo = atomic_exchange(&peer->todo, 0);
 
     if (peer->state != NQI_PEER_ENDED) {
+        if (todo & TODO_DIAL)
+            peer_dial(peer);
         if (todo & TODO_FLUSH)
             peer->force = true;
         if (todo & TODO_TAKEN)
@@ -432,6 +477,7 @@ void nqi_peer_unref(struct nqi_peer *peer)
         return;
     assert(peer->state == NQI_PEER_ENDED);
     strand = peer->serial.strand;
+    pthread_mutex_destroy(&peer->shown.lock);
     free(peer);
     nqi_strand_unref(strand);
 }
@@ -450,6 +496,7 @@ static struct nqi_peer *peer_new(const struct nqi_peer_conf *conf, struct nqi_st
     peer->serial.loop = loop;
     peer->todo_work.run = peer_run_todo;
     peer->clock_at = NQI_NEVER;
+    pthread_mutex_init(&peer->shown.lock, NULL);
     nqi_fifo_init(&peer->in);
     nqi_fifo_init(&peer->inbox.messages);
     nqi_list_init(&peer->inbox.ready);
@@ -494,21 +541,42 @@ nq_err nqi_peer_dial(const struct nqi_peer_conf *conf, struct nqi_loop *loop, nq
 {
     struct nqi_strand *strand = nqi_strand_new();
     struct nqi_peer *peer = strand ? peer_new(conf, strand, loop) : NULL;
-    nq_err err;
 
     nqi_strand_unref(strand);
     if (!peer)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");
-    while (!nqi_strand_try(peer->serial.strand))
-        assert(!"a new strand is free");
     nqi_strand_on_settle(peer->serial.strand, peer_settle, peer);
-    err = nqi_dialer_init(&peer->dialer, eps, count, &peer->serial, &peer_link_events, peer);
-    if (!err) {
-        peer->dials = true;
-        nqi_dialer_on_time(&peer->dialer, peer_dial, peer);
-        peer_dial(peer);
-    }
-    nqi_strand_leave(peer->serial.strand);
+    nqi_dialer_init(&peer->dialer, eps, count, &peer->serial, &peer_link_events, peer);
+    nqi_dialer_on_time(&peer->dialer, peer_dial, peer);
+    peer->dials = true;
     *ret = peer;
-    return err;
+    return NQ_OK;
+}
+
+void nqi_peer_start(struct nqi_peer *peer)
+{
+    peer_ask(peer, TODO_DIAL);
+}
+
+/* ---- for people
+ * --------------------------------------------------------------------------------------------------
+ */
+
+void nqi_peer_describe(struct nqi_peer *peer, struct nq_peer_info *ret)
+{
+    struct nqi_peer_shown *shown = &peer->shown;
+
+    ret->queued = atomic_load(&peer->queued);
+    ret->queued_bytes = atomic_load(&peer->queued_bytes);
+    ret->unacked = atomic_load(&shown->unacked);
+    ret->messages_out = atomic_load(&shown->messages_out);
+    ret->bytes_out = atomic_load(&shown->bytes_out);
+    ret->messages_in = atomic_load(&shown->messages_in);
+    ret->bytes_in = atomic_load(&shown->bytes_in);
+    pthread_mutex_lock(&shown->lock);
+    ret->id = shown->id;
+    ret->up = shown->up;
+    memcpy(ret->transport, shown->transport, sizeof(ret->transport));
+    memcpy(ret->address, shown->address, sizeof(ret->address));
+    pthread_mutex_unlock(&shown->lock);
 }

@@ -41,6 +41,8 @@ struct nqi_peer_events {
     /* Unsent bytes are left behind; once until nqi_peer_flush(). */
     void (*dirty)(void *arg, struct nqi_peer *peer);
     bool (*reserve)(void *arg, uint64_t bytes); /* as in nqi_session_events */
+    void (*unreserve)(void *arg, uint64_t bytes);
+    void (*links)(void *arg, int delta); /* links that exist: +1, -1 */
     void (*ended)(void *arg, struct nqi_peer *peer);
 };
 
@@ -66,6 +68,15 @@ struct nqi_peer_inbox {
     bool listed;
 };
 
+/* What nq_peers() shows; written before each leave of the strand, read by anyone. */
+struct nqi_peer_shown {
+    _Atomic uint64_t messages_out, bytes_out, messages_in, bytes_in, unacked;
+    pthread_mutex_t lock; /* a leaf; for the rest */
+    nq_uuid id;
+    bool up;
+    char transport[32], address[96];
+};
+
 struct nqi_flow {
     int64_t credit;   /* ns that sends of single messages may still take */
     int64_t at;       /* when credit was last reckoned */
@@ -86,6 +97,7 @@ struct nqi_peer {
     _Atomic uint64_t queued, queued_bytes; /* put and not begun, reservations included */
     _Atomic uint64_t taken_messages, taken_bytes, taken_seq; /* by the user; written by the queue */
     _Atomic uint32_t todo;                                   /* bits for todo_work */
+    struct nqi_peer_shown shown;
     _Atomic uint32_t dropped; /* messages since the last event about it */
     struct nqi_work todo_work;
     _Atomic bool ended;
@@ -120,10 +132,16 @@ NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nq
 /* Begin to send and to report, once the queue knows the peer.  In strand. */
 void nqi_peer_announce(struct nqi_peer *peer);
 
-/* A client's peer, with a strand of its own, that dials `eps` in order.  Thread: any.
+/* A client's peer, with a strand of its own, that will dial `eps` in order, from nqi_peer_start()
+ * on. Thread: any.
  * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM */
 NQ_MUST_CHECK nq_err nqi_peer_dial(const struct nqi_peer_conf *conf, struct nqi_loop *loop,
                                    nqt_ep *const *eps, size_t count, struct nqi_peer **ret);
+
+void nqi_peer_start(struct nqi_peer *peer);
+
+/* Fill everything but `unread`.  Thread: any. */
+void nqi_peer_describe(struct nqi_peer *peer, struct nq_peer_info *ret);
 
 static inline struct nqi_peer *nqi_peer_ref(struct nqi_peer *peer)
 {

@@ -69,6 +69,9 @@ struct nqi_session_events {
     /* A message of `bytes` payload begins that is larger than a record: set memory aside for it.
      * False: not now; asked again later, and the peer gets no more credit until then. */
     bool (*reserve)(void *arg, uint64_t bytes);
+    /* That message ended before it was whole.  A delivered one carries what was set aside in its
+     * deadline_ns, for whoever takes it to give back. */
+    void (*unreserve)(void *arg, uint64_t bytes);
 };
 
 /* Fixed options. */
@@ -125,6 +128,7 @@ struct nqi_session {
     uint64_t sent_messages, sent_bytes;     /* begun, made */
     uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
     uint64_t untracked;                     /* messages of put_now not settled */
+    uint64_t in_flight; /* messages whose last record is made and not acknowledged */
     bool hello_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due;
     uint64_t pong;
 

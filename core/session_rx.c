@@ -113,6 +113,8 @@ static void rx_drop_meta(struct nqi_session_rx *rx)
 void nqi_session_rx_reset(struct nqi_session *session)
 {
     rx_drop_meta(&session->rx);
+    if (session->rx.msg && session->rx.msg->deadline_ns)
+        session->events->unreserve(session->arg, (uint64_t)session->rx.msg->deadline_ns);
     nqi_msg_unref(session->rx.msg);
     memset(&session->rx, 0, sizeof(session->rx));
     session->received = session->rx_messages = session->rx_bytes = 0;
@@ -121,13 +123,23 @@ void nqi_session_rx_reset(struct nqi_session *session)
     session->taken_messages = session->taken_bytes = 0;
 }
 
+/* Have memory set aside for the message that is being put together. */
+static bool rx_reserve(struct nqi_session *session)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    rx->waiting = !session->events->reserve(session->arg, rx->total);
+    if (!rx->waiting)
+        rx->msg->deadline_ns = (int64_t)rx->total;
+    return !rx->waiting;
+}
+
 void nqi_session_retry_reserve(struct nqi_session *session, int64_t now)
 {
     session->retry_at = NQI_NEVER;
     if (!session->rx.waiting)
         return;
-    if (session->events->reserve(session->arg, session->rx.total)) {
-        session->rx.waiting = false;
+    if (rx_reserve(session)) {
         session->ack_due = true;
     } else {
         session->retry_at = now + RX_RETRY;
@@ -163,10 +175,8 @@ static nq_err rx_begin(struct nqi_session *session, int64_t now)
         return err;
     session->rx_messages++;
     rx->msg->sender = session->peer;
-    if ((rx->head.flags & NQI_DATA_BIG) && !session->events->reserve(session->arg, rx->total)) {
-        rx->waiting = true;
+    if ((rx->head.flags & NQI_DATA_BIG) && !rx_reserve(session))
         session->retry_at = now + RX_RETRY;
-    }
     return NQ_OK;
 }
 

@@ -160,6 +160,7 @@ static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint3
     session->stage->records++;
     session->stage->begins++;
     session->stage->ends++;
+    session->in_flight++;
     session->stage->payload += msg->stream.nbytes;
     return true;
 }
@@ -264,6 +265,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
     txbuf->records = 1;
     txbuf->begins = !tx->begun;
     txbuf->ends = len == left;
+    session->in_flight += txbuf->ends;
     txbuf->payload = len;
     txbuf->last_seq = ++session->seq;
 
@@ -602,6 +604,7 @@ void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t mess
     while ((node = session->unacked.head) && txbuf_of(node)->last_seq <= seq) {
         nqi_fifo_pop(&session->unacked);
         untracked += txbuf_of(node)->untracked;
+        session->in_flight -= txbuf_of(node)->ends;
         nqi_txbuf_unref(txbuf_of(node));
     }
     tx_settle_untracked(session, untracked, NQ_DELIVERED, NQ_REASON_NONE);
@@ -631,13 +634,14 @@ static uint64_t tx_handed_over(const struct nqi_session *session)
     return last;
 }
 
-static uint64_t tx_drop_all(struct nqi_fifo *fifo)
+static uint64_t tx_drop_all(struct nqi_session *session, struct nqi_fifo *fifo)
 {
     uint64_t untracked = 0;
     struct nqi_node *node;
 
     while ((node = nqi_fifo_pop(fifo))) {
         untracked += txbuf_of(node)->untracked;
+        session->in_flight -= txbuf_of(node)->ends;
         nqi_txbuf_unref(txbuf_of(node));
     }
     return untracked;
@@ -668,6 +672,7 @@ static void tx_renumber(struct nqi_session *session, const struct nqi_tx *cut)
         struct nqi_txbuf *txbuf = txbuf_of(node);
 
         if (!txbuf->last_seq || (cut && txbuf->tx == cut)) {
+            session->in_flight -= txbuf->ends;
             nqi_txbuf_unref(txbuf);
             continue;
         }
@@ -699,7 +704,8 @@ void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint6
     if (session->sent_messages <= messages && session->sent_bytes <= bytes)
         return;
     /* Made for a peer that granted more: the new one would call it a breach. */
-    tx_settle_untracked(session, tx_drop_all(&session->ready), NQ_NOT_DELIVERED, NQ_REASON_LIMIT);
+    tx_settle_untracked(session, tx_drop_all(session, &session->ready), NQ_NOT_DELIVERED,
+                        NQ_REASON_LIMIT);
     tx_settle_begun(session, NQ_REASON_LIMIT);
     session->ready_bytes = 0;
     session->sent_messages = session->sent_bytes = session->seq = 0;
@@ -731,7 +737,7 @@ void nqi_session_tx_down(struct nqi_session *session, nq_reason reason)
         }
     }
     before = session->seq;
-    dropped = tx_drop_all(&session->unacked);
+    dropped = tx_drop_all(session, &session->unacked);
     tx_settle_untracked(session, dropped, NQ_UNKNOWN, reason);
     tx_renumber(session, cut);
     for (node = session->await.head; node; node = node->next)
@@ -750,9 +756,9 @@ void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason)
     struct nqi_node *node;
 
     tx_seal(session);
-    tx_settle_untracked(session, tx_drop_all(&session->ready), NQ_NOT_DELIVERED, reason);
+    tx_settle_untracked(session, tx_drop_all(session, &session->ready), NQ_NOT_DELIVERED, reason);
     session->ready_bytes = 0;
-    tx_settle_untracked(session, tx_drop_all(&session->unacked), NQ_UNKNOWN, reason);
+    tx_settle_untracked(session, tx_drop_all(session, &session->unacked), NQ_UNKNOWN, reason);
     tx_settle_begun(session, reason);
     for (unsigned i = 0; i < 2; i++)
         while ((node = nqi_fifo_pop(&session->queue[i])))

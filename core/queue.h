@@ -1,0 +1,89 @@
+/* The inside of nq_queue, shared by queue.c (open, close), queue_peers.c (table, greeting),
+ * queue_put.c, queue_get.c and queue_info.c.
+ *
+ *     nq_put --> peer --> ... --> peer's inbox --> ready list of peers --> nq_get
+ *
+ * Lock: `lock` guards the table of peers, their inboxes and the list of links in greeting.  It may
+ * be taken inside a strand and inside a room's lock; the loop's lock may be taken inside it;
+ * nothing is called up. */
+#ifndef NQ_CORE_QUEUE_H
+#define NQ_CORE_QUEUE_H
+
+#include "core/base.h"
+#include "core/conf.h"
+#include "core/event.h"
+#include "core/peer.h"
+#include "core/wait.h"
+#include <netqueue/queue.h>
+#include <pthread.h>
+
+#define NQI_GREETINGS_MAX 256 /* links whose HELLO is awaited, in all */
+
+struct nqi_queue_ep {
+    nq_queue *queue;
+    nqt_core *core;
+    nqt_ep *ep;
+};
+
+struct nq_queue {
+    /* fixed by nq_open() */
+    struct nqi_conf *conf;
+    struct nqi_peer_conf peer_conf;
+    uint32_t nloops;
+    struct nqi_loop **loops;
+    struct nqi_room **rooms;
+    struct nqi_queue_ep *eps;
+    nqt_ep **ep_list; /* of eps, for the dialer */
+    size_t neps;
+    struct nqi_peer *server; /* a client's only peer; one reference */
+    struct nqi_events events;
+    uint64_t seed; /* of the hash */
+
+    /* atomic */
+    _Atomic bool closing;
+    _Atomic bool changed;             /* since nqi_queue_notify() last looked */
+    _Atomic(struct nqi_peer *) dirty; /* peers with unsent bytes; one reference each */
+    _Atomic uint32_t next_loop, last_loop;
+    _Atomic uint64_t set_aside; /* bytes for large messages */
+    _Atomic int64_t links, open_eps;
+    _Atomic uint64_t connects, refusals;
+    struct { /* of peers that ended */
+        _Atomic uint64_t messages_out, bytes_out, messages_in, bytes_in;
+    } past;
+    _Atomic uint64_t outcomes[NQ_UNKNOWN + 1], reasons[NQ_REASONS];
+
+    /* under lock */
+    pthread_mutex_t lock;
+    struct nqi_peer **buckets;
+    size_t nbuckets, npeers;
+    struct nqi_list all;   /* inbox.all of every peer that is not ended */
+    struct nqi_list ready; /* inbox.ready of peers with messages */
+    uint64_t unread, unread_bytes;
+    struct nqi_list greetings; /* links */
+    uint32_t ngreetings;
+    bool closer; /* a thread is inside nq_close() */
+};
+
+/* queue.c */
+struct nqi_room *nqi_queue_room(nq_queue *queue); /* where a caller waits */
+void nqi_queue_notify(nq_queue *queue); /* outside of strands: wake who waits for a change */
+void nqi_queue_flush(nq_queue *queue);  /* before a wait: what was gathered leaves */
+
+/* queue_peers.c */
+extern const struct nqi_peer_events nqi_queue_peer_events;
+extern const struct nqi_ep_events nqi_queue_ep_events;
+/* A peer that lives, with a reference; NULL = there is none. */
+struct nqi_peer *nqi_queue_find(nq_queue *queue, const nq_uuid *id);
+/* All of them, with references, in a new array.  @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_queue_list(nq_queue *queue, struct nqi_peer ***ret, size_t *count);
+void nqi_queue_unlist(struct nqi_peer **peers, size_t count);
+/* A client's peer, before it is dialed or known by id. */
+void nqi_queue_add(nq_queue *queue, struct nqi_peer *peer);
+void nqi_queue_close_greetings(nq_queue *queue);
+void nqi_queue_fini_peers(nq_queue *queue);
+
+/* queue_get.c */
+void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
+                       uint64_t count, uint64_t bytes);
+
+#endif

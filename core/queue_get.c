@@ -1,0 +1,244 @@
+/* nq_get: the inboxes of the peers, and who is next.
+ *
+ * A peer with messages is in the ready list once; each get takes one message of the first peer and
+ * moves it to the end, so that a busy peer does not hide the others.  Named peers are looked up and
+ * served in the order that they were named. */
+#include "core/queue.h"
+
+#include "core/err.h"
+
+#define GET_PEERS 8 /* peers that one look may return credit to */
+
+struct getter {
+    nq_queue *queue;
+    const nq_uuid *peers;
+    size_t npeers;
+    nq_msg **msgs;
+    size_t cap, count;
+    bool ended;
+    struct nqi_peer *told[GET_PEERS]; /* credit is due: one reference each */
+    size_t ntold;
+};
+
+static nq_msg *msg_of(struct nqi_node *node)
+{
+    return NQI_CONTAINER(node, nq_msg, node);
+}
+
+static void queue_mark_readable(nq_queue *queue, bool readable)
+{
+    if (queue->conf->mode == NQI_PROGRESS_MANUAL)
+        nqi_loop_hold_readable(queue->loops[0], readable);
+}
+
+void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
+                       uint64_t count, uint64_t bytes)
+{
+    struct nqi_peer_inbox *inbox = &peer->inbox;
+
+    pthread_mutex_lock(&queue->lock);
+    if (!inbox->listed) {
+        inbox->listed = true;
+        nqi_peer_ref(peer); /* the ready list's: unread messages outlive the session */
+        nqi_list_add_tail(&queue->ready, &inbox->ready);
+    }
+    *inbox->messages.tail = messages->head;
+    inbox->messages.tail = messages->tail;
+    inbox->unread += count;
+    inbox->unread_bytes += bytes;
+    if (!queue->unread)
+        queue_mark_readable(queue, true);
+    queue->unread += count;
+    queue->unread_bytes += bytes;
+    pthread_mutex_unlock(&queue->lock);
+    if (queue->nloops > 1)
+        for (uint32_t i = 0; i < queue->nloops; i++)
+            if (queue->loops[i] == peer->serial.loop)
+                atomic_store_explicit(&queue->last_loop, i, memory_order_relaxed);
+    atomic_store_explicit(&queue->changed, true, memory_order_release);
+}
+
+/* ---- under lock
+ * ---------------------------------------------------------------------------------- */
+
+/* The peer may send more: tell it before it runs out, not for each message. */
+static void get_tell(struct getter *getter, struct nqi_peer *peer, uint64_t messages,
+                     uint64_t bytes)
+{
+    const struct nqi_session_conf *conf = &getter->queue->peer_conf.session;
+    struct nqi_peer_inbox *inbox = &peer->inbox;
+
+    if (!conf->ack_consumed && messages - inbox->told_messages <= conf->window_messages / 4 &&
+        bytes - inbox->told_bytes <= conf->window_bytes / 4)
+        return;
+    inbox->told_messages = messages;
+    inbox->told_bytes = bytes;
+    for (size_t i = 0; i < getter->ntold; i++)
+        if (getter->told[i] == peer)
+            return;
+    getter->told[getter->ntold++] = nqi_peer_ref(peer);
+}
+
+static void get_unlist(struct nqi_peer *peer)
+{
+    nqi_list_remove(&peer->inbox.ready);
+    peer->inbox.listed = false;
+}
+
+/* Take the first message of a peer that has one.  True: the ready list's reference is free. */
+static bool get_take(struct getter *getter, struct nqi_peer *peer)
+{
+    nq_queue *queue = getter->queue;
+    struct nqi_peer_inbox *inbox = &peer->inbox;
+    nq_msg *msg = msg_of(nqi_fifo_pop(&inbox->messages));
+    uint64_t size = msg->stream.nbytes, messages, bytes;
+
+    inbox->unread--;
+    inbox->unread_bytes -= size;
+    queue->unread--;
+    queue->unread_bytes -= size;
+    if (!queue->unread)
+        queue_mark_readable(queue, false);
+    if (msg->deadline_ns) { /* what the session set aside for it */
+        atomic_fetch_sub(&queue->set_aside, (uint64_t)msg->deadline_ns);
+        msg->deadline_ns = 0;
+    }
+    messages = atomic_load_explicit(&peer->taken_messages, memory_order_relaxed) + 1;
+    bytes = atomic_load_explicit(&peer->taken_bytes, memory_order_relaxed) + size;
+    atomic_store_explicit(&peer->taken_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&peer->taken_seq, msg->seq, memory_order_relaxed);
+    atomic_store_explicit(&peer->taken_messages, messages, memory_order_release);
+    getter->msgs[getter->count++] = msg;
+    get_tell(getter, peer, messages, bytes);
+    if (!nqi_fifo_empty(&inbox->messages))
+        return false;
+    get_unlist(peer);
+    return true;
+}
+
+/* From the peer whose turn it is.  Sets *gone to a peer whose reference is free. */
+static bool get_any(struct getter *getter, struct nqi_peer **gone)
+{
+    nq_queue *queue = getter->queue;
+    struct nqi_list *first = nqi_list_first(&queue->ready);
+    struct nqi_peer *peer;
+
+    if (!first)
+        return false;
+    peer = NQI_CONTAINER(first, struct nqi_peer, inbox.ready);
+    if (get_take(getter, peer)) {
+        *gone = peer;
+    } else if (queue->ready.prev != first) {
+        nqi_list_remove(first);
+        nqi_list_add_tail(&queue->ready, first);
+    }
+    return true;
+}
+
+static bool get_named(struct getter *getter, struct nqi_peer **gone)
+{
+    nq_queue *queue = getter->queue;
+
+    for (struct nqi_list *at = queue->ready.next; at != &queue->ready; at = at->next) {
+        struct nqi_peer *peer = NQI_CONTAINER(at, struct nqi_peer, inbox.ready);
+
+        for (size_t i = 0; i < getter->npeers; i++) {
+            if (!nq_uuid_equal(nqi_peer_id(peer), &getter->peers[i]))
+                continue;
+            if (get_take(getter, peer))
+                *gone = peer;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the condition
+ * ------------------------------------------------------------------------------------ */
+
+static bool getter_ready(void *arg)
+{
+    struct getter *getter = arg;
+    nq_queue *queue = getter->queue;
+    struct nqi_peer *gone[GET_PEERS], **next = gone;
+    bool found = true;
+
+    pthread_mutex_lock(&queue->lock);
+    while (found && getter->count < getter->cap && next < gone + GET_PEERS &&
+           getter->ntold < GET_PEERS) {
+        *next = NULL;
+        found = getter->npeers ? get_named(getter, next) : get_any(getter, next);
+        next += found && *next;
+    }
+    if (!getter->count)
+        getter->ended = atomic_load_explicit(&queue->closing, memory_order_relaxed);
+    pthread_mutex_unlock(&queue->lock);
+    while (next > gone)
+        nqi_peer_unref(*--next);
+    return getter->count || getter->ended;
+}
+
+static nq_err queue_get(struct getter *getter, int64_t timeout_ns)
+{
+    nq_queue *queue = getter->queue;
+    nq_err err = NQ_OK;
+
+    if (!getter_ready(getter)) {
+        nqi_queue_flush(queue);
+        err = nqi_room_wait(nqi_queue_room(queue), getter_ready, getter, timeout_ns);
+    }
+    for (size_t i = 0; i < getter->ntold; i++) {
+        nqi_peer_taken(getter->told[i]);
+        nqi_peer_unref(getter->told[i]);
+    }
+    if (getter->ntold)
+        nqi_queue_notify(queue);
+    if (err)
+        return err;
+    return getter->count ? NQ_OK : NQ_END;
+}
+
+/* ---- the calls
+ * -------------------------------------------------------------------------------------------- */
+
+nq_err nq_get(nq_queue *queue, const nq_uuid *peers, size_t n, int64_t timeout_ns, nq_msg **ret)
+{
+    nq_msg *msg;
+    struct getter getter = {.queue = queue, .peers = peers, .npeers = n, .msgs = &msg, .cap = 1};
+    nq_err err = queue_get(&getter, timeout_ns);
+
+    if (!err)
+        *ret = msg;
+    return err;
+}
+
+nq_err nq_get_many(nq_queue *queue, nq_msg **msgs, size_t cap, int64_t timeout_ns, size_t *count)
+{
+    struct getter getter = {.queue = queue, .msgs = msgs, .cap = cap};
+    nq_err err;
+
+    if (!cap)
+        return nqi_fail(NQ_ERR_INVAL, "room for no message");
+    err = queue_get(&getter, timeout_ns);
+    if (!err)
+        *count = getter.count;
+    return err;
+}
+
+/* Messages that nobody took. */
+void nqi_queue_fini_peers(nq_queue *queue)
+{
+    struct nqi_list *first;
+
+    while ((first = nqi_list_first(&queue->ready))) {
+        struct nqi_peer *peer = NQI_CONTAINER(first, struct nqi_peer, inbox.ready);
+        struct nqi_node *node;
+
+        while ((node = nqi_fifo_pop(&peer->inbox.messages)))
+            nqi_msg_unref(msg_of(node));
+        get_unlist(peer);
+        nqi_peer_unref(peer);
+    }
+    nqi_peer_unref(queue->server);
+    free(queue->buckets);
+}

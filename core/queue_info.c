@@ -1,0 +1,188 @@
+/* What a queue tells of itself: events, peers, counters; and one's own event loop. */
+#include "core/queue.h"
+
+#include "core/err.h"
+#include "core/pool.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- events ------------------------------------------------------------------------------------
+ */
+
+struct event_getter {
+    nq_queue *queue;
+    struct nq_event event;
+    bool found, ended;
+};
+
+static bool event_ready(void *arg)
+{
+    struct event_getter *getter = arg;
+
+    /* First the end, then the list: an event of the closing is not missed. */
+    getter->ended = atomic_load(&getter->queue->closing);
+    getter->found = nqi_events_pop(&getter->queue->events, &getter->event);
+    return getter->found || getter->ended;
+}
+
+nq_err nq_event_get(nq_queue *queue, int64_t timeout_ns, struct nq_event *ret)
+{
+    struct event_getter getter = {.queue = queue};
+    nq_err err;
+
+    if (!event_ready(&getter)) {
+        nqi_queue_flush(queue);
+        err = nqi_room_wait(nqi_queue_room(queue), event_ready, &getter, timeout_ns);
+        if (err)
+            return err;
+    }
+    if (!getter.found)
+        return NQ_END;
+    *ret = getter.event;
+    return NQ_OK;
+}
+
+void nq_event_callback(nq_queue *queue, nq_event_fn fn, void *arg)
+{
+    nqi_events_callback(&queue->events, fn, arg);
+}
+
+/* ---- peers
+ * -------------------------------------------------------------------------------------------- */
+
+nq_err nq_peers(nq_queue *queue, struct nq_peer_info *infos, size_t cap, size_t *count)
+{
+    struct nqi_peer **peers;
+    size_t n;
+    nq_err err = nqi_queue_list(queue, &peers, &n);
+
+    if (err)
+        return err;
+    for (size_t i = 0; i < NQI_MIN(n, cap); i++) {
+        memset(&infos[i], 0, sizeof(infos[i]));
+        nqi_peer_describe(peers[i], &infos[i]);
+        pthread_mutex_lock(&queue->lock);
+        infos[i].unread = peers[i]->inbox.unread;
+        pthread_mutex_unlock(&queue->lock);
+    }
+    nqi_queue_unlist(peers, n);
+    *count = n;
+    return NQ_OK;
+}
+
+nq_err nq_disconnect(nq_queue *queue, const nq_uuid *id)
+{
+    struct nqi_peer *peer = nqi_queue_find(queue, id);
+    char text[NQ_UUID_TEXT];
+
+    if (!peer)
+        return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(id, text));
+    nqi_peer_disconnect(peer);
+    nqi_peer_unref(peer);
+    nqi_queue_notify(queue);
+    return NQ_OK;
+}
+
+/* ---- one's own event loop
+ * ----------------------------------------------------------------------------------- */
+
+int nq_fd(nq_queue *queue)
+{
+    return queue->conf->mode == NQI_PROGRESS_MANUAL ? nqi_loop_fd(queue->loops[0]) : -1;
+}
+
+nq_err nq_poll(nq_queue *queue)
+{
+    bool empty;
+
+    if (nqi_room_in_callback())
+        return nqi_fail(NQ_ERR_DEADLOCK, "a callback must not poll its queue");
+    nqi_queue_flush(queue);
+    for (uint32_t i = 0; i < queue->nloops; i++)
+        nqi_room_poll(queue->rooms[i]);
+    if (!atomic_load(&queue->closing))
+        return NQ_OK;
+    pthread_mutex_lock(&queue->lock);
+    empty = !queue->unread && nqi_list_empty(&queue->all);
+    pthread_mutex_unlock(&queue->lock);
+    return empty ? NQ_END : NQ_OK;
+}
+
+/* ---- counters
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void stats_add_peers(nq_queue *queue, struct nq_stats *stats)
+{
+    struct nqi_peer **peers;
+    size_t count;
+
+    if (nqi_queue_list(queue, &peers, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct nq_peer_info info;
+
+        memset(&info, 0, sizeof(info));
+        nqi_peer_describe(peers[i], &info);
+        stats->queued += info.queued;
+        stats->queued_bytes += info.queued_bytes;
+        stats->unacked += info.unacked;
+        stats->messages_out += info.messages_out;
+        stats->bytes_out += info.bytes_out;
+        stats->messages_in += info.messages_in;
+        stats->bytes_in += info.bytes_in;
+    }
+    stats->peers = count;
+    nqi_queue_unlist(peers, count);
+}
+
+static void stats_add_rooms(nq_queue *queue, struct nq_stats *stats)
+{
+    for (uint32_t i = 0; i < queue->nloops; i++) {
+        struct nqi_room_counts counts;
+
+        nqi_room_count(queue->rooms[i], &counts);
+        stats->turns += counts.turns;
+        stats->sleeps += counts.sleeps;
+        stats->kicks += counts.kicks;
+        stats->spins_paid += counts.spins_paid;
+        stats->spins_lost += counts.spins_lost;
+        stats->keeper_ticks += counts.keeper_ticks;
+        stats->keeper_turns += counts.keeper_turns;
+    }
+}
+
+nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
+{
+    struct nq_stats stats = {0};
+
+    stats.messages_out = atomic_load(&queue->past.messages_out);
+    stats.bytes_out = atomic_load(&queue->past.bytes_out);
+    stats.messages_in = atomic_load(&queue->past.messages_in);
+    stats.bytes_in = atomic_load(&queue->past.bytes_in);
+    stats_add_peers(queue, &stats);
+    stats_add_rooms(queue, &stats);
+    stats.delivered = atomic_load(&queue->outcomes[NQ_DELIVERED]);
+    stats.not_delivered = atomic_load(&queue->outcomes[NQ_NOT_DELIVERED]);
+    stats.unknown = atomic_load(&queue->outcomes[NQ_UNKNOWN]);
+    stats.cancelled = atomic_load(&queue->outcomes[NQ_CANCELLED]);
+    stats.dropped = atomic_load(&queue->outcomes[NQ_DROPPED]);
+    stats.expired = atomic_load(&queue->outcomes[NQ_EXPIRED]);
+    for (int i = 0; i < NQ_REASONS; i++)
+        stats.dropped_by[i] = atomic_load(&queue->reasons[i]);
+    pthread_mutex_lock(&queue->lock);
+    stats.unread = queue->unread;
+    stats.unread_bytes = queue->unread_bytes;
+    pthread_mutex_unlock(&queue->lock);
+    stats.links = (uint64_t)atomic_load(&queue->links);
+    stats.connects = atomic_load(&queue->connects);
+    stats.refusals = atomic_load(&queue->refusals);
+    stats.events_lost = nqi_events_lost(&queue->events);
+    for (size_t i = 0; i < queue->neps; i++) {
+        stats.send_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_SEND_CALLS);
+        stats.recv_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_RECV_CALLS);
+    }
+    stats.pool_bytes = nqi_pool_kept();
+    memcpy(ret, &stats, NQI_MIN(size, sizeof(stats)));
+    return NQ_OK;
+}

@@ -1,0 +1,464 @@
+/* Who is there: the table of peers, the greeting of new links, and what peers report. */
+#include "core/queue.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the table: under lock
+ * ------------------------------------------------------------------------- */
+
+/* A stranger chooses the ids: the seed keeps the chains short. */
+static uint64_t table_hash(const nq_queue *queue, const nq_uuid *id)
+{
+    uint64_t a, b;
+
+    memcpy(&a, id->bytes, sizeof(a));
+    memcpy(&b, id->bytes + 8, sizeof(b));
+    a = (a ^ queue->seed) * UINT64_C(0x9e3779b97f4a7c15);
+    a ^= a >> 32;
+    a = (a + b) * (queue->seed | 1);
+    return a ^ a >> 29;
+}
+
+static struct nqi_peer *table_find(const nq_queue *queue, const nq_uuid *id)
+{
+    struct nqi_peer *peer;
+
+    if (!queue->nbuckets)
+        return NULL;
+    peer = queue->buckets[table_hash(queue, id) & (queue->nbuckets - 1)];
+    while (peer && !nq_uuid_equal(nqi_peer_id(peer), id))
+        peer = peer->inbox.next;
+    return peer;
+}
+
+static void table_link(nq_queue *queue, struct nqi_peer *peer)
+{
+    struct nqi_peer **bucket = &queue->buckets[peer->inbox.hash & (queue->nbuckets - 1)];
+
+    peer->inbox.next = *bucket;
+    *bucket = peer;
+}
+
+static nq_err table_grow(nq_queue *queue)
+{
+    size_t want = queue->nbuckets ? queue->nbuckets * 2 : 64, had = queue->nbuckets;
+    struct nqi_peer **old = queue->buckets, **buckets;
+
+    if (queue->npeers < had)
+        return NQ_OK;
+    buckets = calloc(want, sizeof(*buckets));
+    if (!buckets)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for the table of peers");
+    queue->buckets = buckets;
+    queue->nbuckets = want;
+    for (size_t i = 0; i < had; i++)
+        for (struct nqi_peer *peer = old[i], *next; peer; peer = next) {
+            next = peer->inbox.next;
+            table_link(queue, peer);
+        }
+    free(old);
+    return NQ_OK;
+}
+
+static void table_remove(nq_queue *queue, struct nqi_peer *peer)
+{
+    struct nqi_peer **at = &queue->buckets[peer->inbox.hash & (queue->nbuckets - 1)];
+
+    while (*at != peer)
+        at = &(*at)->inbox.next;
+    *at = peer->inbox.next;
+}
+
+struct nqi_peer *nqi_queue_find(nq_queue *queue, const nq_uuid *id)
+{
+    struct nqi_peer *peer;
+
+    if (queue->server) {
+        peer = queue->server;
+        return nq_uuid_equal(nqi_peer_id(peer), id) ? nqi_peer_ref(peer) : NULL;
+    }
+    pthread_mutex_lock(&queue->lock);
+    peer = table_find(queue, id);
+    if (peer)
+        nqi_peer_ref(peer);
+    pthread_mutex_unlock(&queue->lock);
+    return peer;
+}
+
+nq_err nqi_queue_list(nq_queue *queue, struct nqi_peer ***ret, size_t *count)
+{
+    struct nqi_peer **peers;
+    size_t n = 0;
+
+    pthread_mutex_lock(&queue->lock);
+    peers = malloc((queue->npeers + 1) * sizeof(struct nqi_peer *));
+    if (peers)
+        for (struct nqi_list *at = queue->all.next; at != &queue->all; at = at->next)
+            peers[n++] = nqi_peer_ref(NQI_CONTAINER(at, struct nqi_peer, inbox.all));
+    pthread_mutex_unlock(&queue->lock);
+    if (!peers)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a list of peers");
+    *ret = peers;
+    *count = n;
+    return NQ_OK;
+}
+
+void nqi_queue_unlist(struct nqi_peer **peers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        nqi_peer_unref(peers[i]);
+    free(peers);
+}
+
+void nqi_queue_add(nq_queue *queue, struct nqi_peer *peer)
+{
+    pthread_mutex_lock(&queue->lock);
+    nqi_list_add_tail(&queue->all, &peer->inbox.all);
+    queue->npeers++;
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* ---- what peers report: in their strands
+ * ----------------------------------------------------------------- */
+
+static void queue_on_delivered(void *arg, struct nqi_peer *peer, struct nqi_fifo *msgs,
+                               uint64_t count, uint64_t bytes)
+{
+    nqi_queue_deliver(arg, peer, msgs, count, bytes);
+}
+
+static void queue_on_changed(void *arg)
+{
+    nq_queue *queue = arg;
+
+    atomic_store_explicit(&queue->changed, true, memory_order_release);
+}
+
+static void queue_on_settled(void *arg, uint64_t count, nq_outcome outcome, nq_reason reason)
+{
+    nq_queue *queue = arg;
+
+    atomic_fetch_add_explicit(&queue->outcomes[outcome], count, memory_order_relaxed);
+    if (outcome != NQ_DELIVERED)
+        atomic_fetch_add_explicit(&queue->reasons[reason], count, memory_order_relaxed);
+    queue_on_changed(queue);
+}
+
+static void queue_on_event(void *arg, const struct nq_event *event)
+{
+    nq_queue *queue = arg;
+
+    if (event->kind == NQ_EVENT_PEER_UP)
+        atomic_fetch_add(&queue->connects, 1);
+    else if (event->kind == NQ_EVENT_REFUSED)
+        atomic_fetch_add(&queue->refusals, 1);
+    nqi_events_push(&queue->events, event);
+    queue_on_changed(queue);
+}
+
+static void queue_on_dirty(void *arg, struct nqi_peer *peer)
+{
+    nq_queue *queue = arg;
+    struct nqi_peer *head = atomic_load_explicit(&queue->dirty, memory_order_relaxed);
+
+    if (atomic_exchange(&peer->dirty_listed, true))
+        return;
+    nqi_peer_ref(peer);
+    do
+        peer->dirty_next = head;
+    while (!atomic_compare_exchange_weak(&queue->dirty, &head, peer));
+}
+
+static bool queue_on_reserve(void *arg, uint64_t bytes)
+{
+    nq_queue *queue = arg;
+    uint64_t had = atomic_load(&queue->set_aside);
+
+    do
+        if (had && (bytes > queue->conf->memory || had > queue->conf->memory - bytes))
+            return false;
+    while (!atomic_compare_exchange_weak(&queue->set_aside, &had, had + bytes));
+    return true;
+}
+
+static void queue_on_unreserve(void *arg, uint64_t bytes)
+{
+    nq_queue *queue = arg;
+
+    atomic_fetch_sub(&queue->set_aside, bytes);
+}
+
+static void queue_on_links(void *arg, int delta)
+{
+    nq_queue *queue = arg;
+
+    atomic_fetch_add(&queue->links, delta);
+    queue_on_changed(queue);
+}
+
+static void queue_on_ended(void *arg, struct nqi_peer *peer)
+{
+    const struct nqi_session_stats *stats = &peer->session.stats;
+    nq_queue *queue = arg;
+
+    atomic_fetch_add(&queue->past.messages_out, stats->messages_out);
+    atomic_fetch_add(&queue->past.bytes_out, stats->bytes_out);
+    atomic_fetch_add(&queue->past.messages_in, stats->messages_in);
+    atomic_fetch_add(&queue->past.bytes_in, stats->bytes_in);
+    pthread_mutex_lock(&queue->lock);
+    nqi_list_remove(&peer->inbox.all);
+    queue->npeers--;
+    if (peer != queue->server)
+        table_remove(queue, peer);
+    pthread_mutex_unlock(&queue->lock);
+    if (peer != queue->server)
+        nqi_peer_unref(peer); /* the table's */
+}
+
+const struct nqi_peer_events nqi_queue_peer_events = {
+    .delivered = queue_on_delivered,
+    .settled = queue_on_settled,
+    .changed = queue_on_changed,
+    .event = queue_on_event,
+    .dirty = queue_on_dirty,
+    .reserve = queue_on_reserve,
+    .unreserve = queue_on_unreserve,
+    .links = queue_on_links,
+    .ended = queue_on_ended,
+};
+
+/* ---- the greeting: in the link's strand
+ * --------------------------------------------------------------------- */
+
+static void queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id,
+                          nq_reason reason, const char *text)
+{
+    struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = reason};
+
+    if (id)
+        event.peer = *id;
+    snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(link));
+    snprintf(event.text, sizeof(event.text), "%s: %s", nqi_link_address(link), text);
+    queue_on_event(queue, &event);
+}
+
+static void greeting_leave(nq_queue *queue, struct nqi_link *link)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (!nqi_list_empty(nqi_link_list(link))) {
+        nqi_list_remove(nqi_link_list(link));
+        queue->ngreetings--;
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Under lock: why this peer may not come in; NONE = it may. */
+static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hello)
+{
+    if (atomic_load(&queue->closing))
+        return NQ_REASON_PEER_CLOSED;
+    if (hello->version_min > NQI_VERSION_MAX || hello->version_max < NQI_VERSION_MIN)
+        return NQ_REASON_VERSION;
+    if (nq_uuid_equal(&hello->id, &queue->conf->id) || table_find(queue, &hello->id))
+        return NQ_REASON_DUPLICATE;
+    if (queue->npeers >= queue->conf->max_peers)
+        return NQ_REASON_LIMIT;
+    return NQ_REASON_NONE;
+}
+
+static void greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
+{
+    nq_queue *queue = arg;
+    struct nqi_peer *peer = NULL;
+    nq_reason reason;
+
+    greeting_leave(queue, link);
+    pthread_mutex_lock(&queue->lock);
+    reason = greeting_objection(queue, hello);
+    if (!reason && (table_grow(queue) || nqi_peer_accept(&queue->peer_conf, link, hello, &peer)))
+        reason = NQ_REASON_NO_MEMORY;
+    if (peer) {
+        peer->inbox.hash = table_hash(queue, &hello->id);
+        table_link(queue, peer);
+        nqi_list_add_tail(&queue->all, &peer->inbox.all);
+        queue->npeers++;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    if (peer) {
+        nqi_peer_announce(peer);
+        return;
+    }
+    queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
+    nqi_link_reject(link, reason);
+}
+
+static void greeting_on_up(void *arg, struct nqi_link *link)
+{
+    nq_queue *queue = arg;
+    bool late;
+
+    pthread_mutex_lock(&queue->lock);
+    late = atomic_load(&queue->closing);
+    if (!late) {
+        nqi_list_add_tail(&queue->greetings, nqi_link_list(link));
+        queue->ngreetings++;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    if (late)
+        nqi_link_close(link);
+}
+
+static nq_err greeting_on_receive(void *arg, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    (void)data;
+    (void)len; /* refused, and still talking */
+    return NQ_ERR_CLOSED;
+}
+
+static size_t greeting_on_space(void *arg, unsigned char **ret)
+{
+    (void)arg;
+    (void)ret;
+    return 0;
+}
+
+static nq_err greeting_on_commit(void *arg, size_t len)
+{
+    return greeting_on_receive(arg, NULL, len);
+}
+
+static void greeting_on_writable(void *arg)
+{
+    (void)arg; /* nothing but a refusal is ever sent */
+}
+
+static void greeting_on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
+{
+    nq_queue *queue = arg;
+
+    greeting_leave(queue, link);
+    queue_refused(queue, link, NULL, reason, text);
+}
+
+static void greeting_on_closed(void *arg)
+{
+    queue_on_links(arg, -1);
+}
+
+static const struct nqi_link_events greeting_events = {
+    .up = greeting_on_up,
+    .hello = greeting_on_hello,
+    .receive = greeting_on_receive,
+    .space = greeting_on_space,
+    .commit = greeting_on_commit,
+    .writable = greeting_on_writable,
+    .down = greeting_on_down,
+    .closed = greeting_on_closed,
+};
+
+struct greeting_close {
+    nq_queue *queue;
+    struct nqi_link *link;
+};
+
+/* In the link's strand, if the link is still one that greets. */
+static void greeting_run_close(void *arg)
+{
+    struct greeting_close *close = arg;
+    nq_queue *queue = close->queue;
+    bool listed = false;
+
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = at->next)
+        listed |= nqi_link_of_list(at) == close->link;
+    pthread_mutex_unlock(&queue->lock);
+    if (listed) {
+        greeting_leave(queue, close->link);
+        nqi_link_close(close->link);
+    }
+    free(close);
+}
+
+void nqi_queue_close_greetings(nq_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = at->next) {
+        struct greeting_close *close = malloc(sizeof(*close));
+
+        if (!close)
+            break; /* the clock of the handshake ends the rest */
+        *close = (struct greeting_close){queue, nqi_link_of_list(at)};
+        if (nqi_post(nqi_link_serial(close->link), greeting_run_close, close))
+            free(close);
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* ---- endpoints: in their serials
+ * ------------------------------------------------------------------------------- */
+
+static void ep_on_up(void *arg, const char *address)
+{
+    struct nqi_queue_ep *ep = arg;
+
+    nqi_log(NQ_LOG_INFO, "transport %s: listening on %s", nqi_transport_name(ep->core), address);
+}
+
+static void ep_on_down(void *arg, const struct nqt_error *err)
+{
+    struct nqi_queue_ep *ep = arg;
+    struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = nqi_link_reason(err)};
+
+    snprintf(event.transport, sizeof(event.transport), "%s", nqi_transport_name(ep->core));
+    snprintf(event.text, sizeof(event.text), "%s", err->text);
+    queue_on_event(ep->queue, &event);
+}
+
+static void ep_on_closed(void *arg)
+{
+    struct nqi_queue_ep *ep = arg;
+
+    atomic_fetch_sub(&ep->queue->open_eps, 1);
+    queue_on_changed(ep->queue);
+}
+
+static bool greeting_has_room(nq_queue *queue)
+{
+    bool room;
+
+    pthread_mutex_lock(&queue->lock);
+    room = queue->ngreetings < NQI_GREETINGS_MAX && !atomic_load(&queue->closing);
+    pthread_mutex_unlock(&queue->lock);
+    return room;
+}
+
+static void ep_on_accepted(void *arg, struct nqtp_link *plink, const char *peer_name)
+{
+    struct nqi_queue_ep *ep = arg;
+    nq_queue *queue = ep->queue;
+    uint32_t loop = atomic_fetch_add(&queue->next_loop, 1) % queue->nloops;
+
+    if (!greeting_has_room(queue)) {
+        nqi_log(NQ_LOG_WARN, "%s: refused, %d others are in greeting", peer_name,
+                NQI_GREETINGS_MAX);
+        nqi_tlink_refuse(ep->ep, plink);
+        return;
+    }
+    queue_on_links(queue, 1);
+    if (nqi_link_accept(ep->ep, plink, peer_name, queue->loops[loop], &greeting_events, queue)) {
+        nqi_log(NQ_LOG_WARN, "%s: %s", peer_name, nq_error());
+        queue_on_links(queue, -1);
+    }
+}
+
+const struct nqi_ep_events nqi_queue_ep_events = {
+    .up = ep_on_up,
+    .down = ep_on_down,
+    .closed = ep_on_closed,
+    .accepted = ep_on_accepted,
+};

@@ -1,0 +1,223 @@
+/* nq_put: to whom, with or without a future, and waiting for room. */
+#include "core/queue.h"
+
+#include "core/err.h"
+#include <stdlib.h>
+
+/* Puts that go to one peer only: the common case, without any list. */
+static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t n)
+{
+    if (n == 1)
+        return nqi_queue_find(queue, peers);
+    return n == 0 && queue->server ? nqi_peer_ref(queue->server) : NULL;
+}
+
+static nq_err put_check(nq_queue *queue, const nq_msg *msg)
+{
+    if (atomic_load_explicit(&queue->closing, memory_order_relaxed))
+        return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
+    if (msg->stream.nbytes > queue->conf->max_message)
+        return nqi_fail(NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message",
+                        (unsigned long long)msg->stream.nbytes);
+    return NQ_OK;
+}
+
+/* ---- waiting for room --------------------------------------------------------------------------
+ */
+
+struct put_wait {
+    nq_queue *queue;
+    struct nqi_peer *peer;
+    uint64_t bytes;
+};
+
+static bool put_has_room(void *arg)
+{
+    struct put_wait *wait = arg;
+
+    return nqi_peer_has_room(wait->peer, wait->bytes) || atomic_load(&wait->queue->closing);
+}
+
+static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
+{
+    struct put_wait wait = {queue, peer, msg->stream.nbytes};
+    nq_err err;
+
+    while ((err = nqi_peer_put(peer, msg, part)) == NQ_AGAIN &&
+           queue->conf->policy == NQI_POLICY_BLOCK && !nqi_room_in_callback()) {
+        nqi_queue_notify(queue);
+        nqi_queue_flush(queue);
+        err = nqi_room_wait(nqi_queue_room(queue), put_has_room, &wait, NQ_FOREVER);
+        if (err)
+            return err;
+        if (atomic_load(&queue->closing))
+            return nqi_fail(NQ_ERR_CLOSED, "the queue was closed while a put waited for room");
+    }
+    return err;
+}
+
+/* ---- one peer
+ * ------------------------------------------------------------------------------------- */
+
+static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_future **ret)
+{
+    nq_future *future = NULL;
+    struct nqi_part *part = NULL;
+    nq_err err;
+
+    if (ret) {
+        err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, 1, &future);
+        if (err)
+            return err;
+        part = nqi_future_part(future, 0, nqi_peer_id(peer), nqi_peer_ref(peer));
+    }
+    err = put_to(queue, peer, msg, part);
+    if (err)
+        nqi_future_abandon(future);
+    else if (ret)
+        *ret = future;
+    return err;
+}
+
+/* ---- several peers
+ * ----------------------------------------------------------------------------------- */
+
+/* Nobody to send to: the message is gone at once, and its future says why. */
+static nq_err put_nobody(nq_queue *queue, nq_msg *msg, nq_future **ret)
+{
+    static const nq_uuid nobody;
+    nq_future *future;
+    nq_err err;
+
+    if (ret) {
+        err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, 1, &future);
+        if (err)
+            return err;
+        nqi_part_settle(nqi_future_part(future, 0, &nobody, NULL), NQ_NOT_DELIVERED,
+                        NQ_REASON_NO_PEER);
+        *ret = future;
+    }
+    nqi_msg_unref(msg);
+    return NQ_OK;
+}
+
+/* The message's chunks are shared; each peer holds a reference on the message. */
+static void put_each(nq_queue *queue, nq_msg *msg, struct nqi_peer **peers, size_t n,
+                     nq_future *future)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct nqi_part *part = NULL;
+        nq_err err;
+
+        if (future)
+            part = nqi_future_part(future, i, nqi_peer_id(peers[i]), nqi_peer_ref(peers[i]));
+        err = put_to(queue, peers[i], nqi_msg_ref(msg), part);
+        if (!err)
+            continue;
+        nqi_msg_unref(msg);
+        nqi_queue_peer_events.settled(queue, 1, NQ_NOT_DELIVERED,
+                                      err == NQ_AGAIN ? NQ_REASON_QUEUE_FULL : NQ_REASON_NO_MEMORY);
+        if (part)
+            nqi_part_settle(part, NQ_NOT_DELIVERED,
+                            err == NQ_AGAIN ? NQ_REASON_QUEUE_FULL : NQ_REASON_NO_MEMORY);
+    }
+    nqi_msg_unref(msg);
+}
+
+static nq_err put_many(nq_queue *queue, nq_msg *msg, struct nqi_peer **peers, size_t n,
+                       nq_future **ret)
+{
+    nq_future *future = NULL;
+    nq_err err;
+
+    if (!n)
+        return put_nobody(queue, msg, ret);
+    if (ret) {
+        err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, n, &future);
+        if (err)
+            return err;
+        *ret = future;
+    }
+    put_each(queue, msg, peers, n, future);
+    return NQ_OK;
+}
+
+/* References on the named peers.  @return NQ_OK, NQ_ERR_NO_PEER, NQ_ERR_NOMEM */
+static nq_err put_find(nq_queue *queue, const nq_uuid *ids, size_t n, struct nqi_peer ***ret)
+{
+    struct nqi_peer **peers = malloc(n * sizeof(struct nqi_peer *));
+    char text[NQ_UUID_TEXT];
+
+    if (!peers)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a list of peers");
+    for (size_t i = 0; i < n; i++) {
+        peers[i] = nqi_queue_find(queue, &ids[i]);
+        if (!peers[i]) {
+            nqi_queue_unlist(peers, i);
+            return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(&ids[i], text));
+        }
+    }
+    *ret = peers;
+    return NQ_OK;
+}
+
+static nq_err put_list(nq_queue *queue, nq_msg *msg, const nq_uuid *ids, size_t n,
+                       nq_future **future)
+{
+    struct nqi_peer **peers;
+    nq_err err = n ? put_find(queue, ids, n, &peers) : nqi_queue_list(queue, &peers, &n);
+
+    if (err)
+        return err;
+    err = put_many(queue, msg, peers, n, future);
+    nqi_queue_unlist(peers, n);
+    return err;
+}
+
+/* ---- the call
+ * -------------------------------------------------------------------------------------------- */
+
+nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_future **future)
+{
+    struct nqi_peer *peer;
+    char text[NQ_UUID_TEXT];
+    nq_err err = put_check(queue, msg);
+
+    if (err)
+        return err;
+    if (msg->ttl_ns)
+        msg->deadline_ns = nqi_now() + msg->ttl_ns;
+    peer = put_single(queue, peers, n);
+    if (peer) {
+        err = put_one(queue, msg, peer, future);
+        nqi_peer_unref(peer);
+    } else if (n == 1 || queue->server) {
+        return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(peers, text));
+    } else {
+        err = put_list(queue, msg, peers, n, future);
+    }
+    nqi_queue_notify(queue);
+    /* What was gathered wants somebody who flushes it. */
+    if (atomic_load_explicit(&queue->dirty, memory_order_relaxed))
+        nqi_room_attend(nqi_queue_room(queue));
+    return err;
+}
+
+nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, void **data,
+               nq_msg **msg)
+{
+    struct nqi_peer *peer;
+
+    if (atomic_load(&queue->closing))
+        return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
+    if (size > queue->conf->max_message)
+        return nqi_fail(NQ_ERR_TOO_BIG, "a loan of %zu bytes exceeds limits.max_message", size);
+    for (size_t i = 0; i < n; i++) {
+        peer = nqi_queue_find(queue, &peers[i]);
+        if (!peer)
+            return nqi_fail(NQ_ERR_NO_PEER, "no such peer");
+        nqi_peer_unref(peer);
+    }
+    /* No transport of this version lends memory of its own. */
+    return nq_msg_alloc(size, data, msg);
+}
