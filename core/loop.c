@@ -269,6 +269,22 @@ static struct nqi_watch *watch_new(struct nqi_serial *serial, int fd, void *arg)
     return watch;
 }
 
+static bool watch_take_slot(struct nqi_watch *watch)
+{
+    struct nqi_loop *loop = watch->serial->loop;
+    bool taken;
+
+    pthread_mutex_lock(&loop->lock);
+    watch->slot = loop_take_slot(loop);
+    taken = watch->slot < loop->nslots;
+    if (taken) {
+        loop->slots[watch->slot].watch = watch;
+        watch->gen = loop->slots[watch->slot].gen;
+    }
+    pthread_mutex_unlock(&loop->lock);
+    return taken;
+}
+
 static uint32_t watch_epoll_events(uint32_t events)
 {
     return (events & POLLIN ? EPOLLIN | EPOLLRDHUP : 0u) | (events & POLLOUT ? EPOLLOUT : 0u);
@@ -282,6 +298,27 @@ static int watch_ctl(struct nqi_watch *watch, int op, uint32_t events)
     return epoll_ctl(watch->serial->loop->epoll, op, watch->fd, &event);
 }
 
+/* Out of the loop's tables, and freed unless work of it lies with the strand. */
+static void watch_end(struct nqi_watch *watch, bool has_slot)
+{
+    struct nqi_loop *loop = watch->serial->loop;
+    bool queued;
+
+    pthread_mutex_lock(&loop->lock);
+    if (has_slot) {
+        loop_give_slot(loop, watch->slot);
+    } else {
+        nqi_timers_remove(&loop->timers, &watch->timer);
+        loop->ntimers--;
+    }
+    queued = watch->queued;
+    pthread_mutex_unlock(&loop->lock);
+    if (queued)
+        watch->dead = true;
+    else
+        free(watch);
+}
+
 nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,
                   void (*fn)(void *arg, uint32_t events), void *arg, struct nqi_watch **ret)
 {
@@ -291,21 +328,15 @@ nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,
     if (!watch)
         return NQ_ERR_NOMEM;
     watch->fn.on_fd = fn;
-    pthread_mutex_lock(&loop->lock);
-    watch->slot = loop_take_slot(loop);
-    if (watch->slot < loop->nslots) {
-        loop->slots[watch->slot].watch = watch;
-        watch->gen = loop->slots[watch->slot].gen;
-    }
-    pthread_mutex_unlock(&loop->lock);
-    if (watch->slot == loop->nslots) {
+    if (!watch_take_slot(watch)) {
         free(watch);
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a watch");
     }
     if (watch_ctl(watch, EPOLL_CTL_ADD, events)) {
         nq_err err = nqi_fail_errno("cannot watch descriptor %d", fd);
 
-        nqi_watch_del(watch);
+        watch->fd = -1; /* it may be another watch's: leave it in epoll */
+        watch_end(watch, true);
         return err;
     }
     *ret = watch;
@@ -375,27 +406,11 @@ void nqi_timer_set(struct nqi_watch *watch, int64_t at)
 
 void nqi_watch_del(struct nqi_watch *watch)
 {
-    struct nqi_loop *loop;
-    bool queued;
-
     if (!watch)
         return;
-    loop = watch->serial->loop;
     if (watch->fd >= 0)
         watch_ctl(watch, EPOLL_CTL_DEL, 0);
-    pthread_mutex_lock(&loop->lock);
-    if (watch->fd >= 0) {
-        loop_give_slot(loop, watch->slot);
-    } else {
-        nqi_timers_remove(&loop->timers, &watch->timer);
-        loop->ntimers--;
-    }
-    queued = watch->queued;
-    pthread_mutex_unlock(&loop->lock);
-    if (queued)
-        watch->dead = true;
-    else
-        free(watch);
+    watch_end(watch, watch->fd >= 0);
 }
 
 /* ---- posts --------------------------------------------------------------------------------------

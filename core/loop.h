@@ -77,7 +77,8 @@ int64_t nqi_now(void); /* ns on CLOCK_MONOTONIC */
 /* ---- watches: inside the serial's strand only ------------------------------------------- */
 
 /* Watch `fd`, level-triggered.  `events`: POLLIN, POLLOUT; errors and hang-ups always come.
- * The descriptor stays the caller's.  @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_SYS. */
+ * The descriptor stays the caller's, who deletes the watch before closing it.
+ * @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_SYS (watched already, say). */
 NQ_MUST_CHECK nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,
                                 void (*fn)(void *arg, uint32_t events), void *arg,
                                 struct nqi_watch **ret);
