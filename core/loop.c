@@ -382,10 +382,9 @@ static void loop_arm(struct nqi_loop *loop)
     atomic_store_explicit(&loop->due, next, memory_order_relaxed);
     if (next >= loop->armed)
         return; /* it fires early, finds nothing and is set again: cheaper than moving it */
+    next = NQI_MAX(next, 1); /* zero would stop the timer, less be refused */
     when.it_value.tv_sec = next / NQI_NS_PER_S;
     when.it_value.tv_nsec = next % NQI_NS_PER_S;
-    if (next <= 0)
-        when.it_value.tv_nsec = 1; /* zero would stop the timer */
     timerfd_settime(loop->clock, TFD_TIMER_ABSTIME, &when, NULL);
     loop->armed = next;
 }

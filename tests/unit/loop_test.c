@@ -257,6 +257,22 @@ START_TEST(a_deadline_wakes_the_sleeper_and_fires_once)
 }
 END_TEST
 
+START_TEST(deadlines_that_are_past_fire_at_once)
+{
+    static const int64_t past[] = {1, 0, -1, -5 * NQI_NS_PER_S, INT64_MIN};
+
+    for (size_t i = 0; i < NQI_LEN(past); i++) {
+        int calls = 0;
+        struct nqi_watch *timer = timer_new(count, &calls);
+
+        nqi_timer_set(timer, past[i]);
+        ck_assert(readable(nqi_loop_fd(loop)));
+        turn_until(&calls, 1);
+        nqi_watch_del(timer);
+    }
+}
+END_TEST
+
 START_TEST(deadlines_move_both_ways_and_stop)
 {
     int calls[4] = {0};
@@ -504,6 +520,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_descriptor_added_twice_is_refused_and_stays_watched);
     tcase_add_test(tc, a_closed_descriptor_is_refused);
     tcase_add_test(tc, a_deadline_wakes_the_sleeper_and_fires_once);
+    tcase_add_test(tc, deadlines_that_are_past_fire_at_once);
     tcase_add_test(tc, deadlines_move_both_ways_and_stop);
     tcase_add_test(tc, a_deadline_that_fired_but_moved_before_its_callback_does_not_count);
     tcase_add_test(tc, a_timer_deleted_while_its_work_lies_with_the_strand_is_not_called);
