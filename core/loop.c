@@ -38,6 +38,7 @@ struct nqi_watch {
     uint32_t ready;         /* under lock: events that the queued work will report */
     bool queued;            /* under lock: `work` is with the strand */
     bool dead;              /* inside the strand */
+    uint32_t wanted;        /* inside the strand: POLL*; what was asked for last */
     int fd;                 /* -1: a timer */
     uint32_t slot, gen;     /* fixed by the adding */
     union {
@@ -220,7 +221,7 @@ static void watch_run(struct nqi_work *work)
     pthread_mutex_unlock(&loop->lock);
     if (ready & LOOP_TIMER_READY)
         watch->fn.on_time(watch->arg);
-    else if (ready)
+    else if ((ready &= watch->wanted)) /* it may have changed since the event */
         watch->fn.on_fd(watch->arg, ready);
 }
 
@@ -295,6 +296,7 @@ static int watch_ctl(struct nqi_watch *watch, int op, uint32_t events)
     struct epoll_event event = {.events = watch_epoll_events(events),
                                 .data.u64 = (uint64_t)watch->gen << 32 | watch->slot};
 
+    watch->wanted = events | POLLERR | POLLHUP;
     return epoll_ctl(watch->serial->loop->epoll, op, watch->fd, &event);
 }
 
@@ -322,7 +324,6 @@ static void watch_end(struct nqi_watch *watch, bool has_slot)
 nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,
                   void (*fn)(void *arg, uint32_t events), void *arg, struct nqi_watch **ret)
 {
-    struct nqi_loop *loop = serial->loop;
     struct nqi_watch *watch = watch_new(serial, fd, arg);
 
     if (!watch)

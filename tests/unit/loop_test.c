@@ -176,6 +176,24 @@ START_TEST(a_slot_used_again_does_not_get_the_events_of_the_last_one)
 }
 END_TEST
 
+START_TEST(an_event_that_is_no_longer_asked_for_is_not_reported)
+{
+    struct bell bell;
+
+    bell_open(&bell, POLLIN);
+    bell_ring(&bell);
+    ck_assert(nqi_strand_try(serial.strand));
+    nqi_loop_turn(loop);
+    ck_assert_int_eq(nqi_fd_mod(bell.watch, 0), NQ_OK);
+    nqi_strand_leave(serial.strand);
+    ck_assert_int_eq(bell.calls, 0);
+    ck_assert_int_eq(nqi_fd_mod(bell.watch, POLLIN), NQ_OK);
+    nqi_loop_turn(loop);
+    ck_assert_int_eq(bell.calls, 1);
+    bell_close(&bell);
+}
+END_TEST
+
 START_TEST(more_watches_than_a_batch_all_get_their_turn)
 {
     struct bell bells[200];
@@ -516,6 +534,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_watch_deleted_by_another_of_the_same_turn_is_not_called);
     tcase_add_test(tc, a_watch_deleted_while_its_work_lies_with_the_strand_is_not_called);
     tcase_add_test(tc, a_slot_used_again_does_not_get_the_events_of_the_last_one);
+    tcase_add_test(tc, an_event_that_is_no_longer_asked_for_is_not_reported);
     tcase_add_test(tc, more_watches_than_a_batch_all_get_their_turn);
     tcase_add_test(tc, a_descriptor_added_twice_is_refused_and_stays_watched);
     tcase_add_test(tc, a_closed_descriptor_is_refused);
