@@ -29,7 +29,6 @@
 /* Data of the loop's own descriptors: no watch has these generations. */
 #define LOOP_DATA_KICK UINT64_MAX
 #define LOOP_DATA_TIMER (UINT64_MAX - 1)
-#define LOOP_DATA_HOLD (UINT64_MAX - 2)
 
 struct nqi_watch {
     struct nqi_work work;
@@ -79,6 +78,7 @@ struct nqi_loop {
     /* under lock */
     pthread_mutex_t lock NQI_ALIGNED_LINE;
     struct loop_slot *slots;
+    int face; /* set of `epoll` and `hold`, for the user's own loop; -1 = nobody asked for it yet */
     uint32_t nslots, free_slot; /* free_slot: head of the free list, nslots = none */
     uint32_t ntimers;           /* watches that are timers: room reserved in `timers` */
     struct nqi_timers timers;
@@ -108,6 +108,7 @@ void nqi_loop_free(struct nqi_loop *loop)
         return;
     while (nqi_loop_pending(loop))
         nqi_loop_turn(loop);
+    loop_close_fd(loop->face);
     loop_close_fd(loop->epoll);
     loop_close_fd(loop->kick);
     loop_close_fd(loop->clock);
@@ -146,6 +147,7 @@ nq_err nqi_loop_new(struct nqi_loop **ret)
     nqi_timers_init(&loop->timers);
     nqi_hot_init(&loop->hot);
     loop->armed = NQI_NEVER;
+    loop->face = -1;
     atomic_init(&loop->due, NQI_NEVER);
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     loop->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -156,8 +158,8 @@ nq_err nqi_loop_new(struct nqi_loop **ret)
     err = loop_own(loop, loop->kick, EPOLLIN | EPOLLET, LOOP_DATA_KICK);
     if (!err)
         err = loop_own(loop, loop->clock, EPOLLIN, LOOP_DATA_TIMER);
-    if (!err)
-        err = loop_own(loop, loop->hold, EPOLLIN, LOOP_DATA_HOLD);
+    if (!err && loop->hold < 0)
+        err = nqi_fail_errno("cannot set up an event loop");
     if (err)
         return err;
     *ret = NQI_STEAL(loop);
@@ -175,9 +177,34 @@ struct nqi_hot_set *nqi_loop_hot(struct nqi_loop *loop)
     return &loop->hot;
 }
 
-int nqi_loop_fd(const struct nqi_loop *loop)
+int nqi_loop_epoll(const struct nqi_loop *loop)
 {
     return loop->epoll;
+}
+
+static int loop_new_face(const struct nqi_loop *loop)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int face = epoll_create1(EPOLL_CLOEXEC);
+
+    if (face >= 0 && !epoll_ctl(face, EPOLL_CTL_ADD, loop->epoll, &event) &&
+        !epoll_ctl(face, EPOLL_CTL_ADD, loop->hold, &event))
+        return face;
+    nqi_fail_errno("cannot make a descriptor for an event loop");
+    loop_close_fd(face);
+    return -1;
+}
+
+int nqi_loop_fd(struct nqi_loop *loop)
+{
+    int face;
+
+    pthread_mutex_lock(&loop->lock);
+    if (loop->face < 0)
+        loop->face = loop_new_face(loop);
+    face = loop->face;
+    pthread_mutex_unlock(&loop->lock);
+    return face;
 }
 
 void nqi_loop_wake(struct nqi_loop *loop)
@@ -195,9 +222,12 @@ void nqi_loop_wake(struct nqi_loop *loop)
 void nqi_loop_hold_readable(struct nqi_loop *loop, bool on)
 {
     uint64_t count = 1;
-    ssize_t n =
-        on ? write(loop->hold, &count, sizeof(count)) : read(loop->hold, &count, sizeof(count));
+    int cancel;
+    ssize_t n;
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    n = on ? write(loop->hold, &count, sizeof(count)) : read(loop->hold, &count, sizeof(count));
+    pthread_setcancelstate(cancel, NULL);
     (void)n; /* EAGAIN: it is in that state already */
 }
 

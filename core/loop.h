@@ -63,10 +63,15 @@ bool nqi_loop_pending(const struct nqi_loop *loop);
 /* End the nqi_loop_sleep() that goes on, or the next one, at once.  Thread: any. */
 void nqi_loop_wake(struct nqi_loop *loop);
 
-/* The epoll descriptor: readable while a turn has something to do. */
-int nqi_loop_fd(const struct nqi_loop *loop);
+/* The loop's own set: readable while a turn has something to do. */
+int nqi_loop_epoll(const struct nqi_loop *loop);
 
-/* Keep nqi_loop_fd() readable (or not) whatever else happens.  Thread: any. */
+/* A descriptor for the user's own event loop: readable while a turn has something to do, or while
+ * it is held.  Made at the first call; -1 when the system refuses.  Thread: any. */
+int nqi_loop_fd(struct nqi_loop *loop);
+
+/* Keep nqi_loop_fd() readable (or not) whatever else happens; who sleeps in the loop does not
+ * notice. Thread: any. */
 void nqi_loop_hold_readable(struct nqi_loop *loop, bool on);
 
 /* The links that a spinning driver looks at directly. */

@@ -29,7 +29,7 @@ static void keeper_watch_loop(struct nqi_room *room, uint32_t events)
 {
     struct epoll_event event = {.events = events | EPOLLONESHOT, .data.u32 = KEEPER_DATA_LOOP};
 
-    epoll_ctl(room->outer, EPOLL_CTL_MOD, nqi_loop_fd(room->loop), &event);
+    epoll_ctl(room->outer, EPOLL_CTL_MOD, nqi_loop_epoll(room->loop), &event);
 }
 
 static void keeper_set_timer(struct nqi_room *room, int64_t ns)
@@ -223,7 +223,7 @@ static nq_err keeper_open(struct nqi_room *room)
     room->outer = epoll_create1(EPOLL_CLOEXEC);
     room->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (room->outer < 0 || room->tick < 0 ||
-        epoll_ctl(room->outer, EPOLL_CTL_ADD, nqi_loop_fd(room->loop), &loop) ||
+        epoll_ctl(room->outer, EPOLL_CTL_ADD, nqi_loop_epoll(room->loop), &loop) ||
         epoll_ctl(room->outer, EPOLL_CTL_ADD, room->tick, &tick))
         return nqi_fail_errno("cannot set up the keeper");
     keeper_watch_loop(room, EPOLLIN);

@@ -498,6 +498,26 @@ START_TEST(a_sleep_ends_in_time)
 END_TEST
 
 /* For the user's own event loop; who sleeps in this one must not be kept awake by it. */
+START_TEST(a_held_descriptor_is_readable_and_ends_no_sleep)
+{
+    int fd = nqi_loop_fd(loop);
+
+    ck_assert(!readable(fd));
+    nqi_loop_hold_readable(loop, true);
+    nqi_loop_hold_readable(loop, true);
+    ck_assert(readable(fd));
+    ck_assert_int_eq(nqi_loop_sleep(loop, NQI_NS_PER_MS), 0);
+    ck_assert(readable(fd));
+    nqi_loop_hold_readable(loop, false);
+    ck_assert(!readable(fd));
+    nqi_loop_hold_readable(loop, false);
+    nqi_loop_wake(loop);
+    ck_assert(readable(fd));
+    nqi_loop_turn(loop);
+    ck_assert(!readable(fd));
+}
+END_TEST
+
 /* Fail the n-th descriptor: what was opened before is closed again. */
 START_TEST(without_descriptors_there_is_no_loop_and_no_leak)
 {
@@ -549,6 +569,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, posts_that_are_left_run_before_the_loop_ends);
     tcase_add_test(tc, a_wake_up_ends_one_sleep);
     tcase_add_test(tc, a_sleep_ends_in_time);
+    tcase_add_test(tc, a_held_descriptor_is_readable_and_ends_no_sleep);
     tcase_add_test(tc, without_descriptors_there_is_no_loop_and_no_leak);
     suite_add_tcase(suite, tc);
     return suite;
