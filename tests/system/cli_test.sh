@@ -48,9 +48,10 @@ says() { # FILE PATTERN
     return 1
 }
 
-# A get in the background; its pid is in $getter.
+# A get in the background; its pid is in $getter.  Not through nq: a signal must reach the command
+# itself.
 start_get() { # get's options
-    nq get -c server.json "$@" &
+    "$NETQUEUE" get -c server.json --timeout 60s "$@" &
     getter=$!
 }
 
@@ -303,16 +304,16 @@ server_puts() {
 
 server_puts_to_one() {
     config named.json client ', "id": "6f1c2f3e-7c1b-4b1e-9d55-0b1f6a1d2c3e"'
-    nq get -c client.json --timeout 30s >copy1 2>get1.err &
+    "$NETQUEUE" get -c client.json --timeout 60s >copy1 2>get1.err &
     one=$!
     nq get -c named.json -n 1 >copy2 2>get2.err &
     two=$!
     ends 0 nq put -c server.json --wait-peers 2 --to 6f1c2f3e-7c1b-4b1e-9d55-0b1f6a1d2c3e binary
-    code=$?
-    wait "$two" && same binary copy2 && [ ! -s copy1 ] || code=1
+    verdict=$?
+    wait "$two" && same binary copy2 && [ ! -s copy1 ] || verdict=1
     kill -INT "$one"
     wait "$one"
-    return "$code"
+    return "$verdict"
 }
 
 check "a server puts to all its clients" server_puts
@@ -320,20 +321,25 @@ check "a server puts to the one that is named" server_puts_to_one
 
 # ---- what goes wrong --------------------------------------------------------------------------------------
 
-port_in_use() {
-    mkfifo running
-    nq get -c server.json --lines >running 2>get.err &
+# A receiver that writes into descriptor 3.
+start_reader() { # get's options
+    mkfifo output.fifo
+    "$NETQUEUE" get -c server.json --timeout 60s "$@" >output.fifo 2>get.err &
     getter=$!
-    exec 3<running
+    exec 3<output.fifo
+    rm output.fifo
+}
+
+port_in_use() {
+    start_reader --lines
     echo up | nq put -c client.json --lines || return 1
     read -r line <&3
     [ "$line" = up ] && ends 3 nq get -c server.json --timeout 5s && says err "$port"
-    code=$?
+    verdict=$?
     kill -INT "$getter"
-    got 130 || code=1
+    got 130 || verdict=1
     exec 3<&-
-    rm running
-    return "$code"
+    return "$verdict"
 }
 
 refused() {
@@ -346,41 +352,32 @@ refused() {
 unknown_peer() {
     start_get 2>get.err >copy
     ends 4 nq put -c client.json --to 00000000-0000-4000-8000-000000000001 --timeout 300ms binary
-    code=$?
+    verdict=$?
     kill -INT "$getter"
-    got 130 || code=1
-    return "$code"
+    got 130 || verdict=1
+    return "$verdict"
 }
 
 # A sender that reads a FIFO, so that the test decides when it goes on.
 start_put() { # put's options
     mkfifo input.fifo
-    nq put -c client.json --lines "$@" <input.fifo >put.out 2>put.err &
+    "$NETQUEUE" put -c client.json --lines "$@" <input.fifo >put.out 2>put.err &
     putter=$!
     exec 4>input.fifo
     rm input.fifo
 }
 
-start_reader() {
-    mkfifo output.fifo
-    # exec: the pid is that of the command itself, for kill -KILL
-    (exec "$NETQUEUE" get -c server.json --lines --timeout 60s) >output.fifo 2>get.err &
-    getter=$!
-    exec 3<output.fifo
-    rm output.fifo
-}
-
 interrupted_put() {
-    start_reader
+    start_reader --lines
     start_put
     echo one >&4
     read -r line <&3
     kill -INT "$putter"
     wait "$putter"
-    code=$?
+    verdict=$?
     exec 4>&-
     kill -INT "$getter"
-    got 130 && [ "$line" = one ] && [ "$code" -eq 130 ] && says put.err 'interrupted: 1 of 1'
+    got 130 && [ "$line" = one ] && [ "$verdict" -eq 130 ] && says put.err 'interrupted: 1 of 1'
 }
 
 interrupted_get() {
@@ -392,17 +389,16 @@ interrupted_get() {
 }
 
 interrupted_waiting() {
-    (exec "$NETQUEUE" put -c client.json --timeout 60s random) 2>put.err &
+    "$NETQUEUE" put -c client.json --timeout 60s random 2>put.err &
     putter=$!
-    # Until the handler stands, SIGINT is ignored in a background job, or it ends it: both do.
-    until kill -INT "$putter" 2>/dev/null && kill -0 "$putter" 2>/dev/null &&
-        grep -q -e '^SigCgt:.*[0-9a-f]*[2367abef]$' "/proc/$putter/status" 2>/dev/null; do
-        kill -0 "$putter" 2>/dev/null || break
+    # The handler of SIGINT stands when bit 1 of the caught signals is set.
+    until grep -q -e '^SigCgt:.*[2367abef]$' "/proc/$putter/status"; do
+        kill -0 "$putter" || break
     done
-    kill -INT "$putter" 2>/dev/null
+    kill -INT "$putter"
     wait "$putter"
-    code=$?
-    [ "$code" -eq 130 ] || { echo "exit code $code"; cat put.err; return 1; }
+    verdict=$?
+    [ "$verdict" -eq 130 ] || { echo "exit code $verdict"; cat put.err; return 1; }
 }
 
 closed_output() {
@@ -420,7 +416,7 @@ no_output() {
 }
 
 server_killed() {
-    start_reader
+    start_reader --lines
     start_put --timeout 1s
     echo one >&4
     read -r line <&3
@@ -429,26 +425,23 @@ server_killed() {
     echo two >&4
     exec 4>&-
     wait "$putter"
-    code=$?
-    [ "$line" = one ] && { [ "$code" -eq 1 ] || [ "$code" -eq 4 ]; } && says put.err 'line 2'
+    verdict=$?
+    [ "$line" = one ] && { [ "$verdict" -eq 1 ] || [ "$verdict" -eq 4 ]; } && says put.err 'line 2'
 }
 
 server_killed_in_message() {
-    mkfifo big.fifo output.fifo
     head -c 268435456 /dev/zero >zeros
-    (exec "$NETQUEUE" get -c server.json --timeout 60s) >output.fifo 2>get.err &
-    getter=$!
-    exec 3<output.fifo
+    start_reader
     nq put -c client.json --timeout 1s binary zeros zeros zeros zeros 2>put.err &
     putter=$!
     head -c 1 <&3 >first # the transfer is under way
     kill -KILL "$getter"
     wait "$getter" 2>/dev/null
     wait "$putter"
-    code=$?
+    verdict=$?
     exec 3<&-
-    rm -f zeros big.fifo output.fifo
-    { [ "$code" -eq 1 ] || [ "$code" -eq 4 ]; } && says put.err 'zeros'
+    rm -f zeros
+    { [ "$verdict" -eq 1 ] || [ "$verdict" -eq 4 ]; } && says put.err 'zeros'
 }
 
 full_disk() {
