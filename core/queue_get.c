@@ -6,6 +6,7 @@
 #include "core/queue.h"
 
 #include "core/err.h"
+#include <stdlib.h>
 
 #define GET_PEERS 8 /* peers that one look may return credit to */
 

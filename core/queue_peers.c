@@ -415,7 +415,7 @@ static void ep_on_down(void *arg, const struct nqt_error *err)
     struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = nqi_link_reason(err)};
 
     snprintf(event.transport, sizeof(event.transport), "%s", nqi_transport_name(ep->core));
-    snprintf(event.text, sizeof(event.text), "%s", err->text);
+    snprintf(event.text, sizeof(event.text), "%.*s", (int)sizeof(event.text) - 1, err->text);
     queue_on_event(ep->queue, &event);
 }
 
