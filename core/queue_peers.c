@@ -427,14 +427,17 @@ static void ep_on_closed(void *arg)
     queue_on_changed(ep->queue);
 }
 
-static bool greeting_has_room(nq_queue *queue)
+/* Why a connection cannot even be greeted; NULL = it can. */
+static const char *greeting_refusal(nq_queue *queue)
 {
     bool room;
 
+    if (atomic_load(&queue->closing))
+        return "the queue is closing";
     pthread_mutex_lock(&queue->lock);
-    room = queue->ngreetings < NQI_GREETINGS_MAX && !atomic_load(&queue->closing);
+    room = queue->ngreetings < NQI_GREETINGS_MAX;
     pthread_mutex_unlock(&queue->lock);
-    return room;
+    return room ? NULL : "too many connections that have not said hello";
 }
 
 static void ep_on_accepted(void *arg, struct nqtp_link *plink, const char *peer_name)
@@ -443,9 +446,10 @@ static void ep_on_accepted(void *arg, struct nqtp_link *plink, const char *peer_
     nq_queue *queue = ep->queue;
     uint32_t loop = atomic_fetch_add(&queue->next_loop, 1) % queue->nloops;
 
-    if (!greeting_has_room(queue)) {
-        nqi_log(NQ_LOG_WARN, "%s: refused, %d others are in greeting", peer_name,
-                NQI_GREETINGS_MAX);
+    const char *refusal = greeting_refusal(queue);
+
+    if (refusal) {
+        nqi_log(NQ_LOG_INFO, "%s: refused: %s", peer_name, refusal);
         nqi_tlink_refuse(ep->ep, plink);
         return;
     }
