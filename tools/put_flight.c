@@ -34,7 +34,8 @@ bool nqi_put_stopped(struct nqi_put *put)
     put->looked_ns = now;
     if (nq_stats(put->queue, &stats) != NQ_OK)
         return false;
-    put_show(put, &stats);
+    if (put->messages) /* until then a note says what is waited for */
+        put_show(put, &stats);
     mark = stats.bytes_out + stats.messages_out + stats.delivered + stats.not_delivered +
            stats.unknown + stats.connects;
     if (mark != put->moved_mark) {
