@@ -17,13 +17,13 @@ void nqi_timers_fini(struct nqi_timers *timers)
 
 nq_err nqi_timers_reserve(struct nqi_timers *timers, uint32_t count)
 {
-    uint32_t cap = timers->cap ? timers->cap : 16;
+    uint32_t cap = NQI_MAX(count, 16);
     struct nqi_timer **heap;
 
     if (count <= timers->cap)
         return NQ_OK;
-    while (cap < count)
-        cap *= 2;
+    if (timers->cap <= UINT32_MAX / 2)
+        cap = NQI_MAX(cap, 2 * timers->cap);
     heap = realloc(timers->heap, cap * sizeof(*heap));
     if (!heap)
         return NQ_ERR_NOMEM;
