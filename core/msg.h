@@ -71,6 +71,12 @@ void nqi_msg_unref(nq_msg *msg);
  * metadata changes. */
 const unsigned char *nqi_msg_meta_raw(const nq_msg *msg, size_t *len);
 
+/* Bytes of that blob. */
+static inline size_t nqi_msg_meta_len(const nq_msg *msg)
+{
+    return msg->meta_len + (msg->correlation[0] ? NQI_META_CORRELATION_SIZE : 0);
+}
+
 /* Replace the metadata by a copy of an encoded blob; len 0 = none.
  * @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_PROTO (malformed, or its entries beside the
  *         correlation exceed NQ_META_MAX - NQI_META_CORRELATION_SIZE; nothing changed) */

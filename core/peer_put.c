@@ -269,6 +269,8 @@ void nqi_peer_report_queue(struct nqi_peer *peer)
     uint64_t messages_max = peer->conf->queue_messages, bytes_max = peer->conf->queue_bytes;
     uint32_t dropped;
 
+    if (!queued && !peer->high && !atomic_load_explicit(&peer->dropped, memory_order_relaxed))
+        return;
     if (!peer->high &&
         (queued > messages_max - messages_max / 4 || bytes > bytes_max - bytes_max / 4)) {
         peer->high = true;

@@ -10,10 +10,10 @@
 #include "core/peer_inside.h"
 
 #define FLOW_CREDIT (25 * NQI_NS_PER_US)
-#define FLOW_FLUSH_NS (50 * NQI_NS_PER_US)
+#define FLOW_FLUSH_NS (100 * NQI_NS_PER_US)
 #define FLOW_FLUSH_BYTES (32u << 10)
 #define FLOW_LOOKS 16
-#define FLOW_TIMER_MIN (100 * NQI_NS_PER_US)
+#define FLOW_TIMER_MIN (200 * NQI_NS_PER_US)
 #define FLOW_TIMER_MAX (5 * NQI_NS_PER_MS)
 #define SEND_BUFS 64
 
@@ -111,6 +111,8 @@ void nqi_peer_pump(struct nqi_peer *peer)
     if (peer->blocked || !peer->link || !nqi_session_has_output(&peer->session))
         return;
     answer = flow_ask(peer, &start);
+    if (answer == FLOW_HOLD && !nqi_session_has_more(&peer->session))
+        return;
     while (peer_send(peer, answer != FLOW_HOLD, &sent))
         ;
     if (answer == FLOW_HOLD)

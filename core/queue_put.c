@@ -4,12 +4,12 @@
 #include "core/err.h"
 #include <stdlib.h>
 
-/* Puts that go to one peer only: the common case, without any list. */
-static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t n)
+/* Puts that go to one peer only: the common case, without any list.  *held: a reference is ours; a
+ * client's server lives as long as the queue. */
+static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t n, bool *held)
 {
-    if (n == 1)
-        return nqi_queue_find(queue, peers);
-    return n == 0 && queue->server ? nqi_peer_ref(queue->server) : NULL;
+    *held = n == 1;
+    return n == 1 ? nqi_queue_find(queue, peers) : n == 0 ? queue->server : NULL;
 }
 
 static nq_err put_check(nq_queue *queue, const nq_msg *msg)
@@ -182,15 +182,17 @@ nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_f
     struct nqi_peer *peer;
     char text[NQ_UUID_TEXT];
     nq_err err = put_check(queue, msg);
+    bool held;
 
     if (err)
         return err;
     if (msg->ttl_ns)
         msg->deadline_ns = nqi_now() + msg->ttl_ns;
-    peer = put_single(queue, peers, n);
+    peer = put_single(queue, peers, n, &held);
     if (peer) {
         err = put_one(queue, msg, peer, future);
-        nqi_peer_unref(peer);
+        if (held)
+            nqi_peer_unref(peer);
     } else if (n == 1 || queue->server) {
         return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(peers, text));
     } else {

@@ -207,8 +207,20 @@ static inline uint64_t nqi_session_staged(const struct nqi_session *session)
     return session->stage ? session->stage->buf.len : 0;
 }
 
+/* Something besides the stage could be pulled now. */
+static inline bool nqi_session_has_more(const struct nqi_session *session)
+{
+    return session->ready.head || session->current || session->queue[0].head ||
+           session->queue[1].head || session->hello_due || session->ack_due || session->pong_due ||
+           session->ping_due || session->bye_ack_due ||
+           (session->bye_due && session->state == NQI_SESSION_UP);
+}
+
 /* Something could be pulled now. */
-bool nqi_session_has_output(const struct nqi_session *session);
+static inline bool nqi_session_has_output(const struct nqi_session *session)
+{
+    return session->state != NQI_SESSION_DOWN && (session->stage || nqi_session_has_more(session));
+}
 
 /* Buffers to send next, in order, at most `cap`.  They stay the session's; nqi_session_taken() must
  * follow.  @param seal  the stage leaves too  @return how many */

@@ -110,12 +110,9 @@ static bool tx_has_credit(const struct nqi_session *session, uint64_t bytes)
 static uint32_t tx_small_size(const struct nqi_session *session, const nq_msg *msg)
 {
     uint64_t size = msg->stream.nbytes;
-    size_t meta;
+    size_t meta = nqi_msg_meta_len(msg);
 
-    if (size > TX_COPY || !session->conf->coalesce)
-        return 0;
-    nqi_msg_meta_raw(msg, &meta);
-    if (meta > TX_COPY)
+    if (size > TX_COPY || meta > TX_COPY || !session->conf->coalesce)
         return 0;
     return (uint32_t)(NQI_HEAD + meta + size);
 }
@@ -144,15 +141,13 @@ static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint3
 {
     uint8_t flags = NQI_DATA_BEGIN | NQI_DATA_END | (awaited ? NQI_DATA_ACKNOW : 0);
     uint8_t *at = tx_stage(session, size);
-    const unsigned char *meta;
-    size_t meta_len;
+    size_t meta_len = nqi_msg_meta_len(msg);
 
     if (!at)
         return false;
-    meta = nqi_msg_meta_raw(msg, &meta_len);
     at += nqi_head_write(at, NQI_DATA, flags, (uint16_t)meta_len, size - NQI_HEAD, 0);
     if (meta_len)
-        memcpy(at, meta, meta_len);
+        memcpy(at, nqi_msg_meta_raw(msg, &meta_len), meta_len);
     tx_copy_payload(at + meta_len, msg);
     tx_begin(session, msg);
     session->sent_bytes += msg->stream.nbytes;
@@ -519,15 +514,6 @@ static void tx_bye(struct nqi_session *session)
 
 /* ---- to the link
  * ----------------------------------------------------------------------------------- */
-
-bool nqi_session_has_output(const struct nqi_session *session)
-{
-    if (session->state == NQI_SESSION_DOWN)
-        return false;
-    return session->ready.head || control_due(session) || session->stage || session->current ||
-           session->queue[0].head || session->queue[1].head ||
-           (session->bye_due && session->state == NQI_SESSION_UP);
-}
 
 uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
                           uint32_t cap)
