@@ -19,7 +19,7 @@ for file in $NQ_SOURCES; do
 done | sort -u >"$tap_tmp/listed"
 
 find include core plugins tools bench tests -name tmp.\* -prune -o -name stage -prune -o \
-    -name outside -prune -o -name '*.[ch]' -print | sort >"$tap_tmp/found"
+    -name '*.[ch]' -print | sort >"$tap_tmp/found"
 
 forgotten() {
     ! comm -13 "$tap_tmp/listed" "$tap_tmp/found" | grep .
