@@ -231,6 +231,38 @@ START_TEST(close_while_connecting)
 }
 END_TEST
 
+/* With nobody on an even port of the range that the system gives to callers, one of some thousand
+ * calls gets that very port, and would be connected to itself. */
+START_TEST(a_client_never_meets_itself)
+{
+    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt0_module, 0);
+    struct sockaddr_in in = nqtest_address("127.0.0.1", 0);
+    char port[8];
+    struct nqtest_opt opts[] = {{"host", "127.0.0.1"}, {"port", port}, {NULL, NULL}};
+    struct nqtest_ep *ep;
+
+    for (uint16_t n = 40000; !ntohs(in.sin_port); n += 2) {
+        int fd = nqtest_socket(0);
+
+        in.sin_port = htons(n);
+        if (bind(fd, (struct sockaddr *)&in, sizeof(in)))
+            in.sin_port = 0; /* somebody's */
+        close(fd);
+    }
+    snprintf(port, sizeof(port), "%u", ntohs(in.sin_port));
+    ck_assert_int_eq(nqtest_ep_open(host, false, opts, &ep, NULL), 0);
+    for (int i = 0; i < 15000; i++) {
+        struct nqtest_link *link = nqtest_connect(ep, NULL);
+
+        NQTEST_UNTIL(nqtest_is_down, link);
+        ck_assert_uint_eq(link->ups, 0);
+        ck_assert_int_eq(link->err.code, NQT_E_REFUSED);
+        nqtest_close(link);
+    }
+    nqtest_host_free(host);
+}
+END_TEST
+
 /* ---- listening ---------------------------------------------------------------------------- */
 
 START_TEST(a_server_of_a_name_is_up_when_it_is_resolved)
@@ -363,6 +395,7 @@ static TCase *address_tests(void)
     tcase_add_test(tc, an_address_that_swallows_packets_is_given_up);
     tcase_add_test(tc, an_address_that_swallows_packets_does_not_hide_a_good_one);
     tcase_add_loop_test(tc, close_while_connecting, 0, 2);
+    tcase_add_test(tc, a_client_never_meets_itself);
     tcase_add_test(tc, a_server_of_a_name_is_up_when_it_is_resolved);
     tcase_add_loop_test(tc, a_server_of_a_name_that_cannot_listen_is_down_and_says_why, 0, 2);
     tcase_add_test(tc, a_server_that_closes_while_resolving_waits_for_the_answer);

@@ -81,6 +81,8 @@ struct nqtest_link {
     int space_refusal;   /* NQT_E_*: rx_space() answers with this */
     uint64_t stop_at;    /* rx_commit() is negative from so many bytes on; 0 = never */
     bool close_inside;   /* close() from inside the commit (or RX event) */
+    uint64_t refill;     /* until so many bytes came, as many as are committed are written */
+    int refill_fd;       /* here: there is always more to receive */
     bool in_rx;          /* between rx_space() and rx_commit() */
     struct iovec given[8];
     uint32_t ngiven;

@@ -418,6 +418,14 @@ static int host_rx_space(nqt_link *opaque, size_t want, struct iovec *iov, uint3
     return NQT_OK;
 }
 
+static void rx_refill(const struct nqtest_link *link, size_t n)
+{
+    static const char zeros[65536];
+
+    if (n && link->received + n < link->refill)
+        ck_assert_int_eq(send(link->refill_fd, zeros, n, MSG_NOSIGNAL), n);
+}
+
 static int host_rx_commit(nqt_link *opaque, size_t n)
 {
     struct nqtest_link *link = (struct nqtest_link *)opaque;
@@ -425,6 +433,7 @@ static int host_rx_commit(nqt_link *opaque, size_t n)
     host_in_serial(link->host);
     ck_assert_msg(link->in_rx, "rx_commit() without rx_space()");
     link->in_rx = false;
+    rx_refill(link, n);
     for (uint32_t i = 0; i < link->ngiven; i++) {
         size_t share = n < link->given[i].iov_len ? n : link->given[i].iov_len;
 
