@@ -423,7 +423,7 @@ static void rx_refill(const struct nqtest_link *link, size_t n)
     static const char zeros[65536];
 
     if (n && link->received + n < link->refill)
-        ck_assert_int_eq(send(link->refill_fd, zeros, n, MSG_NOSIGNAL), n);
+        ck_assert_int_eq(send(link->refill_fd, zeros, n, MSG_NOSIGNAL), (ssize_t)n);
 }
 
 static int host_rx_commit(nqt_link *opaque, size_t n)
