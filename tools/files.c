@@ -324,7 +324,7 @@ int nqi_files_store(int dir, const char *name, size_t len, nq_msg *msg, enum nqi
 {
     NQI_CLEANUP(files_closep) int folder = -1;
     char path[PATH_MAX];
-    char *last;
+    char *last = path;
     int err;
 
     if (nqi_files_name_fault(name, len))
