@@ -152,9 +152,11 @@ checks_broken() {
     ends 1 nq check -c broken.json && ends 3 nq check -c missing.json
 }
 
+config wrong_key.json server ', "qeue": {}'
+
 wrong_key_stops() {
-    ends 3 nq put -c wrong.json /dev/null && says err '^netqueue: put: .*qeue' &&
-        ends 3 nq get -c wrong.json
+    ends 3 nq put -c wrong_key.json /dev/null && says err '^netqueue: put: .*qeue' &&
+        ends 3 nq get -c wrong_key.json
 }
 
 missing_config() {
