@@ -21,8 +21,8 @@
  * Invariants (session_check):
  *     acked <= seq; unacked holds the records acked+1 .. those taken, in order
  *     sent_bytes <= credit_bytes, sent_messages <= credit_messages
- *     records of one message are contiguous; a message with records in `ready` or taken is never in
- * `queue` received beyond the credit that was granted = protocol error
+ *     records of one message are contiguous; a message that has records is never in `queue`
+ *     received beyond the credit that was granted = protocol error
  *
  * Memory: what was sent stays until its acknowledgement: small messages in the block they were
  * gathered in, large ones in the user's own chunks. */
@@ -156,7 +156,7 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
 /* Settle whatever is left (not delivered or unknown, `reason`) and release everything. */
 void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 
-/* ---- attachment (session.c) --------------------------------------------------------- */
+/* ---- attachment (session.c) ---- */
 
 /* A link is there: HELLO is due. */
 void nqi_session_connect(struct nqi_session *session, int64_t now);
@@ -180,7 +180,7 @@ NQ_MUST_CHECK nq_err nqi_session_tick(struct nqi_session *session, int64_t now);
 /* When nqi_session_tick() has something to do next; NQI_NEVER. */
 int64_t nqi_session_deadline(const struct nqi_session *session);
 
-/* ---- sending (session_tx.c) ------------------------------------------------------------- */
+/* ---- sending (session_queue.c, session_tx.c, session_out.c) ---- */
 
 /* Queue `tx`; its fields other than msg and awaited are set here. */
 void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx);
@@ -230,7 +230,7 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
 /* The link took the first `n` of them. */
 void nqi_session_taken(struct nqi_session *session, uint32_t n);
 
-/* ---- receiving (session_rx.c) -------------------------------------------------------------- */
+/* ---- receiving (session_rx.c) ---- */
 
 /* Bytes from the link, any number.  @return NQ_OK, NQ_ERR_PROTO, NQ_ERR_NOMEM, NQ_ERR_CLOSED
  * (REJECT: bye_reason says why): close the link. */
@@ -247,23 +247,5 @@ NQ_MUST_CHECK nq_err nqi_session_commit(struct nqi_session *session, size_t len,
 /* The user has taken `messages` with `bytes` in all so far, the last one with sequence `seq`. */
 void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
                                uint64_t seq);
-
-/* ---- between the files of the session ---- */
-
-void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t messages,
-                        uint64_t bytes); /* session_tx.c */
-void nqi_session_on_credit(struct nqi_session *session, uint64_t messages,
-                           uint64_t bytes); /* session_tx.c: a new attachment's */
-void nqi_session_tx_down(struct nqi_session *session, nq_reason reason);          /* session_tx.c */
-void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);          /* session_tx.c */
-void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next); /* session.c */
-void nqi_session_note(struct nqi_session *session, int64_t now); /* session.c: a sign of life */
-void nqi_session_retry_reserve(struct nqi_session *session, int64_t now); /* session_rx.c */
-void nqi_session_rx_reset(struct nqi_session *session);                   /* session_rx.c */
-void nqi_session_grant(const struct nqi_session *session, uint64_t *messages,
-                       uint64_t *bytes); /* session_rx.c */
-NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
-                                            const struct nqi_head *head, const uint8_t *body,
-                                            int64_t now); /* session.c */
 
 #endif

@@ -1,14 +1,12 @@
-/* The sending half of a session.
+/* Messages become records.
  *
- *     put      queue: a message is still whole, can be cancelled, dropped, expired
  *     refill   queue -> records, while credit lasts and `ready` is not long
- *     stage    small records are copied behind each other into a block; sealed when full or asked
- * for large    one buffer a record: its head, then the user's own memory taken    ready -> unacked;
- * control records end here ack      unacked -> released; await -> settled
+ *     stage    small records, copied behind each other into a block; sealed when full or asked for
+ *     large    one buffer a record: its head, then the user's own memory
  *
- * A message with a time to live, or more than NQI_TX_COPY bytes, goes through the queue; others may
- * go straight into the stage when nothing is before them. */
-#include "core/session.h"
+ * A message with a time to live, or more than TX_COPY bytes, goes through the queue; others may go
+ * straight into the stage when nothing is before them. */
+#include "core/session_inside.h"
 
 #include "core/copy.h"
 
@@ -17,40 +15,19 @@
 #define TX_BLOCK_MIN 2048u      /* blocks double from here to `coalesce` while traffic lasts */
 #define TX_SEGMENTS 64u         /* of one large record */
 
-static bool tx_sending(const struct nqi_session *session)
-{
-    return session->state == NQI_SESSION_UP;
-}
+/* ---- the stage ---- */
 
-static struct nqi_tx *tx_of(struct nqi_node *node)
-{
-    return NQI_CONTAINER(node, struct nqi_tx, node);
-}
-
-static struct nqi_txbuf *txbuf_of(struct nqi_node *node)
-{
-    return NQI_CONTAINER(node, struct nqi_txbuf, node);
-}
-
-static void tx_push_ready(struct nqi_session *session, struct nqi_txbuf *txbuf)
-{
-    nqi_fifo_push(&session->ready, &txbuf->node);
-    session->ready_bytes += txbuf->buf.len;
-}
-
-/* ---- the stage --------------------------------------------------------------------------- */
-
-static void tx_seal(struct nqi_session *session)
+void nqi_session_seal(struct nqi_session *session)
 {
     struct nqi_txbuf *stage = session->stage;
 
     if (!stage)
         return;
     session->stage = NULL;
-    tx_push_ready(session, stage);
+    nqi_session_push_ready(session, stage);
 }
 
-static void tx_drop_block(struct nqi_session *session)
+void nqi_session_drop_block(struct nqi_session *session)
 {
     nqi_block_unref(session->block);
     session->block = NULL;
@@ -64,10 +41,10 @@ static struct nqi_block *tx_block(struct nqi_session *session, uint32_t size)
 
     if (session->block && session->block->cap - session->block->fill >= size)
         return session->block;
-    tx_seal(session);
+    nqi_session_seal(session);
     if (session->block) { /* filled in one go: the next may be larger */
         session->block_size = NQI_MIN(next * 2, most);
-        tx_drop_block(session);
+        nqi_session_drop_block(session);
     }
     /* The header of the block is in the same pooled memory: stay inside the size class. */
     next = NQI_MAX(next - (uint32_t)sizeof(struct nqi_block), size);
@@ -164,7 +141,7 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
 {
     uint32_t size;
 
-    if (!tx_sending(session) || session->ready.head || session->queue[0].head ||
+    if (!nqi_session_sending(session) || session->ready.head || session->queue[0].head ||
         session->queue[1].head || session->current || msg->ttl_ns)
         return false;
     size = tx_small_size(session, msg);
@@ -183,7 +160,7 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
     return true;
 }
 
-/* ---- large records -------------------------------------------------------------------------- */
+/* ---- large records ---- */
 
 /* Append bytes [off, off + len) of the payload as segments. */
 static void tx_add_payload(struct nqi_txbuf *txbuf, const nq_msg *msg, uint64_t off, uint64_t len)
@@ -268,80 +245,12 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
         tx_begin(session, tx->msg);
     session->sent_bytes += len;
     tx->sent += len;
-    tx_seal(session); /* what was put before leaves before */
-    tx_push_ready(session, txbuf);
+    nqi_session_seal(session); /* what was put before leaves before */
+    nqi_session_push_ready(session, txbuf);
     return true;
 }
 
-/* ---- the queue ---------------------------------------------------------------------------------
- */
-
-void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx)
-{
-    tx->sent = 0;
-    tx->end_seq = 0;
-    tx->begun = false;
-    if (tx->msg->deadline_ns)
-        session->expire_at = NQI_MIN(session->expire_at, tx->msg->deadline_ns);
-    nqi_fifo_push(&session->queue[tx->msg->control ? 0 : 1], &tx->node);
-}
-
-static struct nqi_fifo *tx_next_queue(struct nqi_session *session)
-{
-    if (!nqi_fifo_empty(&session->queue[0]))
-        return &session->queue[0];
-    return nqi_fifo_empty(&session->queue[1]) ? NULL : &session->queue[1];
-}
-
-static bool tx_expired(const struct nqi_tx *tx, int64_t now)
-{
-    return tx->msg->deadline_ns && tx->msg->deadline_ns <= now;
-}
-
-void nqi_session_expire(struct nqi_session *session, int64_t now)
-{
-    session->expire_at = NQI_NEVER;
-    for (unsigned i = 0; i < 2; i++) {
-        struct nqi_fifo old = session->queue[i];
-        struct nqi_node *node;
-
-        if (!old.head)
-            continue;
-        nqi_fifo_init(&session->queue[i]);
-        while ((node = nqi_fifo_pop(&old))) {
-            struct nqi_tx *tx = tx_of(node);
-
-            if (tx_expired(tx, now)) {
-                session->events->settle(session->arg, tx, NQ_EXPIRED, NQ_REASON_NONE);
-                continue;
-            }
-            if (tx->msg->deadline_ns)
-                session->expire_at = NQI_MIN(session->expire_at, tx->msg->deadline_ns);
-            nqi_fifo_push(&session->queue[i], node);
-        }
-    }
-}
-
-struct nqi_tx *nqi_session_take_if(struct nqi_session *session,
-                                   bool (*match)(const struct nqi_tx *tx))
-{
-    for (unsigned i = 0; i < 2; i++)
-        for (struct nqi_node *node = session->queue[i].head; node; node = node->next)
-            if (match(tx_of(node))) {
-                nqi_fifo_remove(&session->queue[i], node);
-                return tx_of(node);
-            }
-    return NULL;
-}
-
-struct nqi_tx *nqi_session_pop_oldest(struct nqi_session *session)
-{
-    struct nqi_node *node = nqi_fifo_pop(&session->queue[1]);
-
-    if (!node)
-        node = nqi_fifo_pop(&session->queue[0]);
-    return node ? tx_of(node) : NULL;
-}
+/* ---- queue -> records ---- */
 
 /* The last record of `tx` is made. */
 static void tx_finish(struct nqi_session *session, struct nqi_tx *tx)
@@ -378,7 +287,7 @@ static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
 }
 
 /* queue -> records, while it lasts. */
-static void tx_refill(struct nqi_session *session)
+void nqi_session_refill(struct nqi_session *session)
 {
     struct nqi_fifo *queue;
 
@@ -389,10 +298,10 @@ static void tx_refill(struct nqi_session *session)
             if (!tx_write_large(session, tx))
                 return;
         } else {
-            queue = tx_next_queue(session);
+            queue = nqi_session_next_queue(session);
             if (!queue)
                 return;
-            tx = tx_of(queue->head);
+            tx = nqi_tx_of(queue->head);
             if (!tx_may_start(session, tx))
                 return;
             nqi_fifo_pop(queue);
@@ -407,347 +316,4 @@ static void tx_refill(struct nqi_session *session)
         if (!session->current)
             tx_finish(session, tx);
     }
-}
-
-/* ---- control records
- * ------------------------------------------------------------------------------ */
-
-static uint8_t *control_write(uint8_t *at, enum nqi_record_type type, uint16_t aux,
-                              const uint64_t *numbers, uint32_t count)
-{
-    at += nqi_head_write(at, (uint8_t)type, 0, aux, count * 8, 0);
-    for (uint32_t i = 0; i < count; i++, at += 8)
-        nqi_store_u64(at, numbers[i]);
-    return at;
-}
-
-static uint8_t *control_write_hello(struct nqi_session *session, uint8_t *at)
-{
-    const struct nqi_session_conf *conf = session->conf;
-    struct nqi_hello hello = {.version_min = NQI_VERSION_MIN,
-                              .version_max = NQI_VERSION_MAX,
-                              .id = conf->id,
-                              .incarnation = conf->incarnation,
-                              .max_message = conf->max_message,
-                              .keepalive_ns = conf->keepalive_ns,
-                              .received = session->received};
-    enum nqi_record_type type = session->state == NQI_SESSION_GREETING ? NQI_HELLO : NQI_WELCOME;
-
-    nqi_session_grant(session, &hello.credit_messages, &hello.credit_bytes);
-    session->granted_messages = hello.credit_messages;
-    session->granted_bytes = hello.credit_bytes;
-    nqi_hello_write(at, type, &hello);
-    return at + NQI_HEAD + NQI_HELLO_SIZE;
-}
-
-static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
-{
-    uint64_t numbers[3] = {session->conf->ack_consumed ? session->consumed_seq : session->received};
-
-    nqi_session_grant(session, &numbers[1], &numbers[2]);
-    session->granted_messages = numbers[1];
-    session->granted_bytes = numbers[2];
-    session->acked_out = session->received;
-    session->acked_bytes = session->rx_bytes;
-    session->ack_at = NQI_NEVER;
-    return control_write(at, NQI_ACK, 0, numbers, 3);
-}
-
-static bool control_due(const struct nqi_session *session)
-{
-    return session->hello_due || session->bye_ack_due || session->pong_due || session->ping_due ||
-           session->ack_due;
-}
-
-/* An acknowledgement is worth sending along with other output. */
-static bool control_rides_along(const struct nqi_session *session)
-{
-    return session->ack_at != NQI_NEVER && session->received != session->acked_out &&
-           !session->conf->ack_consumed;
-}
-
-/* All that is due, in one buffer in front of everything else.  No memory: it stays due. */
-static void tx_control(struct nqi_session *session)
-{
-    struct nqi_txbuf *txbuf =
-        nqi_txbuf_new(1, session->hello_due ? NQI_HEAD + NQI_HELLO_SIZE + 128 : 128);
-    uint8_t *at;
-
-    if (!txbuf)
-        return;
-    at = txbuf->room;
-    if (session->hello_due)
-        at = control_write_hello(session, at);
-    if (session->ack_due || control_rides_along(session))
-        at = control_write_ack(session, at);
-    if (session->pong_due)
-        at = control_write(at, NQI_PONG, 0, &session->pong, 1);
-    if (session->ping_due)
-        at = control_write(at, NQI_PING, 0, &session->stats.messages_in, 1);
-    if (session->bye_ack_due)
-        at = control_write(at, NQI_BYE_ACK, 0, NULL, 0);
-    session->hello_due = session->ack_due = session->pong_due = session->ping_due =
-        session->bye_ack_due = false;
-    nqi_txbuf_add(txbuf, txbuf->room, (size_t)(at - txbuf->room));
-    nqi_fifo_push_front(&session->ready, &txbuf->node);
-    session->ready_bytes += txbuf->buf.len;
-}
-
-/* BYE is the last record: it goes behind everything. */
-static void tx_bye(struct nqi_session *session)
-{
-    struct nqi_txbuf *txbuf;
-
-    if (!session->bye_due || session->state != NQI_SESSION_UP || session->current ||
-        tx_next_queue(session))
-        return;
-    txbuf = nqi_txbuf_new(1, NQI_HEAD + 8);
-    if (!txbuf)
-        return;
-    control_write(txbuf->room, NQI_BYE, 0, &session->seq, 1);
-    nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + 8);
-    tx_seal(session);
-    tx_push_ready(session, txbuf);
-    session->bye_due = false;
-    nqi_session_enter(session, NQI_SESSION_CLOSING);
-}
-
-/* ---- to the link
- * ----------------------------------------------------------------------------------- */
-
-uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
-                          uint32_t cap)
-{
-    bool had_output = session->ready.head;
-    struct nqi_node *node;
-    uint32_t n = 0;
-
-    if (session->state == NQI_SESSION_DOWN)
-        return 0;
-    if (tx_sending(session)) {
-        tx_refill(session);
-        if (seal)
-            tx_seal(session);
-        tx_bye(session);
-    }
-    if (control_due(session) ||
-        (session->ready.head && !had_output && control_rides_along(session)))
-        tx_control(session);
-    for (node = session->ready.head; node && n < cap; node = node->next) {
-        /* Until the peer answered, records of an earlier attachment stay back. */
-        if (session->state == NQI_SESSION_GREETING && txbuf_of(node)->last_seq)
-            break;
-        bufs[n] = &txbuf_of(node)->buf;
-        bufs[n]->ops->ref(bufs[n]); /* the transport's */
-        n++;
-    }
-    return n;
-}
-
-void nqi_session_taken(struct nqi_session *session, uint32_t n)
-{
-    while (n--) {
-        struct nqi_txbuf *txbuf = txbuf_of(nqi_fifo_pop(&session->ready));
-
-        session->ready_bytes -= txbuf->buf.len;
-        if (txbuf->last_seq)
-            nqi_fifo_push(&session->unacked, &txbuf->node);
-        else
-            nqi_txbuf_unref(txbuf);
-    }
-}
-
-static void tx_settle_untracked(struct nqi_session *session, uint64_t count, nq_outcome outcome,
-                                nq_reason reason)
-{
-    if (!count)
-        return;
-    session->untracked -= count;
-    session->events->settle_untracked(session->arg, count, outcome, reason);
-}
-
-/* Memory for the next burst is small again once all is acknowledged: an idle peer costs little. */
-static void tx_on_idle(struct nqi_session *session)
-{
-    if (session->stage || session->unacked.head || session->ready.head)
-        return;
-    tx_drop_block(session);
-    session->block_size /= 2;
-}
-
-void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t messages,
-                        uint64_t bytes)
-{
-    uint64_t untracked = 0;
-    struct nqi_node *node;
-
-    /* Absolute limits only grow. */
-    session->credit_messages = NQI_MAX(session->credit_messages, messages);
-    session->credit_bytes = NQI_MAX(session->credit_bytes, bytes);
-    if (seq <= session->acked)
-        return;
-    session->acked = seq;
-    while ((node = session->unacked.head) && txbuf_of(node)->last_seq <= seq) {
-        nqi_fifo_pop(&session->unacked);
-        untracked += txbuf_of(node)->untracked;
-        session->in_flight -= txbuf_of(node)->ends;
-        nqi_txbuf_unref(txbuf_of(node));
-    }
-    tx_settle_untracked(session, untracked, NQ_DELIVERED, NQ_REASON_NONE);
-    while ((node = session->await.head) && tx_of(node)->end_seq <= seq) {
-        nqi_fifo_pop(&session->await);
-        session->events->settle(session->arg, tx_of(node), NQ_DELIVERED, NQ_REASON_NONE);
-    }
-    tx_on_idle(session);
-}
-
-bool nqi_session_flushed(const struct nqi_session *session)
-{
-    return !session->queue[0].head && !session->queue[1].head && !session->current &&
-           !session->stage && !session->ready.head && !session->unacked.head;
-}
-
-/* ---- the link is lost
- * ---------------------------------------------------------------------------------- */
-
-/* The last sequence that was handed to the lost link. */
-static uint64_t tx_handed_over(const struct nqi_session *session)
-{
-    uint64_t last = session->acked;
-
-    for (struct nqi_node *node = session->unacked.head; node; node = node->next)
-        last = txbuf_of(node)->last_seq;
-    return last;
-}
-
-static uint64_t tx_drop_all(struct nqi_session *session, struct nqi_fifo *fifo)
-{
-    uint64_t untracked = 0;
-    struct nqi_node *node;
-
-    while ((node = nqi_fifo_pop(fifo))) {
-        untracked += txbuf_of(node)->untracked;
-        session->in_flight -= txbuf_of(node)->ends;
-        nqi_txbuf_unref(txbuf_of(node));
-    }
-    return untracked;
-}
-
-/* Large records that are not handed over go back to being messages: the last thing in `ready` at
- * most, since each of them is followed by nothing but later ones. */
-static bool tx_is_cut(const struct nqi_session *session, const struct nqi_tx *tx, uint64_t handed)
-{
-    for (struct nqi_node *node = session->unacked.head; node; node = node->next)
-        if (txbuf_of(node)->tx == tx)
-            return tx->end_seq == 0 || tx->end_seq > handed;
-    return false;
-}
-
-/* Drop control records and the records of the message that is cut in two from `ready`; number the
- * rest anew from 1. */
-static void tx_renumber(struct nqi_session *session, const struct nqi_tx *cut)
-{
-    struct nqi_fifo old = session->ready;
-    struct nqi_node *node;
-
-    nqi_fifo_init(&session->ready);
-    session->ready_bytes = 0;
-    session->seq = session->acked = 0;
-    session->sent_messages = session->sent_bytes = 0;
-    while ((node = nqi_fifo_pop(&old))) {
-        struct nqi_txbuf *txbuf = txbuf_of(node);
-
-        if (!txbuf->last_seq || (cut && txbuf->tx == cut)) {
-            session->in_flight -= txbuf->ends;
-            nqi_txbuf_unref(txbuf);
-            continue;
-        }
-        session->seq += txbuf->records;
-        session->sent_messages += txbuf->begins;
-        session->sent_bytes += txbuf->payload;
-        txbuf->last_seq = session->seq;
-        tx_push_ready(session, txbuf);
-    }
-}
-
-/* Messages whose records are dropped. */
-static void tx_settle_begun(struct nqi_session *session, nq_reason reason)
-{
-    struct nqi_tx *current = session->current;
-    struct nqi_node *node;
-
-    session->current = NULL;
-    while ((node = nqi_fifo_pop(&session->await)))
-        session->events->settle(session->arg, tx_of(node), NQ_NOT_DELIVERED, reason);
-    if (current)
-        session->events->settle(session->arg, current, NQ_NOT_DELIVERED, reason);
-}
-
-void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint64_t bytes)
-{
-    session->credit_messages = messages;
-    session->credit_bytes = bytes;
-    if (session->sent_messages <= messages && session->sent_bytes <= bytes)
-        return;
-    /* Made for a peer that granted more: the new one would call it a breach. */
-    tx_settle_untracked(session, tx_drop_all(session, &session->ready), NQ_NOT_DELIVERED,
-                        NQ_REASON_LIMIT);
-    tx_settle_begun(session, NQ_REASON_LIMIT);
-    session->ready_bytes = 0;
-    session->sent_messages = session->sent_bytes = session->seq = 0;
-}
-
-void nqi_session_tx_down(struct nqi_session *session, nq_reason reason)
-{
-    uint64_t handed = tx_handed_over(session), before, dropped;
-    struct nqi_tx *cut = NULL;
-    struct nqi_fifo await = session->await;
-    struct nqi_node *node;
-
-    tx_seal(session);
-    if (session->current && tx_is_cut(session, session->current, handed))
-        cut = session->current;
-    nqi_fifo_init(&session->await);
-    if (!await.head)
-        nqi_fifo_init(&await);
-    /* What was wholly handed over may have arrived; of what was cut the end never left. */
-    while ((node = nqi_fifo_pop(&await))) {
-        struct nqi_tx *tx = tx_of(node);
-
-        if (tx->end_seq <= handed) {
-            session->events->settle(session->arg, tx, NQ_UNKNOWN, reason);
-        } else if (!cut && tx_is_cut(session, tx, handed)) {
-            cut = tx;
-        } else {
-            nqi_fifo_push(&session->await, node);
-        }
-    }
-    before = session->seq;
-    dropped = tx_drop_all(session, &session->unacked);
-    tx_settle_untracked(session, dropped, NQ_UNKNOWN, reason);
-    tx_renumber(session, cut);
-    for (node = session->await.head; node; node = node->next)
-        tx_of(node)->end_seq = tx_of(node)->end_seq + session->seq - before;
-    if (cut) {
-        if (cut == session->current)
-            session->current = NULL;
-        session->events->settle(session->arg, cut, NQ_NOT_DELIVERED, reason);
-    }
-    session->hello_due = session->ack_due = session->pong_due = session->ping_due =
-        session->bye_ack_due = false;
-}
-
-void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason)
-{
-    struct nqi_node *node;
-
-    tx_seal(session);
-    tx_settle_untracked(session, tx_drop_all(session, &session->ready), NQ_NOT_DELIVERED, reason);
-    session->ready_bytes = 0;
-    tx_settle_untracked(session, tx_drop_all(session, &session->unacked), NQ_UNKNOWN, reason);
-    tx_settle_begun(session, reason);
-    for (unsigned i = 0; i < 2; i++)
-        while ((node = nqi_fifo_pop(&session->queue[i])))
-            session->events->settle(session->arg, tx_of(node), NQ_NOT_DELIVERED, reason);
-    tx_drop_block(session);
 }

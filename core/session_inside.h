@@ -1,0 +1,90 @@
+/* The inside of a session: what its own files call of each other. */
+#ifndef NQ_CORE_SESSION_INSIDE_H
+#define NQ_CORE_SESSION_INSIDE_H
+
+#include "core/session.h"
+
+static inline struct nqi_tx *nqi_tx_of(struct nqi_node *node)
+{
+    return NQI_CONTAINER(node, struct nqi_tx, node);
+}
+
+static inline struct nqi_txbuf *nqi_txbuf_of(struct nqi_node *node)
+{
+    return NQI_CONTAINER(node, struct nqi_txbuf, node);
+}
+
+/* ---- session.c ---- */
+
+/* The only writer of session->state. */
+void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next);
+
+/* A sign of life came from the peer. */
+void nqi_session_note(struct nqi_session *session, int64_t now);
+
+/* A whole control record.  @return as nqi_session_receive() */
+NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
+                                            const struct nqi_head *head, const uint8_t *body,
+                                            int64_t now);
+
+/* ---- session_queue.c ---- */
+
+/* Where the next message to send stands; NULL = nothing is queued. */
+struct nqi_fifo *nqi_session_next_queue(struct nqi_session *session);
+
+/* ---- session_tx.c ---- */
+
+/* Data may be sent. */
+static inline bool nqi_session_sending(const struct nqi_session *session)
+{
+    return session->state == NQI_SESSION_UP;
+}
+
+/* Behind everything that is to be pulled. */
+static inline void nqi_session_push_ready(struct nqi_session *session, struct nqi_txbuf *txbuf)
+{
+    nqi_fifo_push(&session->ready, &txbuf->node);
+    session->ready_bytes += txbuf->buf.len;
+}
+
+/* The stage goes into `ready`; nothing when there is none. */
+void nqi_session_seal(struct nqi_session *session);
+
+/* Let go of the memory that the next stage would write into. */
+void nqi_session_drop_block(struct nqi_session *session);
+
+/* Make records of what is queued, while credit and memory last and `ready` is not long. */
+void nqi_session_refill(struct nqi_session *session);
+
+/* ---- session_out.c ---- */
+
+/* Records up to `seq`, at most session->seq, are final at the peer; its limits are `messages` and
+ * `bytes`. */
+void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t messages,
+                        uint64_t bytes);
+
+/* `count` messages of nqi_session_put_now() end; 0 = none. */
+void nqi_session_settle_untracked(struct nqi_session *session, uint64_t count, nq_outcome outcome,
+                                  nq_reason reason);
+
+/* ---- session_lost.c ---- */
+
+/* The limits that a new attachment begins with. */
+void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint64_t bytes);
+
+/* The sending half of nqi_session_down() and nqi_session_fini(). */
+void nqi_session_tx_down(struct nqi_session *session, nq_reason reason);
+void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);
+
+/* ---- session_rx.c ---- */
+
+/* The limits that the peer may be told now, absolute; they never shrink. */
+void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes);
+
+/* Ask again for the memory of the message that waits for it. */
+void nqi_session_retry_reserve(struct nqi_session *session, int64_t now);
+
+/* The receiving half of nqi_session_down(). */
+void nqi_session_rx_reset(struct nqi_session *session);
+
+#endif

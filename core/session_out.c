@@ -1,0 +1,204 @@
+/* What goes to the link, and what comes back for it.
+ *
+ *     pull     control records, then `ready`; both stay the session's
+ *     taken    ready -> unacked; control records end here
+ *     ack      unacked -> released; await -> settled */
+#include "core/session_inside.h"
+
+/* ---- control records ---- */
+
+static uint8_t *control_write(uint8_t *at, enum nqi_record_type type, uint16_t aux,
+                              const uint64_t *numbers, uint32_t count)
+{
+    at += nqi_head_write(at, (uint8_t)type, 0, aux, count * 8, 0);
+    for (uint32_t i = 0; i < count; i++, at += 8)
+        nqi_store_u64(at, numbers[i]);
+    return at;
+}
+
+static uint8_t *control_write_hello(struct nqi_session *session, uint8_t *at)
+{
+    const struct nqi_session_conf *conf = session->conf;
+    struct nqi_hello hello = {.version_min = NQI_VERSION_MIN,
+                              .version_max = NQI_VERSION_MAX,
+                              .id = conf->id,
+                              .incarnation = conf->incarnation,
+                              .max_message = conf->max_message,
+                              .keepalive_ns = conf->keepalive_ns,
+                              .received = session->received};
+    enum nqi_record_type type = session->state == NQI_SESSION_GREETING ? NQI_HELLO : NQI_WELCOME;
+
+    nqi_session_grant(session, &hello.credit_messages, &hello.credit_bytes);
+    session->granted_messages = hello.credit_messages;
+    session->granted_bytes = hello.credit_bytes;
+    nqi_hello_write(at, type, &hello);
+    return at + NQI_HEAD + NQI_HELLO_SIZE;
+}
+
+static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
+{
+    uint64_t numbers[3] = {session->conf->ack_consumed ? session->consumed_seq : session->received};
+
+    nqi_session_grant(session, &numbers[1], &numbers[2]);
+    session->granted_messages = numbers[1];
+    session->granted_bytes = numbers[2];
+    session->acked_out = session->received;
+    session->acked_bytes = session->rx_bytes;
+    session->ack_at = NQI_NEVER;
+    return control_write(at, NQI_ACK, 0, numbers, 3);
+}
+
+static bool control_due(const struct nqi_session *session)
+{
+    return session->hello_due || session->bye_ack_due || session->pong_due || session->ping_due ||
+           session->ack_due;
+}
+
+/* An acknowledgement is worth sending along with other output. */
+static bool control_rides_along(const struct nqi_session *session)
+{
+    return session->ack_at != NQI_NEVER && session->received != session->acked_out &&
+           !session->conf->ack_consumed;
+}
+
+/* All that is due, in one buffer in front of everything else.  No memory: it stays due. */
+static void tx_control(struct nqi_session *session)
+{
+    struct nqi_txbuf *txbuf =
+        nqi_txbuf_new(1, session->hello_due ? NQI_HEAD + NQI_HELLO_SIZE + 128 : 128);
+    uint8_t *at;
+
+    if (!txbuf)
+        return;
+    at = txbuf->room;
+    if (session->hello_due)
+        at = control_write_hello(session, at);
+    if (session->ack_due || control_rides_along(session))
+        at = control_write_ack(session, at);
+    if (session->pong_due)
+        at = control_write(at, NQI_PONG, 0, &session->pong, 1);
+    if (session->ping_due)
+        at = control_write(at, NQI_PING, 0, &session->stats.messages_in, 1);
+    if (session->bye_ack_due)
+        at = control_write(at, NQI_BYE_ACK, 0, NULL, 0);
+    session->hello_due = session->ack_due = session->pong_due = session->ping_due =
+        session->bye_ack_due = false;
+    nqi_txbuf_add(txbuf, txbuf->room, (size_t)(at - txbuf->room));
+    nqi_fifo_push_front(&session->ready, &txbuf->node);
+    session->ready_bytes += txbuf->buf.len;
+}
+
+/* BYE is the last record: it goes behind everything. */
+static void tx_bye(struct nqi_session *session)
+{
+    struct nqi_txbuf *txbuf;
+
+    if (!session->bye_due || session->state != NQI_SESSION_UP || session->current ||
+        nqi_session_next_queue(session))
+        return;
+    txbuf = nqi_txbuf_new(1, NQI_HEAD + 8);
+    if (!txbuf)
+        return;
+    control_write(txbuf->room, NQI_BYE, 0, &session->seq, 1);
+    nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + 8);
+    nqi_session_seal(session);
+    nqi_session_push_ready(session, txbuf);
+    session->bye_due = false;
+    nqi_session_enter(session, NQI_SESSION_CLOSING);
+}
+
+/* ---- to the link ---- */
+
+uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
+                          uint32_t cap)
+{
+    bool had_output = session->ready.head;
+    struct nqi_node *node;
+    uint32_t n = 0;
+
+    if (session->state == NQI_SESSION_DOWN)
+        return 0;
+    if (nqi_session_sending(session)) {
+        nqi_session_refill(session);
+        if (seal)
+            nqi_session_seal(session);
+        tx_bye(session);
+    }
+    if (control_due(session) ||
+        (session->ready.head && !had_output && control_rides_along(session)))
+        tx_control(session);
+    for (node = session->ready.head; node && n < cap; node = node->next) {
+        /* Until the peer answered, records of an earlier attachment stay back. */
+        if (session->state == NQI_SESSION_GREETING && nqi_txbuf_of(node)->last_seq)
+            break;
+        bufs[n] = &nqi_txbuf_of(node)->buf;
+        bufs[n]->ops->ref(bufs[n]); /* the transport's */
+        n++;
+    }
+    return n;
+}
+
+void nqi_session_taken(struct nqi_session *session, uint32_t n)
+{
+    while (n--) {
+        struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
+
+        session->ready_bytes -= txbuf->buf.len;
+        if (txbuf->last_seq)
+            nqi_fifo_push(&session->unacked, &txbuf->node);
+        else
+            nqi_txbuf_unref(txbuf);
+    }
+}
+
+/* ---- acknowledged ---- */
+
+void nqi_session_settle_untracked(struct nqi_session *session, uint64_t count, nq_outcome outcome,
+                                  nq_reason reason)
+{
+    if (!count)
+        return;
+    session->untracked -= count;
+    session->events->settle_untracked(session->arg, count, outcome, reason);
+}
+
+/* Memory for the next burst is small again once all is acknowledged: an idle peer costs little. */
+static void tx_on_idle(struct nqi_session *session)
+{
+    if (session->stage || session->unacked.head || session->ready.head)
+        return;
+    nqi_session_drop_block(session);
+    session->block_size /= 2;
+}
+
+void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t messages,
+                        uint64_t bytes)
+{
+    uint64_t untracked = 0;
+    struct nqi_node *node;
+
+    /* Absolute limits only grow. */
+    session->credit_messages = NQI_MAX(session->credit_messages, messages);
+    session->credit_bytes = NQI_MAX(session->credit_bytes, bytes);
+    if (seq <= session->acked)
+        return;
+    session->acked = seq;
+    while ((node = session->unacked.head) && nqi_txbuf_of(node)->last_seq <= seq) {
+        nqi_fifo_pop(&session->unacked);
+        untracked += nqi_txbuf_of(node)->untracked;
+        session->in_flight -= nqi_txbuf_of(node)->ends;
+        nqi_txbuf_unref(nqi_txbuf_of(node));
+    }
+    nqi_session_settle_untracked(session, untracked, NQ_DELIVERED, NQ_REASON_NONE);
+    while ((node = session->await.head) && nqi_tx_of(node)->end_seq <= seq) {
+        nqi_fifo_pop(&session->await);
+        session->events->settle(session->arg, nqi_tx_of(node), NQ_DELIVERED, NQ_REASON_NONE);
+    }
+    tx_on_idle(session);
+}
+
+bool nqi_session_flushed(const struct nqi_session *session)
+{
+    return !session->queue[0].head && !session->queue[1].head && !session->current &&
+           !session->stage && !session->ready.head && !session->unacked.head;
+}
