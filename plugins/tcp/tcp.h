@@ -127,6 +127,7 @@ struct nqtp_link {
     bool finish_late;  /* post() refused: finish when nobody is inside */
     bool held;         /* rx_hold(1) */
     bool rx_paused;    /* rx_space() refused; until rx_hold(0) */
+    bool asked_only;   /* rx_arm(0): the core asks by rx_poll(), epoll need not tell */
     bool hung_up;      /* both directions have ended, but what came is not read yet */
     bool blocked;      /* the socket is full, or broken for sending */
     bool writable_due; /* send() took less than it was given */

@@ -332,10 +332,11 @@ int tcp_rx_poll(struct nqtp_link *link)
     return result != IO_NOTHING;
 }
 
-/* The descriptor never leaves the loop, and its readiness is level-triggered. */
+/* While the core asks, an arrival need not wake whoever watches epoll: that costs the sender.  Readiness is
+ * level-triggered, so nothing that came meanwhile is missed. */
 int tcp_rx_arm(struct nqtp_link *link, int on)
 {
-    (void)link;
-    (void)on;
+    link->asked_only = !on;
+    tcp_link_watch(link);
     return 0;
 }

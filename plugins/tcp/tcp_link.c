@@ -64,7 +64,7 @@ static uint32_t link_wants(const struct nqtp_link *link)
 
     if (link->state == TCP_CONNECTING)
         return POLLOUT;
-    if (!link->held && !link->rx_paused)
+    if (!link->held && !link->rx_paused && !link->asked_only)
         events |= POLLIN;
     if (link->blocked && !link->tx_errno)
         events |= POLLOUT;
