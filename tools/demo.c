@@ -136,7 +136,7 @@ static int demo_store(nq_msg *msg, int dir, struct demo_lane *lane)
         nqi_say("a file came with a name that is refused: %s", nqi_files_name_fault(name, len));
         return -1;
     }
-    err = nqi_files_store(dir, name, len, msg, NQI_STORE_NEW);
+    err = nqi_files_store(dir, name, len, msg, NQI_STORE_REPLACE);
     if (err) {
         nqi_say_errno("a file cannot be stored", -err);
         return -1;
@@ -470,6 +470,7 @@ int main(int argc, char **argv)
     demo.options = argv[2];
     demo.in = argv[3];
     demo.out = argv[4];
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* lines of several processes stay whole */
     nqi_say_command("demo");
     if (!demo_prepare(&demo) || !demo_run(&demo, &seconds))
         return NQI_EXIT_FAILED;
