@@ -345,10 +345,7 @@ static void bench_defaults(struct bench_run *run)
         run->warmup = seed || run->job == NQI_JOB_MIX ? 0 : run->count / 10 + 1;
     run->conf.largest = run->job == NQI_JOB_MIX ? UINT64_C(1) << run->max_exponent : run->size;
     if (!run->conf.policy)
-        run->conf.policy =
-            run->job == NQI_JOB_RTT || run->job == NQI_JOB_ONEWAY || run->job == NQI_JOB_SYNC
-                ? "block"
-                : "fail";
+        run->conf.policy = "block";
 }
 
 static int bench_parse_pin(struct bench_run *run)
@@ -430,8 +427,8 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
         {"queue-bytes", "SIZE", "limit of the send queue", &run->conf.queue_bytes, NQI_OPT_SIZE, 0},
         {"credit", "SIZE", "bytes that may be in flight", &run->conf.credit, NQI_OPT_SIZE, 0},
         {"policy", "block|fail",
-         "what put does when the queue is full: both, async\nand mix run "
-         "on one thread with fail (their default)\nand on two with block",
+         "what put does when the queue is full: wait (the default),\n"
+         "or say so; both, async and mix then run on one thread in\neach process, else on two",
          &run->conf.policy, NQI_OPT_TEXT, 0},
         {"pin", "A,B", "run the server on CPU A, the client on CPU B", &run->pin, NQI_OPT_TEXT, 0},
         {"timeout", "DUR", "give up when nothing comes for so long (60s)", &run->timeout_ns,
