@@ -310,7 +310,7 @@ static void idle_test_silence(struct nqtest_tap *tap, nq_queue *queue, int64_t s
 
 static void idle_run(struct nqtest_tap *tap, bool alive, int64_t seconds)
 {
-    const char *keepalive = alive ? "15s" : "0s";
+    const char *keepalive = alive ? "15s" : "off";
     struct idle_child children[IDLE_CHILDREN];
     struct idle_memory before;
     struct idle_getter getter;
@@ -340,10 +340,10 @@ static void idle_run(struct nqtest_tap *tap, bool alive, int64_t seconds)
         idle_test_silence(tap, queue, seconds, "while a thread waits in get");
     nqtest_ok(tap, atomic_load(&getter.err) == NQ_AGAIN, "and get still waits");
 
+    idle_end(children);
     if (nq_close(queue, 0, NULL) < 0) /* wakes the getter; nothing is left to flush */
         nqtest_bail("close", nq_error());
     pthread_join(getter.thread, NULL);
-    idle_end(children);
     nq_free(queue);
 }
 
