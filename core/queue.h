@@ -42,6 +42,8 @@ struct nq_queue {
     /* atomic */
     _Atomic bool closing;
     _Atomic bool changed;             /* since nqi_queue_notify() last looked */
+    _Atomic bool attend;              /* a batch began: somebody must flush it in time */
+    _Atomic uint32_t puts;            /* to a peer that is behind */
     _Atomic(struct nqi_peer *) dirty; /* peers with unsent bytes; one reference each */
     _Atomic uint32_t next_loop, last_loop;
     _Atomic uint64_t set_aside; /* bytes for large messages */

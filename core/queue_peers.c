@@ -165,6 +165,7 @@ static void queue_on_dirty(void *arg, struct nqi_peer *peer)
     nq_queue *queue = arg;
     struct nqi_peer *head = atomic_load_explicit(&queue->dirty, memory_order_relaxed);
 
+    atomic_store_explicit(&queue->attend, true, memory_order_relaxed);
     if (atomic_exchange(&peer->dirty_listed, true))
         return;
     nqi_peer_ref(peer);

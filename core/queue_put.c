@@ -4,6 +4,8 @@
 #include "core/err.h"
 #include <stdlib.h>
 
+#define PUT_HELP 64 /* puts to a peer that is behind, for one turn of the loop */
+
 /* Puts that go to one peer only: the common case, without any list.  *held: a reference is ours; a
  * client's server lives as long as the queue. */
 static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t n, bool *held)
@@ -38,6 +40,15 @@ static bool put_has_room(void *arg)
     return nqi_peer_has_room(wait->peer, wait->bytes) || atomic_load(&wait->queue->closing);
 }
 
+/* The peer is behind: who puts drives a turn now and then.  The keeper would do the same on another
+ * processor that the receiver may want, and fight for the strand. */
+static void put_help(nq_queue *queue, const struct nqi_peer *peer)
+{
+    if (atomic_load_explicit(&peer->queued, memory_order_relaxed) &&
+        atomic_fetch_add_explicit(&queue->puts, 1, memory_order_relaxed) % PUT_HELP == 0)
+        nqi_room_help(nqi_queue_room(queue));
+}
+
 static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
 {
     struct put_wait wait = {queue, peer, msg->stream.nbytes};
@@ -53,6 +64,7 @@ static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct
         if (atomic_load(&queue->closing))
             return nqi_fail(NQ_ERR_CLOSED, "the queue was closed while a put waited for room");
     }
+    put_help(queue, peer);
     return err;
 }
 
@@ -200,8 +212,10 @@ nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_f
     }
     nqi_queue_notify(queue);
     /* What was gathered wants somebody who flushes it. */
-    if (atomic_load_explicit(&queue->dirty, memory_order_relaxed))
+    if (atomic_load_explicit(&queue->attend, memory_order_relaxed)) {
+        atomic_store_explicit(&queue->attend, false, memory_order_relaxed);
         nqi_room_attend(nqi_queue_room(queue));
+    }
     return err;
 }
 

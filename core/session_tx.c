@@ -11,6 +11,7 @@
 #include "core/copy.h"
 
 #define TX_COPY 2048u           /* payload up to this is copied into the stage */
+#define TX_AHEAD (256u << 10)   /* bytes that puts may stage while the link is busy */
 #define TX_READY_MAX (1u << 20) /* bytes of records made ahead of the link */
 #define TX_BLOCK_MIN 2048u      /* blocks double from here to `coalesce` while traffic lasts */
 #define TX_SEGMENTS 64u         /* of one large record */
@@ -141,8 +142,8 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
 {
     uint32_t size;
 
-    if (!nqi_session_sending(session) || session->ready.head || session->queue[0].head ||
-        session->queue[1].head || session->current || msg->ttl_ns)
+    if (!nqi_session_sending(session) || session->queue[0].head || session->queue[1].head ||
+        session->current || msg->ttl_ns || session->ready_bytes > TX_AHEAD)
         return false;
     size = tx_small_size(session, msg);
     if (!size || !tx_has_credit(session, msg->stream.nbytes) ||

@@ -569,7 +569,7 @@ nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64
     return err;
 }
 
-void nqi_room_poll(struct nqi_room *room)
+void nqi_room_help(struct nqi_room *room)
 {
     int cancel;
 
@@ -579,6 +579,11 @@ void nqi_room_poll(struct nqi_room *room)
         nqi_room_turn(room, false);
         nqi_token_leave(room);
     }
-    nqi_room_run_callbacks(room);
     pthread_setcancelstate(cancel, NULL);
+}
+
+void nqi_room_poll(struct nqi_room *room)
+{
+    nqi_room_help(room);
+    nqi_room_run_callbacks(room);
 }

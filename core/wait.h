@@ -72,6 +72,10 @@ void nqi_room_defer(struct nqi_room *room, struct nqi_callback *callback);
 /* The calling thread runs a callback of any room. */
 bool nqi_room_in_callback(void);
 
+/* One turn, when nobody drives, and no callbacks: for a thread that makes work faster than it
+ * leaves. Thread: any, outside of strands.  Blocks: no. */
+void nqi_room_help(struct nqi_room *room);
+
 /* Do what is to be done now; manual mode's progress.  Thread: any.  Blocks: no. */
 void nqi_room_poll(struct nqi_room *room);
 
