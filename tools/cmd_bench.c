@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,12 +122,15 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
     nqi_load_fini(&bench.load);
 }
 
-_Noreturn static void bench_child(struct bench_run *run)
+_Noreturn static void bench_child(struct bench_run *run, pid_t parent)
 {
     struct nqi_bench_result result = {0};
     char *config = calloc(1, BENCH_CONFIG + 1);
 
     nqi_say_command("bench: client");
+    /* It may wait in put, which nobody would end any more. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+        _exit(NQI_EXIT_FAILED);
     bench_close(&run->from_child[0]);
     bench_close(&run->to_child[1]);
     /* An empty pipe: the parent has failed and said so. */
@@ -140,6 +144,8 @@ _Noreturn static void bench_child(struct bench_run *run)
 
 static int bench_start(struct bench_run *run)
 {
+    pid_t parent = getpid();
+
     if (pipe(run->to_child) != 0 || pipe(run->from_child) != 0) {
         nqi_say_errno("pipe", errno);
         return NQI_EXIT_FAILED;
@@ -151,7 +157,7 @@ static int bench_start(struct bench_run *run)
         return NQI_EXIT_FAILED;
     }
     if (run->child == 0)
-        bench_child(run);
+        bench_child(run, parent);
     close(run->to_child[0]);
     close(run->from_child[1]);
     return 0;
