@@ -11,7 +11,8 @@ cd "$tap_tmp" || exit 99
 NETQUEUE=${NETQUEUE:-$top_builddir/tools/netqueue}
 [ -x "$NETQUEUE" ] || skip_all "$NETQUEUE is not built"
 [ -n "${NETQUEUE_PLUGIN_PATH:-}" ] || NETQUEUE_PLUGIN_PATH=$top_builddir/plugins/tcp/.libs
-export NETQUEUE_PLUGIN_PATH
+NETQUEUE_PLUGIN_UNSAFE=1
+export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
 
 # netqueue, ended when it hangs.  In the foreground: signals reach it once, not twice.
 nq() {

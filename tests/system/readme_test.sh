@@ -5,7 +5,8 @@
 tap_stage
 tap_mktemp
 NETQUEUE_PLUGIN_PATH=$stage${plugindir:?}
-export NETQUEUE_PLUGIN_PATH
+NETQUEUE_PLUGIN_UNSAFE=1
+export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
 
 # A block to extract begins with a line `<!-- test: NAME -->`, then the fence; it goes to NAME.
 awk -v folder="$tap_tmp" '
