@@ -315,9 +315,12 @@ static nq_err queue_close(nq_queue *queue, int64_t timeout_ns)
 
 nq_err nq_close(nq_queue *queue, int64_t timeout_ns, struct nq_close_report *report)
 {
-    int64_t deadline = timeout_ns > 0 ? nqi_now() + NQI_MIN(timeout_ns, NQI_NEVER / 2) : 0;
+    int64_t linger = queue->conf->linger_ns, deadline;
     nq_err err;
 
+    if (timeout_ns < 0 && linger) /* a peer that never answers must not hang a close */
+        timeout_ns = linger;
+    deadline = timeout_ns > 0 ? nqi_now() + NQI_MIN(timeout_ns, NQI_NEVER / 2) : 0;
     queue_begin_close(queue);
     if (nqi_room_in_callback()) {
         queue_for_each(queue, nqi_peer_close);

@@ -113,6 +113,18 @@ static nq_err put_nobody(nq_queue *queue, nq_msg *msg, nq_future **ret)
     return NQ_OK;
 }
 
+static nq_reason put_reason(nq_err err)
+{
+    switch (err) {
+    case NQ_AGAIN:
+        return NQ_REASON_QUEUE_FULL;
+    case NQ_ERR_CLOSED:
+        return NQ_REASON_LOCAL_CLOSE;
+    default:
+        return NQ_REASON_NO_MEMORY;
+    }
+}
+
 /* The message's chunks are shared; each peer holds a reference on the message. */
 static void put_each(nq_queue *queue, nq_msg *msg, struct nqi_peer **peers, size_t n,
                      nq_future *future)
@@ -127,11 +139,9 @@ static void put_each(nq_queue *queue, nq_msg *msg, struct nqi_peer **peers, size
         if (!err)
             continue;
         nqi_msg_unref(msg);
-        nqi_queue_peer_events.settled(queue, 1, NQ_NOT_DELIVERED,
-                                      err == NQ_AGAIN ? NQ_REASON_QUEUE_FULL : NQ_REASON_NO_MEMORY);
+        nqi_queue_peer_events.settled(queue, 1, NQ_NOT_DELIVERED, put_reason(err));
         if (part)
-            nqi_part_settle(part, NQ_NOT_DELIVERED,
-                            err == NQ_AGAIN ? NQ_REASON_QUEUE_FULL : NQ_REASON_NO_MEMORY);
+            nqi_part_settle(part, NQ_NOT_DELIVERED, put_reason(err));
     }
     nqi_msg_unref(msg);
 }

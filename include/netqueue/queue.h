@@ -56,7 +56,8 @@ struct nq_close_report {
  *  Waiting getters are woken; nq_get() goes on until the queue is empty and then
  *  returns NQ_END.  Safe to repeat; a second caller waits for the first.
  *
- *  @param timeout_ns  0 = do not flush, NQ_FOREVER, else nanoseconds
+ *  @param timeout_ns  0 = do not flush; NQ_FOREVER = as long as "session": {"linger": ...}
+ *                     says (0 there: no limit); else nanoseconds
  *  @param report      [out] written on NQ_OK and NQ_AGAIN; may be NULL
  *  @return NQ_OK (everything settled), NQ_AGAIN (time was up: what was left is settled
  *          as not delivered or unknown).  Called inside a callback it starts the close
