@@ -1,0 +1,93 @@
+/* For tests of whole queues: open, put, get, and wait for what must come.
+ *
+ * Everything fails the test with Check when it does not go well.  Nothing sleeps: each wait is for
+ * an event, a message or an outcome, and ends after NQTEST_WAIT at the latest. */
+#ifndef NQTEST_QUEUE_H
+#define NQTEST_QUEUE_H
+
+#include <netqueue/netqueue.h>
+#include <stdarg.h>
+
+#define NQTEST_MS INT64_C(1000000)
+#define NQTEST_WAIT (20000 * NQTEST_MS) /* "must come": far beyond what anything takes */
+#define NQTEST_SERVER "11111111-1111-4111-8111-111111111111"
+
+/* Every test with `_i` runs over these. */
+enum { NQTEST_LOOP, NQTEST_TCP, NQTEST_TRANSPORTS };
+
+/* Open a queue from a format of JSON with ' for ". */
+__attribute__((format(printf, 1, 2))) nq_queue *nqtest_open(const char *format, ...);
+__attribute__((format(printf, 2, 3))) nq_err nqtest_try_open(nq_queue **ret, const char *format,
+                                                             ...);
+
+/* A server with the id NQTEST_SERVER on a free place of transport `transport`; `more` is more of
+ * the object, beginning with a comma, or "".  It is where nqtest_client() goes. */
+nq_queue *nqtest_server(int transport, const char *more);
+
+/* A server at the place where the last one was. */
+nq_queue *nqtest_server_again(const char *more);
+
+/* A client of the last server; not necessarily connected. */
+nq_queue *nqtest_client(const char *more);
+
+/* The same, and wait until both sides say that it is there. */
+nq_queue *nqtest_join(nq_queue *server, const char *more);
+
+/* How to reach the last server: members of a transport's object. */
+const char *nqtest_place(void);
+
+/* Choose a place, of which nothing listens yet. */
+void nqtest_choose_place(int transport);
+
+/* The id of queue `n` of a test: "id" for JSON is NQTEST_ID. */
+#define NQTEST_ID "00000000-0000-4000-8000-%012x"
+nq_uuid nqtest_id(unsigned n);
+
+/* ---- messages ---- */
+
+nq_msg *nqtest_msg(const char *text);
+nq_msg *nqtest_noise(size_t size, uint64_t seed); /* `size` bytes that depend on `seed` */
+void nqtest_check_noise(nq_msg *msg, size_t size, uint64_t seed);
+nq_msg *nqtest_number(uint64_t number); /* 8 bytes */
+uint64_t nqtest_number_of(nq_msg *msg);
+
+/* Put to everybody (the server, all clients). */
+void nqtest_put(nq_queue *queue, nq_msg *msg);
+nq_future *nqtest_put_future(nq_queue *queue, nq_msg *msg);
+nq_msg *nqtest_get(nq_queue *queue);
+void nqtest_get_text(nq_queue *queue, const char *text); /* and free it */
+uint64_t nqtest_get_number(nq_queue *queue);
+
+/* Wait until `future` is settled, free it, say how. */
+nq_outcome nqtest_outcome(nq_future *future, nq_reason *reason);
+
+/* ---- events and counters ---- */
+
+/* Wait for the next event of `kind`; others are dropped. */
+struct nq_event nqtest_event(nq_queue *queue, nq_event_kind kind);
+unsigned nqtest_drain_events(nq_queue *queue, nq_event_kind kind); /* how many of them were there */
+struct nq_stats nqtest_stats(nq_queue *queue);
+
+/* Drive `queue` until a counter that `look` reads off is at least `value`. */
+void nqtest_drive_until(nq_queue *queue, uint64_t (*look)(nq_queue *queue), uint64_t value);
+
+/* Close within NQTEST_WAIT, and free. */
+void nqtest_end(nq_queue *queue);
+
+/* ---- memory that tells when it is released ---- */
+
+struct nqtest_block {
+    unsigned char *data;
+    size_t size;
+    _Atomic unsigned released;
+};
+
+void nqtest_block_init(struct nqtest_block *block, size_t size);
+nq_msg *nqtest_block_msg(struct nqtest_block *block);
+void nqtest_block_fini(struct nqtest_block *block);
+
+/* Descriptors that this process has open. */
+unsigned nqtest_descriptors(void);
+int64_t nqtest_clock(void);
+
+#endif
