@@ -196,6 +196,11 @@ static nq_err put_list(nq_queue *queue, nq_msg *msg, const nq_uuid *ids, size_t 
     return err;
 }
 
+static int64_t put_deadline(int64_t now, int64_t ttl_ns)
+{
+    return ttl_ns < NQI_NEVER - now ? now + ttl_ns : NQI_NEVER;
+}
+
 /* ---- the call
  * -------------------------------------------------------------------------------------------- */
 
@@ -208,8 +213,8 @@ nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_f
 
     if (err)
         return err;
-    if (msg->ttl_ns)
-        msg->deadline_ns = nqi_now() + msg->ttl_ns;
+    /* Also 0 again, when an earlier put failed. */
+    msg->deadline_ns = msg->ttl_ns ? put_deadline(nqi_now(), msg->ttl_ns) : 0;
     peer = put_single(queue, peers, n, &held);
     if (peer) {
         err = put_one(queue, msg, peer, future);

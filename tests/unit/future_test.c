@@ -528,6 +528,26 @@ START_TEST(a_put_within_its_time_to_live_arrives)
 }
 END_TEST
 
+/* The message comes back to the caller, who takes the time to live off. */
+START_TEST(a_put_that_failed_leaves_no_time_to_live_behind)
+{
+    nq_queue *client;
+    nq_uuid stranger = nqtest_id(9);
+    nq_future *future;
+    nq_msg *msg = nqtest_msg("a");
+
+    nqtest_choose_place(_i);
+    client = nqtest_client("");
+    nq_msg_set_ttl(msg, 1);
+    ck_assert_int_eq(nq_put(client, msg, &stranger, 1, NULL), NQ_ERR_NO_PEER);
+    nq_msg_set_ttl(msg, 0);
+    future = nqtest_put_future(client, msg);
+    ck_assert_int_eq(nq_future_wait(future, 20 * NQTEST_MS), NQ_AGAIN);
+    nq_future_free(future);
+    nq_free(client);
+}
+END_TEST
+
 START_TEST(a_put_that_was_sent_and_never_acknowledged_is_unknown)
 {
     nq_queue *server = nqtest_server(_i, ", 'session': {'ack': 'consumed'}");
@@ -621,6 +641,8 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(queues, cancelled_puts_never_arrive, 0, NQTEST_TRANSPORTS);
     tcase_add_loop_test(queues, a_put_whose_time_to_live_ends_is_expired, 0, NQTEST_TRANSPORTS);
     tcase_add_loop_test(queues, a_put_within_its_time_to_live_arrives, 0, NQTEST_TRANSPORTS);
+    tcase_add_loop_test(queues, a_put_that_failed_leaves_no_time_to_live_behind, 0,
+                        NQTEST_TRANSPORTS);
     tcase_add_loop_test(queues, a_put_that_was_sent_and_never_acknowledged_is_unknown, 0,
                         NQTEST_TRANSPORTS);
     tcase_add_loop_test(queues, what_a_close_leaves_is_not_delivered_and_futures_outlive_the_queue,
