@@ -358,6 +358,39 @@ static bool queue_no_eps(void *arg)
     return !atomic_load(&queue->open_eps);
 }
 
+/* The last callback of a queue, behind all others. */
+struct last_callback {
+    struct nqi_callback callback;
+    struct nqi_room *room;
+    _Atomic bool ran;
+};
+
+static void last_callback_run(struct nqi_callback *callback)
+{
+    struct last_callback *last = NQI_CONTAINER(callback, struct last_callback, callback);
+    struct nqi_room *room = last->room;
+
+    atomic_store(&last->ran, true);
+    nqi_room_notify(room);
+}
+
+static bool last_callback_ran(void *arg)
+{
+    struct last_callback *last = arg;
+
+    return atomic_load(&last->ran);
+}
+
+/* What settled tells its callback, also when the end settled it. */
+static void queue_run_callbacks(nq_queue *queue)
+{
+    struct last_callback last = {.callback = {.run = last_callback_run}, .room = queue->rooms[0]};
+
+    nqi_room_defer(queue->rooms[0], &last.callback);
+    if (nqi_room_wait(queue->rooms[0], last_callback_ran, &last, NQ_FOREVER))
+        nqi_log(NQ_LOG_ERROR, "callbacks are left: %s", nq_error());
+}
+
 static void queue_wait_end(nq_queue *queue, nqi_ready_fn ready, const char *what)
 {
     if (nqi_room_wait(queue->rooms[0], ready, queue, QUEUE_FREE_NS))
@@ -398,8 +431,9 @@ void nq_free(nq_queue *queue)
         if (nq_close(queue, 0, NULL) < 0)
             nqi_log(NQ_LOG_ERROR, "%s", nq_error());
         nqi_events_callback(&queue->events, NULL, NULL);
-        nqi_queue_flush(queue);
         queue_wait_end(queue, queue_no_links, "links");
+        nqi_queue_flush(queue); /* its references; nobody adds to them any more */
+        queue_run_callbacks(queue);
     }
     queue_free_eps(queue);
     nqi_queue_fini_peers(queue);

@@ -586,6 +586,22 @@ START_TEST(what_a_close_leaves_is_not_delivered_and_futures_outlive_the_queue)
 }
 END_TEST
 
+/* 300: more than one look at the callbacks runs. */
+START_TEST(callbacks_of_futures_that_a_free_settles_run)
+{
+    nq_queue *client;
+    struct call call = {.free = true};
+
+    nqtest_choose_place(_i);
+    client = nqtest_client("");
+    for (int i = 0; i < 300; i++)
+        ck_assert_int_eq(
+            nq_future_then(nqtest_put_future(client, nqtest_msg("a")), on_settled, &call), NQ_OK);
+    nq_free(client);
+    ck_assert_uint_eq(call.count, 300);
+}
+END_TEST
+
 static void on_settled_flag(void *arg, nq_future *future)
 {
     *(_Atomic bool *)arg = true;
@@ -647,6 +663,7 @@ Suite *nqtest_suite(void)
                         NQTEST_TRANSPORTS);
     tcase_add_loop_test(queues, what_a_close_leaves_is_not_delivered_and_futures_outlive_the_queue,
                         0, NQTEST_TRANSPORTS);
+    tcase_add_loop_test(queues, callbacks_of_futures_that_a_free_settles_run, 0, NQTEST_TRANSPORTS);
     tcase_add_loop_test(queues, a_callback_needs_no_driving_caller, 0, NQTEST_TRANSPORTS);
     suite_add_tcase(suite, queues);
     return suite;
