@@ -21,15 +21,20 @@ const char *nq_event_text(nq_event_kind kind)
     return (size_t)kind < NQI_LEN(text) && text[kind] ? text[kind] : "no such event";
 }
 
-bool nqi_events_pop(struct nqi_events *events, struct nq_event *ret)
+/* Under lock. */
+static struct nqi_node *events_take(struct nqi_events *events)
 {
-    struct nqi_node *node;
+    struct nqi_node *node = nqi_fifo_pop(&events->list);
+
+    events->count -= node != NULL;
+    return node;
+}
+
+/* What was taken, if anything. */
+static bool events_open(struct nqi_node *node, struct nq_event *ret)
+{
     struct event_node *own;
 
-    pthread_mutex_lock(&events->lock);
-    node = nqi_fifo_pop(&events->list);
-    events->count -= node != NULL;
-    pthread_mutex_unlock(&events->lock);
     if (!node)
         return false;
     own = NQI_CONTAINER(node, struct event_node, node);
@@ -38,21 +43,37 @@ bool nqi_events_pop(struct nqi_events *events, struct nq_event *ret)
     return true;
 }
 
-/* Gives the user's function what is there. */
+bool nqi_events_pop(struct nqi_events *events, struct nq_event *ret)
+{
+    struct nqi_node *node;
+
+    pthread_mutex_lock(&events->lock);
+    node = events_take(events);
+    pthread_mutex_unlock(&events->lock);
+    return events_open(node, ret);
+}
+
+/* Gives the user's function what is there, until it is another one's turn. */
 static void events_run(struct nqi_callback *callback)
 {
     struct nqi_events *events = NQI_CONTAINER(callback, struct nqi_events, callback);
+    struct nqi_node *node;
     struct nq_event event;
     nq_event_fn fn;
     void *arg;
 
     pthread_mutex_lock(&events->lock);
     events->deferred = false;
-    fn = events->fn;
-    arg = events->arg;
     pthread_mutex_unlock(&events->lock);
-    while (fn && nqi_events_pop(events, &event))
-        fn(arg, &event);
+    do {
+        pthread_mutex_lock(&events->lock);
+        fn = events->fn;
+        arg = events->arg;
+        node = fn ? events_take(events) : NULL;
+        pthread_mutex_unlock(&events->lock);
+        if (events_open(node, &event))
+            fn(arg, &event);
+    } while (node);
 }
 
 /* Under lock.  True: the callback must be deferred, after unlocking. */

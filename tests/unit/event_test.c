@@ -111,6 +111,22 @@ START_TEST(a_callback_gets_what_is_there_and_what_comes)
 }
 END_TEST
 
+START_TEST(a_callback_that_ends_itself_gets_no_more)
+{
+    struct heard heard = {.stop_at = 2};
+    struct nq_event event;
+
+    for (unsigned i = 1; i <= 3; i++)
+        push(i);
+    nqi_events_callback(&events, on_event, &heard);
+    nqi_room_poll(room);
+    nqi_room_poll(room);
+    ck_assert_uint_eq(heard.count, 2);
+    ck_assert(nqi_events_pop(&events, &event));
+    ck_assert_uint_eq(event.count, 3);
+}
+END_TEST
+
 START_TEST(a_callback_that_was_ended_before_it_ran_gets_nothing)
 {
     struct heard heard = {0};
@@ -264,6 +280,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, events_come_in_order);
     tcase_add_test(tc, the_oldest_go_when_there_are_too_many);
     tcase_add_test(tc, a_callback_gets_what_is_there_and_what_comes);
+    tcase_add_test(tc, a_callback_that_ends_itself_gets_no_more);
     tcase_add_test(tc, a_callback_that_was_ended_before_it_ran_gets_nothing);
     suite_add_tcase(suite, tc);
 
