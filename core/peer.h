@@ -83,6 +83,7 @@ struct nqi_flow {
     int64_t batch_at; /* when the first message of the batch was put */
     uint32_t looks;
     bool batching, timer_set;
+    bool busy;        /* the last batch was full or old when it left: more is coming */
     int64_t interval; /* of the flush timer */
     struct nqi_watch *timer;
 };

@@ -3,7 +3,8 @@
  * A send of one message costs some microseconds.  `credit` is the time that such sends may take: it
  * grows by half of the time that passes, up to FLOW_CREDIT.  While there is some, a put leaves at
  * once.  When puts come faster than that, they gather in the session's stage for FLOW_FLUSH_NS or
- * FLOW_FLUSH_BYTES.
+ * FLOW_FLUSH_BYTES; a put that follows such a batch within FLOW_GAP begins the next, because whoever
+ * filled one fills another.
  *
  * The clock is asked once for every FLOW_LOOKS messages of a batch: it costs as much as a small
  * message. */
@@ -11,7 +12,9 @@
 
 #define FLOW_CREDIT (25 * NQI_NS_PER_US)
 #define FLOW_FLUSH_NS (100 * NQI_NS_PER_US)
-#define FLOW_FLUSH_BYTES (32u << 10)
+#define FLOW_FLUSH_BYTES (48u << 10)
+#define FLOW_GAP (5 * NQI_NS_PER_US) /* puts that follow a batch sooner than this begin the next \
+                                      */
 #define FLOW_LOOKS 16
 #define FLOW_TIMER_MIN (200 * NQI_NS_PER_US)
 #define FLOW_TIMER_MAX (5 * NQI_NS_PER_MS)
@@ -20,6 +23,16 @@
 static void flow_reckon(struct nqi_flow *flow, int64_t now)
 {
     flow->credit = NQI_MIN(flow->credit + (now - flow->at) / 2, FLOW_CREDIT);
+    flow->at = now;
+}
+
+/* A send ended that began at `start`; 0 = when is not known. */
+static void flow_charge(struct nqi_flow *flow, int64_t start)
+{
+    int64_t now = nqi_now();
+
+    if (start)
+        flow->credit = NQI_MAX(flow->credit - (now - start), -FLOW_CREDIT);
     flow->at = now;
 }
 
@@ -69,6 +82,7 @@ static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
 {
     struct nqi_flow *flow = &peer->flow;
     uint64_t staged = nqi_session_staged(&peer->session);
+    int64_t gap;
 
     if (!staged || peer->force || staged >= FLOW_FLUSH_BYTES || peer->session.ready.head ||
         peer->session.state != NQI_SESSION_UP)
@@ -76,10 +90,11 @@ static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
     if (flow->batching && ++flow->looks % FLOW_LOOKS)
         return FLOW_HOLD;
     *now = nqi_now();
+    gap = *now - flow->at;
     flow_reckon(flow, *now);
     if (flow->batching)
         return *now - flow->batch_at >= FLOW_FLUSH_NS ? FLOW_SEND_TIMED : FLOW_HOLD;
-    if (flow->credit > 0)
+    if (flow->credit > 0 && !(flow->busy && gap < FLOW_GAP))
         return FLOW_SEND_TIMED;
     flow_begin_batch(peer, *now);
     return FLOW_HOLD;
@@ -117,12 +132,9 @@ void nqi_peer_pump(struct nqi_peer *peer)
         ;
     if (answer == FLOW_HOLD)
         return;
+    peer->flow.busy = peer->flow.batching && !peer->force;
     peer->force = false;
+    if (peer->flow.busy || (answer == FLOW_SEND_TIMED && sent))
+        flow_charge(&peer->flow, answer == FLOW_SEND_TIMED ? start : 0);
     peer->flow.batching = false;
-    if (answer == FLOW_SEND_TIMED && sent) {
-        int64_t end = nqi_now();
-
-        peer->flow.credit = NQI_MAX(peer->flow.credit - (end - start), -FLOW_CREDIT);
-        peer->flow.at = end;
-    }
 }
