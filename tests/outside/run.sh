@@ -22,18 +22,20 @@ NETQUEUE=${NETQUEUE:-$(find_command)} || {
 }
 make -s unixsock.so
 
-work=$(mktemp -d)
+work=$(mktemp -d) # a short path, for the socket's sake
+# The library loads nothing from below a folder that everybody may write to, as that one is.
+plugins=$(mktemp -d "$PWD/plugins.XXXXXX")
 server=
 end() {
     [ -z "$server" ] || kill "$server" 2>/dev/null || :
-    rm -rf "$work"
+    rm -rf "$work" "$plugins"
 }
 trap end EXIT
 trap 'exit 1' HUP INT TERM
 
-mkdir -m 755 "$work/plugins" "$work/in" "$work/out"
-install -m 644 unixsock.so "$work/plugins/"
-NETQUEUE_PLUGIN_PATH=$work/plugins
+mkdir "$work/in" "$work/out"
+install -m 644 unixsock.so "$plugins/"
+NETQUEUE_PLUGIN_PATH=$plugins
 export NETQUEUE_PLUGIN_PATH
 echo '{"purpose": "server", "transport": "unixsock", "path": "socket"}' >"$work/server.json"
 echo '{"purpose": "client", "transport": "unixsock", "path": "socket"}' >"$work/client.json"
