@@ -154,6 +154,9 @@ void tcp_addr_text(const struct tcp_addr *addr, char out[TCP_NAME_MAX]);
 bool tcp_addr_from(const void *sa, size_t len, struct tcp_addr *out);
 /* Numeric `host`; false: it is a name. */
 bool tcp_addr_numeric(const char *host, uint16_t port, struct tcp_addr *out);
+/* The addresses that need no resolver: a numeric host, "localhost", and "*", which is every address
+ * for a listener and loopback for others.  Returns how many of `out`; 0: ask. */
+uint32_t tcp_addr_known(const struct tcp_opts *opts, bool listen, struct tcp_addr out[2]);
 void tcp_addr_set_port(struct tcp_addr *addr, uint16_t port);
 uint16_t tcp_addr_port(const struct tcp_addr *addr);
 bool tcp_addr_is_loopback(const struct tcp_addr *addr);

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 void tcp_addr_text(const struct tcp_addr *addr, char out[TCP_NAME_MAX])
 {
@@ -58,6 +59,20 @@ bool tcp_addr_numeric(const char *host, uint16_t port, struct tcp_addr *out)
     addr.u.in6.sin6_port = htons(port);
     *out = addr;
     return true;
+}
+
+uint32_t tcp_addr_known(const struct tcp_opts *opts, bool listen, struct tcp_addr out[2])
+{
+    bool star = strcmp(opts->host, "*") == 0, any = star && listen;
+    uint32_t n = 0;
+
+    if (!star && strcasecmp(opts->host, "localhost") != 0)
+        return tcp_addr_numeric(opts->host, opts->port, out);
+    if (opts->family != AF_INET6)
+        n += tcp_addr_numeric(any ? "0.0.0.0" : "127.0.0.1", opts->port, &out[n]);
+    if (opts->family != AF_INET)
+        n += tcp_addr_numeric(any ? "::" : "::1", opts->port, &out[n]);
+    return n;
 }
 
 void tcp_addr_set_port(struct tcp_addr *addr, uint16_t port)

@@ -178,20 +178,19 @@ static void connect_resolved(void *arg, const struct nqt_addr *found, uint32_t n
     }
 }
 
-/* A numeric address needs no resolver; "*" is loopback for a client. */
 static int connect_start(struct nqtp_link *link)
 {
     const struct tcp_opts *opts = &link->ep->opts;
     const struct nqt_host *host = link->ep->mod->host;
-    const char *name = strcmp(opts->host, "*") == 0 ? NULL : opts->host;
-    struct tcp_addr addr;
+    struct tcp_addr addrs[2];
+    uint32_t n = tcp_addr_known(opts, false, addrs);
     int rc;
 
-    if (name && tcp_addr_numeric(name, opts->port, &addr)) {
-        connect_to(link, &addr, 1);
+    if (n) {
+        connect_to(link, addrs, n);
         return NQT_OK;
     }
-    rc = host->resolve(link->serial, name, opts->port, 0, connect_resolved, link);
+    rc = host->resolve(link->serial, opts->host, opts->port, 0, connect_resolved, link);
     link->asked = !rc;
     return rc;
 }

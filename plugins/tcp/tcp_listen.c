@@ -1,7 +1,7 @@
 /* Endpoints: listen and accept.
  *
- * A numeric host is bound inside ep_open, so that a port in use is an error of that call; a name
- * is resolved first, and what goes wrong then is EP_DOWN. */
+ * Addresses that need no resolver are bound inside ep_open, so that a port in use is an error of
+ * that call; another name is resolved first, and what goes wrong then is EP_DOWN. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -305,23 +305,11 @@ static void listen_resolved(void *arg, const struct nqt_addr *found, uint32_t n,
 
 /* ---- slots ------------------------------------------------------------------------ */
 
-/* "*": every address of both families. */
-static int listen_any(struct nqtp_ep *ep, struct nqt_error *err)
-{
-    struct tcp_addr addrs[2];
-    uint32_t n = 0;
-
-    if (ep->opts.family != AF_INET6)
-        tcp_addr_numeric("0.0.0.0", ep->opts.port, &addrs[n++]);
-    if (ep->opts.family != AF_INET)
-        tcp_addr_numeric("::", ep->opts.port, &addrs[n++]);
-    return listen_bind(ep, addrs, n, err);
-}
-
 static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
 {
     const struct nqt_host *host = ep->mod->host;
-    struct tcp_addr addr;
+    struct tcp_addr addrs[2];
+    uint32_t n;
     int rc = host->timer_add(ep->serial, listen_go_on, ep, &ep->pause);
 
     if (rc) {
@@ -329,10 +317,9 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
         return tcp_fail(err, rc, 0, "listen on %s: no timer", ep->opts.host);
     }
     ep->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (strcmp(ep->opts.host, "*") == 0)
-        return listen_any(ep, err);
-    if (tcp_addr_numeric(ep->opts.host, ep->opts.port, &addr))
-        return listen_bind(ep, &addr, 1, err);
+    n = tcp_addr_known(&ep->opts, true, addrs);
+    if (n)
+        return listen_bind(ep, addrs, n, err);
     tcp_ep_ref(ep);
     rc = host->resolve(ep->serial, ep->opts.host, ep->opts.port, NQT_RESOLVE_PASSIVE,
                        listen_resolved, ep);

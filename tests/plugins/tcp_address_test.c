@@ -50,6 +50,23 @@ START_TEST(a_star_listens_on_every_address_at_one_port)
 }
 END_TEST
 
+START_TEST(localhost_is_both_loopback_addresses_without_a_resolver)
+{
+    static const struct nqtest_opt local[] = {{"host", "LocalHost"}, {"port", "0"}, {NULL, NULL}};
+    static const struct nqtest_opt star[] = {{"host", "*"}, {NULL, NULL}};
+    struct nqtest_rig rig = nqtest_rig_up(local, _i ? star : local);
+    struct nqtest_ep *second;
+    struct nqt_error err = {.size = sizeof(err)};
+
+    ck_assert_ptr_eq(strstr(rig.server->name, "127.0.0.1:"), rig.server->name);
+    ck_assert_int_lt(
+        nqtest_ep_open(rig.client_host, true, nqtest_with_port(local, rig.server), &second, &err),
+        0);
+    ck_assert_msg(strstr(err.text, "in use"), "%s", err.text);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 /* An endpoint of the client's host for a name, at the server's port. */
 static struct nqtest_ep *named(struct nqtest_rig *rig, const char *name, const char *addresses)
 {
@@ -387,6 +404,7 @@ static TCase *address_tests(void)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, ipv6_works);
     tcase_add_test(tc, a_star_listens_on_every_address_at_one_port);
+    tcase_add_loop_test(tc, localhost_is_both_loopback_addresses_without_a_resolver, 0, 2);
     tcase_add_test(tc, the_addresses_of_a_name_are_tried_in_turn);
     tcase_add_test(tc, when_no_address_of_a_name_works_the_text_says_so);
     tcase_add_test(tc, an_unknown_name_is_unreachable);
