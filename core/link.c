@@ -333,8 +333,7 @@ nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
 
     if (link && strand) {
         snprintf(link->address, sizeof(link->address), "%s", address);
-        while (!nqi_strand_try(strand))
-            assert(!"a new strand is free");
+        nqi_strand_enter_new(strand);
         err = nqi_tlink_accept(ep, plink, strand, loop, &link_tlink_events, link, &link->tlink);
         if (!err)
             link_start_clock(link);

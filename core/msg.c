@@ -163,7 +163,7 @@ nq_err nq_msg_wrap(void *data, size_t len, nq_release_fn release, void *arg, nq_
 
 nq_err nq_msg_from_stream(nq_stream *stream, nq_msg **ret)
 {
-    nq_msg *msg;
+    nq_msg *msg = NULL;
     nq_err err = nqi_msg_empty(&msg);
 
     if (err)

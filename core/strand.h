@@ -55,6 +55,15 @@ static inline void nqi_strand_on_settle(struct nqi_strand *strand, void (*settle
  * Thread: any.  Blocks: no. */
 bool nqi_strand_try(struct nqi_strand *strand);
 
+/* The same for a strand that nobody else knows yet. */
+static inline void nqi_strand_enter_new(struct nqi_strand *strand)
+{
+    bool entered = nqi_strand_try(strand);
+
+    assert(entered);
+    (void)entered;
+}
+
 /* Settle, run what others left, leave.  The caller holds a reference of its own.
  * @return how much work of others ran: if any, somebody may wait for what it did. */
 unsigned nqi_strand_leave(struct nqi_strand *strand);

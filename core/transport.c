@@ -96,8 +96,7 @@ nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
     ep->events = events;
     ep->arg = arg;
     *ret = ep; /* events may come before the slot's result is looked at */
-    while (!nqi_strand_try(strand))
-        assert(!"a new strand is free");
+    nqi_strand_enter_new(strand);
     rc = core->module->ops->ep_open(core->mod, ep, (nqt_serial *)&ep->serial,
                                     (nqt_cfg *)core->options, listen, &ep->plug, &err);
     if (rc < 0)
