@@ -257,7 +257,7 @@ hostile_names() {
     "$top_builddir/tests/support/put_names" client.json ../up /abs "$tap_tmp/abs" .. . '' 'a/../../b' \
         'nul%00byte' 'real/../../c' link/through folder 'a//b' 'end/' good/name || return 1
     got 1 && [ "$(cat inside/good/name)" = hostile ] || return 1
-    [ "$(ls inside/*.bin | wc -l)" -eq 13 ] || { ls -lR inside; return 1; }
+    [ "$(find inside -name '*.bin' | wc -l)" -eq 13 ] || { ls -lR inside; return 1; }
     [ -z "$(ls -A outside)" ] && [ ! -e up ] && [ ! -e abs ] && [ ! -e b ] && [ ! -e c ] &&
         [ ! -e /abs ] && [ -z "$(find inside -name '*.part')" ] && says get.err 'is refused'
 }
@@ -412,10 +412,14 @@ closed_output() {
     [ "$(cat code)" -eq 1 ] && says get.err 'standard output: Broken pipe'
 }
 
+to_full_disk() { # COMMAND...
+    "$@" >/dev/full
+}
+
 no_output() {
     start_get -n 1 >&- 2>get.err
     nq put -c client.json random 2>err
-    got 1 && says get.err 'standard output' && ends 1 sh -c '"$1" transports >/dev/full' sh "$NETQUEUE"
+    got 1 && says get.err 'standard output' && ends 1 to_full_disk nq transports
 }
 
 server_killed() {
@@ -454,6 +458,43 @@ full_disk() {
     got 1 && says get.err 'No space left'
 }
 
+too_large() {
+    config small.json client ', "limits": {"max_message": "64KiB"}'
+    start_get -n 1 -o limited 2>get.err
+    ends 1 nq put -c small.json random binary && says err '^netqueue: put: random: not delivered' &&
+        got 0 && same binary limited/binary && [ ! -e limited/random ]
+}
+
+too_large_there() {
+    config small.json server ', "limits": {"max_message": "64KiB"}'
+    "$NETQUEUE" get -c small.json --timeout 60s -n 1 -o limited2 2>get.err &
+    getter=$!
+    ends 1 nq put -c client.json random && says err '^netqueue: put: random to ' &&
+        ends 0 nq put -c client.json binary && got 0 && same binary limited2/binary &&
+        [ ! -e limited2/random ]
+}
+
+bar() {
+    start_get -n 1 >copy 2>get.err
+    TERM=xterm script -qec "$NETQUEUE put -c client.json random" /dev/null >out </dev/null &&
+        got 0 && says out 'connecting\|% \[' # a fast machine gets no further
+}
+
+no_bar() {
+    start_get -n 2 >copy 2>get.err
+    ends 0 nq put -c client.json random && [ ! -s err ] && [ ! -s out ] || return 1
+    TERM=xterm script -qec "$NETQUEUE put -c client.json --quiet random" /dev/null >out </dev/null &&
+        got 0 && [ ! -s out ] && [ ! -s get.err ]
+}
+
+check "a message beyond the sender's limit is named, the rest arrives" too_large
+check "a message beyond the receiver's limit is named, and the next arrives" too_large_there
+if command -v script >/dev/null; then
+    check "a terminal shows how far it is" bar
+    check "a pipe shows none, nor does --quiet" no_bar
+else
+    skip "a terminal shows how far it is" "script is not installed"
+fi
 check "a port in use is 3 and is named" port_in_use
 check "no connection within the time-out is 4, and why" refused
 check "a peer that never comes is 4" unknown_peer
@@ -481,11 +522,11 @@ bench_jobs() {
     for policy in block fail; do
         for job in rtt oneway both sync async; do
             for size in 1 64 4096 5000000; do
-                ends 0 nq bench "$job" --transport tcp --size $size --count 20 --policy $policy ||
+                ends 0 nq bench "$job" --transport tcp --size "$size" --count 20 --policy "$policy" ||
                     return 1
             done
         done
-        ends 0 nq bench mix --transport tcp --max-exponent 20 --policy $policy || return 1
+        ends 0 nq bench mix --transport tcp --max-exponent 20 --policy "$policy" || return 1
     done
 }
 
