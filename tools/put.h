@@ -46,7 +46,7 @@ struct nqi_put {
     /* puts in flight: the oldest is parts[head % NQI_PUT_WINDOW] */
     struct nqi_put_part parts[NQI_PUT_WINDOW];
     size_t head, tail;
-    uint64_t inflight; /* bytes */
+    uint64_t in_flight; /* bytes */
 
     /* progress that the time-out looks for */
     int64_t moved_ns, looked_ns;

@@ -127,7 +127,7 @@ static bool put_settle(struct nqi_put *put, int64_t wait_ns)
     }
     put_account(put, part);
     nq_future_free(part->future);
-    put->inflight -= part->size;
+    put->in_flight -= part->size;
     put->head++;
     return true;
 }
@@ -147,7 +147,7 @@ static bool put_make_room(struct nqi_put *put, uint64_t size)
 {
     put_reap(put);
     while (put->head != put->tail &&
-           (put->tail - put->head == NQI_PUT_WINDOW || put->inflight + size > NQI_PUT_WINDOW_BYTES))
+           (put->tail - put->head == NQI_PUT_WINDOW || put->in_flight + size > NQI_PUT_WINDOW_BYTES))
         if (!put_settle(put, nqi_put_slice(put)))
             return false;
     return !nqi_put_stopped(put);
@@ -176,7 +176,7 @@ void nqi_put_message(struct nqi_put *put, nq_msg *msg, const nq_uuid *peer,
         while (err == NQ_AGAIN && put_wait_room(put));
     }
     if (err == NQ_OK) {
-        put->inflight += part.size;
+        put->in_flight += part.size;
         put->parts[put->tail++ % NQI_PUT_WINDOW] = part;
         return;
     }

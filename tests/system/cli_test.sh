@@ -51,7 +51,7 @@ says() { # FILE PATTERN
 
 # A get in the background; its pid is in $getter.  Not through nq: a signal must reach the command
 # itself.
-start_get() { # get's options
+start_get() { # options of get
     "$NETQUEUE" get -c server.json --timeout 60s "$@" &
     getter=$!
 }
@@ -325,7 +325,7 @@ check "a server puts to the one that is named" server_puts_to_one
 # ---- what goes wrong --------------------------------------------------------------------------------------
 
 # A receiver that writes into descriptor 3.
-start_reader() { # get's options
+start_reader() { # options of get
     mkfifo output.fifo
     "$NETQUEUE" get -c server.json --timeout 60s "$@" >output.fifo 2>get.err &
     getter=$!
@@ -362,7 +362,7 @@ unknown_peer() {
 }
 
 # A sender that reads a FIFO, so that the test decides when it goes on.
-start_put() { # put's options
+start_put() { # options of put
     mkfifo input.fifo
     "$NETQUEUE" put -c client.json --lines "$@" <input.fifo >put.out 2>put.err &
     putter=$!
