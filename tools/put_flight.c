@@ -146,8 +146,8 @@ static void put_reap(struct nqi_put *put)
 static bool put_make_room(struct nqi_put *put, uint64_t size)
 {
     put_reap(put);
-    while (put->head != put->tail &&
-           (put->tail - put->head == NQI_PUT_WINDOW || put->in_flight + size > NQI_PUT_WINDOW_BYTES))
+    while (put->head != put->tail && (put->tail - put->head == NQI_PUT_WINDOW ||
+                                      put->in_flight + size > NQI_PUT_WINDOW_BYTES))
         if (!put_settle(put, nqi_put_slice(put)))
             return false;
     return !nqi_put_stopped(put);
