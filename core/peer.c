@@ -562,6 +562,18 @@ void nqi_peer_start(struct nqi_peer *peer)
  * --------------------------------------------------------------------------------------------------
  */
 
+nq_uuid nqi_peer_known_id(struct nqi_peer *peer)
+{
+    nq_uuid id;
+
+    if (!peer->dials)
+        return *nqi_peer_id(peer);
+    pthread_mutex_lock(&peer->shown.lock);
+    id = peer->shown.id;
+    pthread_mutex_unlock(&peer->shown.lock);
+    return id;
+}
+
 void nqi_peer_describe(struct nqi_peer *peer, struct nq_peer_info *ret)
 {
     struct nqi_peer_shown *shown = &peer->shown;

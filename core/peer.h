@@ -166,10 +166,15 @@ void nqi_peer_close(struct nqi_peer *peer);      /* flush, say good-bye, end */
 void nqi_peer_abort(struct nqi_peer *peer);      /* end now: this queue closes */
 void nqi_peer_disconnect(struct nqi_peer *peer); /* end now, as nq_disconnect() */
 
+/* The id of a server's peer: fixed. */
 static inline const nq_uuid *nqi_peer_id(const struct nqi_peer *peer)
 {
+    assert(!peer->dials);
     return &peer->session.peer;
 }
+
+/* The id of any peer; nil while a client has not met its server.  Thread: any. */
+nq_uuid nqi_peer_known_id(struct nqi_peer *peer);
 
 extern const struct nqi_part_target nqi_peer_target; /* for futures */
 

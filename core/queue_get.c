@@ -142,9 +142,11 @@ static bool get_named(struct getter *getter, struct nqi_peer **gone)
 
     for (struct nqi_list *at = queue->ready.next; at != &queue->ready; at = at->next) {
         struct nqi_peer *peer = NQI_CONTAINER(at, struct nqi_peer, inbox.ready);
+        const nq_msg *first = msg_of(peer->inbox.messages.head);
 
         for (size_t i = 0; i < getter->npeers; i++) {
-            if (!nq_uuid_equal(nqi_peer_id(peer), &getter->peers[i]))
+            /* The sender: a client's server may be another one by now. */
+            if (!nq_uuid_equal(&first->sender, &getter->peers[i]))
                 continue;
             if (get_take(getter, peer))
                 *gone = peer;

@@ -73,14 +73,22 @@ static void table_remove(nq_queue *queue, struct nqi_peer *peer)
     *at = peer->inbox.next;
 }
 
+static struct nqi_peer *queue_find_server(nq_queue *queue, const nq_uuid *id)
+{
+    static const nq_uuid nil;
+    nq_uuid known = nqi_peer_known_id(queue->server);
+
+    if (nq_uuid_equal(&known, &nil) || !nq_uuid_equal(&known, id))
+        return NULL;
+    return nqi_peer_ref(queue->server);
+}
+
 struct nqi_peer *nqi_queue_find(nq_queue *queue, const nq_uuid *id)
 {
     struct nqi_peer *peer;
 
-    if (queue->server) {
-        peer = queue->server;
-        return nq_uuid_equal(nqi_peer_id(peer), id) ? nqi_peer_ref(peer) : NULL;
-    }
+    if (queue->server)
+        return queue_find_server(queue, id);
     pthread_mutex_lock(&queue->lock);
     peer = table_find(queue, id);
     if (peer)

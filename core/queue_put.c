@@ -75,13 +75,15 @@ static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_fu
 {
     nq_future *future = NULL;
     struct nqi_part *part = NULL;
+    nq_uuid id;
     nq_err err;
 
     if (ret) {
         err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, 1, &future);
         if (err)
             return err;
-        part = nqi_future_part(future, 0, nqi_peer_id(peer), nqi_peer_ref(peer));
+        id = nqi_peer_known_id(peer);
+        part = nqi_future_part(future, 0, &id, nqi_peer_ref(peer));
     }
     err = put_to(queue, peer, msg, part);
     if (err)

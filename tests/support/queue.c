@@ -322,6 +322,15 @@ void nqtest_block_fini(struct nqtest_block *block)
 
 /* ---- the process ---- */
 
+void nqtest_end_thread(pthread_t thread)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 5;
+    ck_assert_int_eq(pthread_timedjoin_np(thread, NULL, &until), 0);
+}
+
 unsigned nqtest_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");

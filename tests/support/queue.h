@@ -6,14 +6,19 @@
 #define NQTEST_QUEUE_H
 
 #include <netqueue/netqueue.h>
+#include <pthread.h>
 #include <stdarg.h>
 
 #define NQTEST_MS INT64_C(1000000)
 #define NQTEST_WAIT (20000 * NQTEST_MS) /* "must come": far beyond what anything takes */
 #define NQTEST_SERVER "11111111-1111-4111-8111-111111111111"
 
-/* Every test with `_i` runs over these. */
+/* nqtest_each() adds a test that runs over each of these as `_i`, nqtest_each_of() one that runs
+ * `variants` times over each: the transport is `_i % NQTEST_TRANSPORTS`. */
 enum { NQTEST_LOOP, NQTEST_TCP, NQTEST_TRANSPORTS };
+#define nqtest_each(tc, test) nqtest_each_of(tc, test, 1)
+#define nqtest_each_of(tc, test, variants) \
+    tcase_add_loop_test(tc, test, 0, NQTEST_TRANSPORTS *(variants))
 
 /* Open a queue from a format of JSON with ' for ". */
 __attribute__((format(printf, 1, 2))) nq_queue *nqtest_open(const char *format, ...);
@@ -85,6 +90,10 @@ struct nqtest_block {
 void nqtest_block_init(struct nqtest_block *block, size_t size);
 nq_msg *nqtest_block_msg(struct nqtest_block *block);
 void nqtest_block_fini(struct nqtest_block *block);
+
+/* Join a thread that must end soon: in less time than any clock of the library takes to hide a
+ * wake-up that was lost. */
+void nqtest_end_thread(pthread_t thread);
 
 /* Descriptors that this process has open. */
 unsigned nqtest_descriptors(void);

@@ -285,13 +285,11 @@ Suite *nqtest_suite(void)
     suite_add_tcase(suite, tc);
 
     tcase_set_timeout(queues, 30);
-    tcase_add_loop_test(queues, a_session_begins_and_ends_with_events, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, waiting_for_an_event_ends_with_its_time_out, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, after_the_close_come_the_events_that_are_left_and_then_the_end, 0,
-                        NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, an_event_callback_may_look_but_not_wait, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, events_are_kept_again_after_the_callback_ended, 0,
-                        NQTEST_TRANSPORTS);
+    nqtest_each(queues, a_session_begins_and_ends_with_events);
+    nqtest_each(queues, waiting_for_an_event_ends_with_its_time_out);
+    nqtest_each(queues, after_the_close_come_the_events_that_are_left_and_then_the_end);
+    nqtest_each(queues, an_event_callback_may_look_but_not_wait);
+    nqtest_each(queues, events_are_kept_again_after_the_callback_ended);
     suite_add_tcase(suite, queues);
     return suite;
 }

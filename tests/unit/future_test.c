@@ -649,22 +649,18 @@ Suite *nqtest_suite(void)
     suite_add_tcase(suite, tc);
 
     tcase_set_timeout(queues, 30);
-    tcase_add_loop_test(queues, a_put_that_arrives_is_delivered, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_wait_ends_with_its_time_out, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_put_that_is_cancelled_in_time_is_not_delivered, 0,
-                        NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_put_that_arrived_cannot_be_cancelled, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, cancelled_puts_never_arrive, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_put_whose_time_to_live_ends_is_expired, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_put_within_its_time_to_live_arrives, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_put_that_failed_leaves_no_time_to_live_behind, 0,
-                        NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_put_that_was_sent_and_never_acknowledged_is_unknown, 0,
-                        NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, what_a_close_leaves_is_not_delivered_and_futures_outlive_the_queue,
-                        0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, callbacks_of_futures_that_a_free_settles_run, 0, NQTEST_TRANSPORTS);
-    tcase_add_loop_test(queues, a_callback_needs_no_driving_caller, 0, NQTEST_TRANSPORTS);
+    nqtest_each(queues, a_put_that_arrives_is_delivered);
+    nqtest_each(queues, a_wait_ends_with_its_time_out);
+    nqtest_each(queues, a_put_that_is_cancelled_in_time_is_not_delivered);
+    nqtest_each(queues, a_put_that_arrived_cannot_be_cancelled);
+    nqtest_each(queues, cancelled_puts_never_arrive);
+    nqtest_each(queues, a_put_whose_time_to_live_ends_is_expired);
+    nqtest_each(queues, a_put_within_its_time_to_live_arrives);
+    nqtest_each(queues, a_put_that_failed_leaves_no_time_to_live_behind);
+    nqtest_each(queues, a_put_that_was_sent_and_never_acknowledged_is_unknown);
+    nqtest_each(queues, what_a_close_leaves_is_not_delivered_and_futures_outlive_the_queue);
+    nqtest_each(queues, callbacks_of_futures_that_a_free_settles_run);
+    nqtest_each(queues, a_callback_needs_no_driving_caller);
     suite_add_tcase(suite, queues);
     return suite;
 }
