@@ -112,6 +112,10 @@ bool nqi_peer_on_begin(void *arg, struct nqi_tx *tx)
         put_settle(put, NQ_CANCELLED, NQ_REASON_NONE);
         return false;
     }
+    if (put->bytes > put->peer->session.peer_max_message) { /* the peer would end the link */
+        put_settle(put, NQ_NOT_DELIVERED, NQ_REASON_LIMIT);
+        return false;
+    }
     if (put->reserved) {
         put->reserved = false;
         put_unreserve(put->peer, put->bytes);
@@ -179,6 +183,8 @@ static bool put_at_once(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *par
     struct nqi_put *put = NULL;
 
     *err = NQ_OK;
+    if (msg->stream.nbytes > peer->session.peer_max_message)
+        return false;
     if (part) {
         put = put_new(peer, msg, part);
         if (!put) {

@@ -162,6 +162,29 @@ START_TEST(a_message_beyond_the_own_limit_is_too_big)
 }
 END_TEST
 
+/* The one message fails, and nothing else notices.  _i / 2: a message of one record, or of many. */
+START_TEST(a_message_beyond_the_peers_limit_is_not_delivered)
+{
+    nq_queue *server = nqtest_server(_i % 2, ", 'limits': {'max_message': '1KiB'}");
+    nq_queue *client = nqtest_join(server, "");
+    size_t size = _i / 2 ? 3 * MIB : KIB + 1;
+    nq_future *first = nqtest_put_future(client, nqtest_noise(KIB, 1));
+    nq_future *big = nqtest_put_future(client, nqtest_noise(size, 2));
+    nq_future *last = nqtest_put_future(client, nqtest_noise(KIB, 3));
+    nq_reason reason;
+
+    ck_assert_int_eq(nqtest_outcome(first, NULL), NQ_DELIVERED);
+    ck_assert_int_eq(nqtest_outcome(big, &reason), NQ_NOT_DELIVERED);
+    ck_assert_int_eq(reason, NQ_REASON_LIMIT);
+    ck_assert_int_eq(nqtest_outcome(last, NULL), NQ_DELIVERED);
+    ck_assert_uint_eq(nqtest_stats(client).dropped_by[NQ_REASON_LIMIT], 1);
+    ck_assert_uint_eq(nqtest_stats(client).connects, 1);
+    nqtest_end(client);
+    ck_assert_uint_eq(nqtest_stats(server).messages_in, 2);
+    nqtest_end(server);
+}
+END_TEST
+
 START_TEST(a_closed_queue_takes_no_put)
 {
     nq_queue *server = nqtest_server(_i, "");
@@ -935,6 +958,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_peer_that_is_not_known_cannot_be_named);
     nqtest_each(tc, a_client_may_name_only_its_server);
     nqtest_each(tc, a_message_beyond_the_own_limit_is_too_big);
+    nqtest_each_of(tc, a_message_beyond_the_peers_limit_is_not_delivered, 2);
     nqtest_each(tc, a_closed_queue_takes_no_put);
     nqtest_each(tc, messages_of_all_sizes_arrive_whole_and_in_order_both_ways);
     nqtest_each(tc, a_message_of_many_chunks_arrives_whole);
