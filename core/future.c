@@ -195,7 +195,7 @@ bool nqi_part_settle(struct nqi_part *part, nq_outcome outcome, nq_reason reason
 
 nq_err nq_future_cancel(nq_future *future)
 {
-    bool late = false, last = false;
+    bool late = false, purged = false;
 
     /* One reference for the walk: settling the last part ends the put's. */
     atomic_fetch_add(&future->refs, 1);
@@ -205,13 +205,14 @@ nq_err nq_future_cancel(nq_future *future)
 
         if (atomic_compare_exchange_strong(&part->word, &word,
                                            part_word(PART_SETTLED, NQ_CANCELLED, NQ_REASON_NONE))) {
+            future_count_down(future);
             future->ops->purge(part->target);
-            last |= future_count_down(future);
+            purged = true;
         } else {
             late |= part_outcome(word) != NQ_CANCELLED;
         }
     }
-    if (last)
+    if (purged) /* there is room in a queue; and whatever else the strand had to do is done */
         nqi_room_notify(future->room);
     future_unref(future);
     return late ? NQ_AGAIN : NQ_OK;

@@ -875,6 +875,28 @@ static pthread_t many_start(struct many *many, nq_queue *queue, const nq_uuid *p
     return thread;
 }
 
+START_TEST(a_put_that_waits_goes_on_when_one_of_several_parts_is_cancelled)
+{
+    nq_queue *stopped[2], *server;
+    nq_uuid peers[2];
+    nq_future *future;
+    struct many many;
+    pthread_t thread;
+
+    server = blocking_server(_i, stopped, peers, 1);
+    ck_assert_int_eq(nq_put(server, nqtest_msg("to both"), peers, 2, &future), NQ_OK);
+    thread = many_start(&many, server, peers, 1);
+    ck_assert_int_eq(nq_future_cancel(future), NQ_AGAIN); /* the other one has it, perhaps */
+    nqtest_end_thread(thread);
+    ck_assert_int_eq(many.err, NQ_OK);
+    nq_future_free(future);
+    nq_future_free(many.future);
+    nq_free(server);
+    nq_free(stopped[0]);
+    nq_free(stopped[1]);
+}
+END_TEST
+
 /* ---- windows ---- */
 
 START_TEST(large_messages_pass_through_a_small_credit_window)
@@ -983,6 +1005,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_put_inside_a_callback_never_waits);
     nqtest_each(tc, a_full_queue_to_one_peer_is_that_peers_affair);
     nqtest_each(tc, cancelling_takes_a_message_back_from_who_did_not_get_it);
+    nqtest_each(tc, a_put_that_waits_goes_on_when_one_of_several_parts_is_cancelled);
     nqtest_each(tc, large_messages_pass_through_a_small_credit_window);
     nqtest_each(tc, no_more_than_the_credit_is_on_its_way);
     nqtest_each(tc, two_large_senders_share_the_memory_limit);
