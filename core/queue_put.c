@@ -115,6 +115,7 @@ static nq_err put_nobody(nq_queue *queue, nq_msg *msg, nq_future **ret)
     return NQ_OK;
 }
 
+/* Why one of several peers did not get it. */
 static nq_reason put_reason(nq_err err)
 {
     switch (err) {

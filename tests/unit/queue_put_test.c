@@ -897,6 +897,31 @@ START_TEST(a_put_that_waits_goes_on_when_one_of_several_parts_is_cancelled)
 }
 END_TEST
 
+START_TEST(a_close_ends_the_wait_for_one_of_several_peers)
+{
+    nq_queue *stopped[2], *server;
+    nq_outcome outcome;
+    nq_reason reason;
+    nq_uuid peers[2];
+    struct many many;
+    pthread_t thread;
+
+    server = blocking_server(_i, stopped, peers, 0);
+    thread = many_start(&many, server, peers, 2);
+    ck_assert_int_eq(nq_close(server, 0, NULL), NQ_AGAIN);
+    nqtest_end_thread(thread);
+    ck_assert_int_eq(many.err, NQ_OK);
+    ck_assert_int_eq(nq_future_wait(many.future, NQTEST_WAIT), NQ_OK);
+    ck_assert_int_eq(nq_future_peer_outcome(many.future, &peers[0], &outcome, &reason), NQ_OK);
+    ck_assert_int_eq(outcome, NQ_NOT_DELIVERED);
+    ck_assert_int_eq(reason, NQ_REASON_LOCAL_CLOSE);
+    nq_future_free(many.future);
+    nq_free(server);
+    nq_free(stopped[0]);
+    nq_free(stopped[1]);
+}
+END_TEST
+
 /* ---- windows ---- */
 
 START_TEST(large_messages_pass_through_a_small_credit_window)
@@ -1006,6 +1031,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_full_queue_to_one_peer_is_that_peers_affair);
     nqtest_each(tc, cancelling_takes_a_message_back_from_who_did_not_get_it);
     nqtest_each(tc, a_put_that_waits_goes_on_when_one_of_several_parts_is_cancelled);
+    nqtest_each(tc, a_close_ends_the_wait_for_one_of_several_peers);
     nqtest_each(tc, large_messages_pass_through_a_small_credit_window);
     nqtest_each(tc, no_more_than_the_credit_is_on_its_way);
     nqtest_each(tc, two_large_senders_share_the_memory_limit);
