@@ -114,6 +114,8 @@ static void peer_end(struct nqi_peer *peer, nq_reason reason)
     if (peer->state == NQI_PEER_ENDED)
         return;
     peer_enter(peer, NQI_PEER_ENDED);
+    /* The last reference may go before the strand is left. */
+    nqi_strand_on_settle(peer->serial.strand, NULL, NULL);
     nqi_peer_hand_over(peer);
     nqi_session_fini(&peer->session, reason);
     if (peer->dials)

@@ -3,8 +3,8 @@
  * A send of one message costs some microseconds.  `credit` is the time that such sends may take: it
  * grows by half of the time that passes, up to FLOW_CREDIT.  While there is some, a put leaves at
  * once.  When puts come faster than that, they gather in the session's stage for FLOW_FLUSH_NS or
- * FLOW_FLUSH_BYTES; a put that follows such a batch within FLOW_GAP begins the next, because whoever
- * filled one fills another.
+ * FLOW_FLUSH_BYTES; a put that follows such a batch within FLOW_GAP begins the next, because
+ * whoever filled one fills another.
  *
  * The clock is asked once for every FLOW_LOOKS messages of a batch: it costs as much as a small
  * message. */
@@ -13,8 +13,9 @@
 #define FLOW_CREDIT (25 * NQI_NS_PER_US)
 #define FLOW_FLUSH_NS (100 * NQI_NS_PER_US)
 #define FLOW_FLUSH_BYTES (48u << 10)
-#define FLOW_GAP (5 * NQI_NS_PER_US) /* puts that follow a batch sooner than this begin the next \
-                                      */
+#define FLOW_GAP                                                                    \
+    (5 * NQI_NS_PER_US) /* puts that follow a batch sooner than this begin the next \
+                         */
 #define FLOW_LOOKS 16
 #define FLOW_TIMER_MIN (200 * NQI_NS_PER_US)
 #define FLOW_TIMER_MAX (5 * NQI_NS_PER_MS)

@@ -171,14 +171,13 @@ static nq_err queue_start(nq_queue *queue)
 /* Takes `conf`. */
 static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
 {
-    NQI_CLEANUP(queue_freep) nq_queue *queue = aligned_alloc(NQI_CACHE_LINE, sizeof(*queue));
+    NQI_CLEANUP(queue_freep) nq_queue *queue = calloc(1, sizeof(*queue));
     nq_err err;
 
     if (!queue) {
         nqi_conf_free(conf);
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a queue");
     }
-    memset(queue, 0, sizeof(*queue));
     queue->conf = conf;
     pthread_mutex_init(&queue->lock, NULL);
     nqi_list_init(&queue->all);

@@ -206,7 +206,7 @@ static nq_err queue_get(struct getter *getter, int64_t timeout_ns)
 
 nq_err nq_get(nq_queue *queue, const nq_uuid *peers, size_t n, int64_t timeout_ns, nq_msg **ret)
 {
-    nq_msg *msg;
+    nq_msg *msg = NULL;
     struct getter getter = {.queue = queue, .peers = peers, .npeers = n, .msgs = &msg, .cap = 1};
     nq_err err = queue_get(&getter, timeout_ns);
 

@@ -430,10 +430,10 @@ static void ep_on_down(void *arg, const struct nqt_error *err)
 
 static void ep_on_closed(void *arg)
 {
-    struct nqi_queue_ep *ep = arg;
+    nq_queue *queue = ((struct nqi_queue_ep *)arg)->queue;
 
-    atomic_fetch_sub(&ep->queue->open_eps, 1);
-    queue_on_changed(ep->queue);
+    atomic_fetch_sub(&queue->open_eps, 1); /* from here on the endpoint may be gone */
+    queue_on_changed(queue);
 }
 
 /* Why a connection cannot even be greeted; NULL = it can. */

@@ -110,7 +110,6 @@ static void tx_begin(struct nqi_session *session, const nq_msg *msg)
 {
     session->sent_messages++;
     session->stats.messages_out++;
-    session->stats.bytes_out += msg->stream.nbytes;
 }
 
 /* Write a message as one record at the end of the stage.  False: no memory, nothing changed. */
@@ -129,6 +128,7 @@ static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint3
     tx_copy_payload(at + meta_len, msg);
     tx_begin(session, msg);
     session->sent_bytes += msg->stream.nbytes;
+    session->stats.bytes_out += msg->stream.nbytes;
     session->stage->last_seq = ++session->seq;
     session->stage->records++;
     session->stage->begins++;
@@ -245,6 +245,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
     if (!tx->begun)
         tx_begin(session, tx->msg);
     session->sent_bytes += len;
+    session->stats.bytes_out += len;
     tx->sent += len;
     nqi_session_seal(session); /* what was put before leaves before */
     nqi_session_push_ready(session, txbuf);
