@@ -1,0 +1,436 @@
+/* core/session_out.c: acknowledgements, credit, signs of life, good-bye. */
+#include "tests/support/session_rig.h"
+#include <check.h>
+#include <string.h>
+
+#define MS NQI_NS_PER_MS
+
+static struct nqtest_rig rig;
+
+static void setup(void)
+{
+    nqtest_rig_init(&rig);
+}
+
+static void teardown(void)
+{
+    nqtest_rig_end(&rig);
+}
+
+/* Records of `type` on the way from `side`; the wire holds whole records. */
+static unsigned on_wire(const struct nqtest_side *side, uint8_t type)
+{
+    size_t at = 0;
+    unsigned count = 0;
+
+    while (at < side->wire_len) {
+        struct nqi_head head;
+
+        ck_assert_int_eq(nqi_head_read(side->wire + at, &head), NQ_OK);
+        count += head.type == type;
+        at += nqi_head_size(head.type, head.flags) + head.length;
+    }
+    ck_assert_uint_eq(at, side->wire_len);
+    return count;
+}
+
+static void pull_all(struct nqtest_side *side)
+{
+    while (nqtest_pull(side, true))
+        continue;
+}
+
+/* `side` gives buffers out and the link takes none. */
+static void pull_nothing(struct nqtest_side *side)
+{
+    struct nqt_buf *bufs[64];
+    uint32_t n = nqi_session_pull(&side->session, true, bufs, 64);
+
+    ck_assert_uint_gt(n, 0);
+    while (n--)
+        bufs[n]->ops->unref(bufs[n]);
+    nqi_session_taken(&side->session, 0);
+}
+
+/* ---- acknowledgements ---- */
+
+START_TEST(an_acknowledgement_may_wait_a_little)
+{
+    struct nqtest_put *put;
+
+    nqtest_rig_attach(&rig);
+    put = nqtest_put(&rig.a, 100);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 1);
+    ck_assert_uint_eq(put->settled, 0);
+    ck_assert_uint_eq(rig.a.session.in_flight, 1);
+    ck_assert_int_eq(nqi_session_deadline(&rig.b.session), rig.now + 10 * MS);
+    nqtest_pass(&rig, 10 * MS - 1);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(put->settled, 0);
+    nqtest_pass(&rig, 1);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(put->outcome, NQ_DELIVERED);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+}
+END_TEST
+
+START_TEST(an_awaited_message_is_acknowledged_at_once)
+{
+    static const size_t sizes[] = {0, 10, 5000, 3 << 20};
+    struct nqtest_put *put = nqtest_make(&rig.a, sizes[_i], 1);
+
+    nqtest_rig_attach(&rig);
+    put->tx.awaited = true;
+    nqtest_queue(&rig.a, put);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(put->outcome, NQ_DELIVERED);
+}
+END_TEST
+
+START_TEST(an_acknowledgement_rides_along_with_data)
+{
+    struct nqtest_put *put;
+
+    nqtest_rig_attach(&rig);
+    put = nqtest_put(&rig.a, 100);
+    nqtest_flow(&rig);
+    nqtest_put(&rig.b, 100);
+    pull_all(&rig.b);
+    ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 1);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(put->outcome, NQ_DELIVERED);
+    nqtest_put(&rig.b, 100); /* nothing new: no second one */
+    pull_all(&rig.b);
+    ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 0);
+}
+END_TEST
+
+START_TEST(many_records_or_bytes_are_acknowledged_without_delay)
+{
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 4096; i++)
+        nqtest_put(&rig.a, 8);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+    nqtest_put(&rig.a, 1 << 20);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+}
+END_TEST
+
+START_TEST(an_acknowledgement_of_consumption_waits_for_the_user)
+{
+    struct nqtest_put *puts[3];
+
+    rig.b.conf.ack_consumed = true;
+    rig.b.take = false;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 3; i++) {
+        puts[i] = nqtest_make(&rig.a, i == 1 ? 3 << 20 : 100, 1);
+        puts[i]->tx.awaited = true;
+        nqtest_queue(&rig.a, puts[i]);
+    }
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        nqtest_pass(&rig, 100 * MS);
+        nqtest_flow(&rig);
+        ck_assert_uint_eq(puts[i]->settled, 0);
+        nqtest_take(&rig.b, 1);
+        nqtest_flow(&rig);
+        ck_assert_uint_eq(puts[i]->settled, 1);
+        ck_assert_int_eq(puts[i]->outcome, NQ_DELIVERED);
+    }
+}
+END_TEST
+
+START_TEST(what_is_acknowledged_is_let_go)
+{
+    struct nqtest_put *put = nqtest_make(&rig.a, 2500000, 1);
+
+    nqtest_rig_attach(&rig);
+    nqtest_queue(&rig.a, put);
+    nqtest_flow(&rig);
+    ck_assert_uint_gt(put->tx.msg->refs, 1);
+    nqtest_finish(&rig);
+    ck_assert_uint_le(put->tx.msg->refs, 2); /* the link's, that keeps one buffer */
+    ck_assert_ptr_null(rig.a.session.block);
+    ck_assert(nqi_session_flushed(&rig.a.session));
+}
+END_TEST
+
+/* ---- credit ---- */
+
+START_TEST(no_more_messages_are_sent_than_there_is_credit_for)
+{
+    rig.b.conf.window_messages = 4;
+    rig.b.take = false;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 20; i++)
+        nqtest_put(&rig.a, _i ? 3000 : 10);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 4);
+    for (unsigned taken = 0; taken < 20; taken += 2) {
+        nqtest_take(&rig.b, 2);
+        nqtest_flow(&rig);
+        ck_assert_uint_le(rig.b.inbox_count, 4);
+        ck_assert_uint_ge(rig.b.delivered, NQI_MIN(20, taken + 4));
+    }
+    ck_assert_uint_eq(rig.b.delivered, 20);
+}
+END_TEST
+
+START_TEST(no_more_bytes_are_sent_than_there_is_credit_for)
+{
+    rig.b.conf.window_bytes = 1000;
+    rig.b.take = false;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 20; i++)
+        nqtest_put(&rig.a, 300);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 3);
+    for (unsigned i = 0; i < 20; i++) {
+        nqtest_take(&rig.b, 1);
+        nqtest_flow(&rig);
+        ck_assert_uint_le(rig.b.inbox_count, 4);
+    }
+    ck_assert_uint_eq(rig.b.delivered, 20);
+}
+END_TEST
+
+/* The user takes everything at once, and yet the sender never stands still. */
+START_TEST(a_message_waits_until_memory_is_set_aside_for_it)
+{
+    struct nqtest_put *put;
+
+    rig.b.conf.window_bytes = 10000;
+    rig.b.refuse = true;
+    rig.a.conf.record = 4096;
+    nqtest_rig_attach(&rig);
+    put = nqtest_put(&rig.a, 100000);
+    nqtest_flow(&rig);
+    for (unsigned i = 0; i < 5; i++) {
+        nqtest_pass(&rig, 10 * MS);
+        nqtest_flow(&rig);
+    }
+    ck_assert_uint_eq(rig.b.delivered, 0);
+    ck_assert_uint_eq(put->tx.sent, 10000); /* the window, and nothing beyond */
+    ck_assert_uint_eq(rig.b.reservations, 6);
+    rig.b.refuse = false;
+    nqtest_pass(&rig, 10 * MS);
+    ck_assert_uint_eq(rig.b.reserved, 100000);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 1);
+}
+END_TEST
+
+START_TEST(what_was_set_aside_is_given_back_when_the_link_is_lost)
+{
+    rig.b.conf.window_bytes = 10000;
+    nqtest_rig_attach(&rig);
+    nqtest_put(&rig.a, 100000);
+    pull_all(&rig.a);
+    ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+    ck_assert_uint_eq(rig.b.reserved, 100000);
+    nqtest_rig_lose(&rig, 0, 0);
+    ck_assert_uint_eq(rig.b.reserved, 0);
+}
+END_TEST
+
+/* ---- signs of life ---- */
+
+START_TEST(a_silent_peer_is_asked_and_answers)
+{
+    nqtest_rig_attach(&rig);
+    rig.b.conf.keepalive_ns = 0; /* only a asks */
+    rig.b.session.ping_at = NQI_NEVER;
+    for (unsigned i = 0; i < 10; i++) {
+        nqtest_pass(&rig, 15 * NQI_NS_PER_S);
+        pull_all(&rig.a);
+        ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 1);
+        ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+        pull_all(&rig.b);
+        ck_assert_uint_eq(on_wire(&rig.b, NQI_PONG), 1);
+        nqtest_flow(&rig);
+    }
+}
+END_TEST
+
+START_TEST(data_counts_as_a_sign_of_life)
+{
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 20; i++) {
+        nqtest_pass(&rig, 10 * NQI_NS_PER_S);
+        nqtest_put(&rig.b, 10);
+        pull_all(&rig.b);
+        ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
+        pull_all(&rig.a);
+        ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 0);
+        nqtest_flow(&rig);
+    }
+}
+END_TEST
+
+START_TEST(a_peer_that_does_not_answer_is_given_up)
+{
+    struct nqtest_put *put;
+
+    nqtest_rig_attach(&rig);
+    put = nqtest_put(&rig.a, 10);
+    for (unsigned i = 0; i < 3; i++) {
+        nqtest_pass(&rig, 15 * NQI_NS_PER_S);
+        pull_all(&rig.a);
+        ck_assert_int_eq(rig.a.err, NQ_OK);
+    }
+    ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 3);
+    nqtest_pass(&rig, 15 * NQI_NS_PER_S);
+    ck_assert_int_eq(rig.a.err, NQ_ERR_LINK);
+    nqtest_rig_lose(&rig, 0, 0);
+    ck_assert_int_eq(put->outcome, NQ_UNKNOWN);
+}
+END_TEST
+
+START_TEST(without_keepalive_silence_is_fine)
+{
+    rig.a.conf.keepalive_ns = rig.b.conf.keepalive_ns = 0;
+    nqtest_rig_attach(&rig);
+    ck_assert_int_eq(nqi_session_deadline(&rig.a.session), NQI_NEVER);
+    nqtest_pass(&rig, 1000000 * NQI_NS_PER_S);
+    nqtest_flow(&rig);
+}
+END_TEST
+
+/* ---- control records that the link does not take ---- */
+
+START_TEST(control_records_that_wait_are_not_repeated)
+{
+    nqtest_rig_attach(&rig);
+    nqtest_put(&rig.a, 2 << 20);
+    nqtest_flow(&rig);
+    for (unsigned i = 0; i < 5; i++) {
+        nqtest_put(&rig.a, 1 << 20);
+        pull_all(&rig.a);
+        ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+        pull_nothing(&rig.b);
+    }
+    nqtest_finish(&rig);
+}
+END_TEST
+
+/* ---- good-bye ---- */
+
+static void check_closed(void)
+{
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSED);
+    ck_assert_int_eq(rig.b.session.state, NQI_SESSION_CLOSED);
+}
+
+START_TEST(good_bye_comes_after_everything_queued)
+{
+    struct nqtest_side *from = _i ? &rig.b : &rig.a, *to = from->other;
+
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 30; i++)
+        nqtest_put(from, i * 1000);
+    nqi_session_close(&from->session);
+    nqtest_flow(&rig);
+    check_closed();
+    ck_assert_uint_eq(to->delivered, 30);
+    ck_assert_int_eq(from->session.bye_reason, NQ_REASON_LOCAL_CLOSE);
+    ck_assert_int_eq(to->session.bye_reason, NQ_REASON_PEER_CLOSED);
+    for (size_t i = 0; i < from->nputs; i++)
+        ck_assert_int_eq(from->puts[i]->outcome, NQ_DELIVERED);
+    ck_assert(nqi_session_flushed(&from->session));
+}
+END_TEST
+
+START_TEST(good_bye_waits_for_credit)
+{
+    rig.b.conf.window_messages = 4;
+    rig.b.take = false;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 10; i++)
+        nqtest_put(&rig.a, 10);
+    nqi_session_close(&rig.a.session);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
+    while (rig.b.inbox_count) {
+        nqtest_take(&rig.b, 4);
+        nqtest_flow(&rig);
+    }
+    check_closed();
+}
+END_TEST
+
+START_TEST(both_say_good_bye_at_once)
+{
+    nqtest_rig_attach(&rig);
+    nqtest_put(&rig.a, 100);
+    nqtest_put(&rig.b, 100);
+    nqi_session_close(&rig.a.session);
+    nqi_session_close(&rig.b.session);
+    pull_all(&rig.a);
+    pull_all(&rig.b);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
+    ck_assert_int_eq(rig.b.session.state, NQI_SESSION_CLOSING);
+    nqtest_flow(&rig);
+    check_closed();
+    ck_assert_int_eq(rig.a.puts[0]->outcome, NQ_DELIVERED);
+    ck_assert_int_eq(rig.b.puts[0]->outcome, NQ_DELIVERED);
+}
+END_TEST
+
+START_TEST(good_bye_acknowledges_what_came_before)
+{
+    struct nqtest_put *put;
+
+    nqtest_rig_attach(&rig);
+    put = nqtest_put(&rig.b, 100);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(put->settled, 0);
+    nqi_session_close(&rig.a.session);
+    nqtest_flow(&rig);
+    check_closed();
+    ck_assert_int_eq(put->outcome, NQ_DELIVERED);
+}
+END_TEST
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("session_out");
+    TCase *acks = tcase_create("acknowledgements"), *credit = tcase_create("credit");
+    TCase *life = tcase_create("signs of life"), *order = tcase_create("order");
+    TCase *bye = tcase_create("good-bye");
+
+    tcase_add_checked_fixture(acks, setup, teardown);
+    tcase_add_test(acks, an_acknowledgement_may_wait_a_little);
+    tcase_add_loop_test(acks, an_awaited_message_is_acknowledged_at_once, 0, 4);
+    tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
+    tcase_add_test(acks, many_records_or_bytes_are_acknowledged_without_delay);
+    tcase_add_test(acks, an_acknowledgement_of_consumption_waits_for_the_user);
+    tcase_add_test(acks, what_is_acknowledged_is_let_go);
+    suite_add_tcase(suite, acks);
+    tcase_add_checked_fixture(credit, setup, teardown);
+    tcase_add_loop_test(credit, no_more_messages_are_sent_than_there_is_credit_for, 0, 2);
+    tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);
+    tcase_add_test(credit, a_message_waits_until_memory_is_set_aside_for_it);
+    tcase_add_test(credit, what_was_set_aside_is_given_back_when_the_link_is_lost);
+    suite_add_tcase(suite, credit);
+    tcase_add_checked_fixture(life, setup, teardown);
+    tcase_add_test(life, a_silent_peer_is_asked_and_answers);
+    tcase_add_test(life, data_counts_as_a_sign_of_life);
+    tcase_add_test(life, a_peer_that_does_not_answer_is_given_up);
+    tcase_add_test(life, without_keepalive_silence_is_fine);
+    suite_add_tcase(suite, life);
+    tcase_add_checked_fixture(order, setup, teardown);
+    tcase_add_test(order, control_records_that_wait_are_not_repeated);
+    suite_add_tcase(suite, order);
+    tcase_add_checked_fixture(bye, setup, teardown);
+    tcase_add_loop_test(bye, good_bye_comes_after_everything_queued, 0, 2);
+    tcase_add_test(bye, good_bye_waits_for_credit);
+    tcase_add_test(bye, both_say_good_bye_at_once);
+    tcase_add_test(bye, good_bye_acknowledges_what_came_before);
+    suite_add_tcase(suite, bye);
+    return suite;
+}
