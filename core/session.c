@@ -20,6 +20,7 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
     session->arg = arg;
     nqi_fifo_init(&session->queue[0]);
     nqi_fifo_init(&session->queue[1]);
+    nqi_fifo_init(&session->control);
     nqi_fifo_init(&session->ready);
     nqi_fifo_init(&session->unacked);
     nqi_fifo_init(&session->await);

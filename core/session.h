@@ -2,6 +2,7 @@
  * socket, clock, thread or random of its own.
  *
  *     put -> queue[control, bulk] -> stage | large records -> ready --pull--> link
+ *                                      control records -> control -^
  *                                                               taken -> unacked --ack--> released
  *     link --bytes--> head, metadata, body -> deliver
  *
@@ -120,6 +121,7 @@ struct nqi_session {
     struct nqi_txbuf *stage;                /* small records gathered; not in `ready` yet */
     struct nqi_block *block;                /* where `stage` writes */
     uint32_t block_size;                    /* of the next block */
+    struct nqi_fifo control;                /* struct nqi_txbuf: to be pulled, before `ready` */
     struct nqi_fifo ready;                  /* struct nqi_txbuf: to be pulled */
     uint64_t ready_bytes;                   /* in `ready` */
     struct nqi_fifo unacked;                /* struct nqi_txbuf: pulled and taken */
@@ -210,9 +212,9 @@ static inline uint64_t nqi_session_staged(const struct nqi_session *session)
 /* Something besides the stage could be pulled now. */
 static inline bool nqi_session_has_more(const struct nqi_session *session)
 {
-    return session->ready.head || session->current || session->queue[0].head ||
-           session->queue[1].head || session->hello_due || session->ack_due || session->pong_due ||
-           session->ping_due || session->bye_ack_due ||
+    return session->control.head || session->ready.head || session->current ||
+           session->queue[0].head || session->queue[1].head || session->hello_due ||
+           session->ack_due || session->pong_due || session->ping_due || session->bye_ack_due ||
            (session->bye_due && session->state == NQI_SESSION_UP);
 }
 

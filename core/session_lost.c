@@ -34,8 +34,8 @@ static bool tx_is_cut(const struct nqi_session *session, const struct nqi_tx *tx
     return false;
 }
 
-/* Drop control records and the records of the message that is cut in two from `ready`; number the
- * rest anew from 1. */
+/* Drop BYE and the records of the message that is cut in two from `ready`; number the rest anew
+ * from 1. */
 static void tx_renumber(struct nqi_session *session, const struct nqi_tx *cut)
 {
     struct nqi_fifo old = session->ready;
@@ -124,6 +124,7 @@ void nqi_session_tx_down(struct nqi_session *session, nq_reason reason)
             session->current = NULL;
         session->events->settle(session->arg, cut, NQ_NOT_DELIVERED, reason);
     }
+    tx_drop_all(session, &session->control);
     session->hello_due = session->ack_due = session->pong_due = session->ping_due =
         session->bye_ack_due = false;
 }

@@ -1,6 +1,6 @@
 /* What goes to the link, and what comes back for it.
  *
- *     pull     control records, then `ready`; both stay the session's
+ *     pull     `control`, then `ready`; both stay the session's
  *     taken    ready -> unacked; control records end here
  *     ack      unacked -> released; await -> settled */
 #include "core/session_inside.h"
@@ -61,7 +61,8 @@ static bool control_rides_along(const struct nqi_session *session)
            !session->conf->ack_consumed;
 }
 
-/* All that is due, in one buffer in front of everything else.  No memory: it stays due. */
+/* All that is due, in one buffer, behind the control records that wait.  No memory: it stays due.
+ */
 static void tx_control(struct nqi_session *session)
 {
     struct nqi_txbuf *txbuf =
@@ -84,8 +85,7 @@ static void tx_control(struct nqi_session *session)
     session->hello_due = session->ack_due = session->pong_due = session->ping_due =
         session->bye_ack_due = false;
     nqi_txbuf_add(txbuf, txbuf->room, (size_t)(at - txbuf->room));
-    nqi_fifo_push_front(&session->ready, &txbuf->node);
-    session->ready_bytes += txbuf->buf.len;
+    nqi_fifo_push(&session->control, &txbuf->node);
 }
 
 /* BYE is the last record: it goes behind everything. */
@@ -109,12 +109,23 @@ static void tx_bye(struct nqi_session *session)
 
 /* ---- to the link ---- */
 
+/* Append what is in `fifo` to the `n` buffers in `bufs`.  @return how many there are then */
+static uint32_t out_list(const struct nqi_fifo *fifo, struct nqt_buf **bufs, uint32_t n,
+                         uint32_t cap)
+{
+    for (struct nqi_node *node = fifo->head; node && n < cap; node = node->next) {
+        bufs[n] = &nqi_txbuf_of(node)->buf;
+        bufs[n]->ops->ref(bufs[n]); /* the transport's */
+        n++;
+    }
+    return n;
+}
+
 uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
                           uint32_t cap)
 {
     bool had_output = session->ready.head;
-    struct nqi_node *node;
-    uint32_t n = 0;
+    uint32_t n;
 
     if (session->state == NQI_SESSION_DOWN)
         return 0;
@@ -127,19 +138,17 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
     if (control_due(session) ||
         (session->ready.head && !had_output && control_rides_along(session)))
         tx_control(session);
-    for (node = session->ready.head; node && n < cap; node = node->next) {
-        /* Until the peer answered, records of an earlier attachment stay back. */
-        if (session->state == NQI_SESSION_GREETING && nqi_txbuf_of(node)->last_seq)
-            break;
-        bufs[n] = &nqi_txbuf_of(node)->buf;
-        bufs[n]->ops->ref(bufs[n]); /* the transport's */
-        n++;
-    }
-    return n;
+    n = out_list(&session->control, bufs, 0, cap);
+    /* Until the peer answered, records of an earlier attachment stay back. */
+    return session->state == NQI_SESSION_GREETING ? n : out_list(&session->ready, bufs, n, cap);
 }
 
 void nqi_session_taken(struct nqi_session *session, uint32_t n)
 {
+    struct nqi_node *node;
+
+    for (; n && (node = nqi_fifo_pop(&session->control)); n--)
+        nqi_txbuf_unref(nqi_txbuf_of(node));
     while (n--) {
         struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
 
@@ -147,7 +156,7 @@ void nqi_session_taken(struct nqi_session *session, uint32_t n)
         if (txbuf->last_seq)
             nqi_fifo_push(&session->unacked, &txbuf->node);
         else
-            nqi_txbuf_unref(txbuf);
+            nqi_txbuf_unref(txbuf); /* BYE */
     }
 }
 

@@ -303,6 +303,28 @@ END_TEST
 
 /* ---- control records that the link does not take ---- */
 
+START_TEST(nothing_overtakes_the_hello)
+{
+    nqtest_rig_connect(&rig);
+    pull_nothing(&rig.a);
+    nqtest_pass(&rig, 15 * NQI_NS_PER_S); /* a PING is due, too */
+    nqtest_flow(&rig);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
+}
+END_TEST
+
+START_TEST(nothing_overtakes_the_welcome)
+{
+    nqtest_rig_connect(&rig);
+    pull_all(&rig.a);
+    ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+    pull_nothing(&rig.b);
+    nqtest_pass(&rig, 15 * NQI_NS_PER_S);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
+}
+END_TEST
+
 START_TEST(control_records_that_wait_are_not_repeated)
 {
     nqtest_rig_attach(&rig);
@@ -424,6 +446,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(life, without_keepalive_silence_is_fine);
     suite_add_tcase(suite, life);
     tcase_add_checked_fixture(order, setup, teardown);
+    tcase_add_test(order, nothing_overtakes_the_hello);
+    tcase_add_test(order, nothing_overtakes_the_welcome);
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
     suite_add_tcase(suite, order);
     tcase_add_checked_fixture(bye, setup, teardown);
