@@ -12,7 +12,7 @@
  *     GREETING  HELLO sent, WELCOME awaited      WELCOME -> UP; REJECT, down -> DOWN
  *     UP        data flows                       close -> CLOSING; BYE -> CLOSED; down -> DOWN
  *     CLOSING   BYE sent, acks still flow        BYE_ACK, BYE -> CLOSED; down -> DOWN
- *     CLOSED    nothing is sent any more         down -> DOWN
+ *     CLOSED    no data is sent any more         down -> DOWN
  *
  * Numbers: each direction counts its DATA records from 1 (the sequence), its messages and its
  * payload bytes.  An ACK carries the sequence up to which everything is final at the receiver, and

@@ -418,6 +418,21 @@ START_TEST(good_bye_acknowledges_what_came_before)
 }
 END_TEST
 
+START_TEST(after_the_peers_good_bye_no_data_leaves)
+{
+    struct nqtest_put *put;
+
+    nqtest_rig_attach(&rig);
+    put = nqtest_put(&rig.b, 5000);
+    pull_nothing(&rig.b); /* its record is made */
+    nqi_session_close(&rig.a.session);
+    nqtest_flow(&rig);
+    check_closed();
+    nqtest_rig_lose(&rig, 0, 0);
+    ck_assert_int_eq(put->outcome, NQ_NOT_DELIVERED);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_out");
@@ -455,6 +470,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(bye, good_bye_waits_for_credit);
     tcase_add_test(bye, both_say_good_bye_at_once);
     tcase_add_test(bye, good_bye_acknowledges_what_came_before);
+    tcase_add_test(bye, after_the_peers_good_bye_no_data_leaves);
     suite_add_tcase(suite, bye);
     return suite;
 }
