@@ -103,7 +103,7 @@ void nqi_session_down(struct nqi_session *session, nq_reason reason)
 
 void nqi_session_close(struct nqi_session *session)
 {
-    session->bye_due = true;
+    session->closing = session->bye_due = true;
 }
 
 /* ---- control records ---- */

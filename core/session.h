@@ -132,6 +132,7 @@ struct nqi_session {
     uint64_t untracked;                     /* messages of put_now not settled */
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
     bool hello_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due;
+    bool closing; /* nqi_session_close() was called: BYE is due on every attachment */
     uint64_t pong;
 
     /* receiving */
@@ -170,7 +171,7 @@ void nqi_session_accept(struct nqi_session *session, const struct nqi_hello *hel
  * and cannot be whole as not delivered.  What was not handed over stays for the next link. */
 void nqi_session_down(struct nqi_session *session, nq_reason reason);
 
-/* Say good-bye once everything queued is sent. */
+/* Say good-bye once everything queued is sent; again on the next link if this one is lost first. */
 void nqi_session_close(struct nqi_session *session);
 
 /* Nothing is queued, staged, unacknowledged. */

@@ -127,6 +127,7 @@ void nqi_session_tx_down(struct nqi_session *session, nq_reason reason)
     tx_drop_all(session, &session->control);
     session->hello_due = session->ack_due = session->pong_due = session->ping_due =
         session->bye_ack_due = false;
+    session->bye_due = session->closing;
 }
 
 void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason)

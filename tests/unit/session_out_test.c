@@ -433,6 +433,24 @@ START_TEST(after_the_peers_good_bye_no_data_leaves)
 }
 END_TEST
 
+START_TEST(a_good_bye_that_got_lost_is_said_again)
+{
+    nqtest_rig_attach(&rig);
+    nqtest_put(&rig.a, 5000);
+    nqi_session_close(&rig.a.session);
+    if (_i)
+        pull_all(&rig.a);
+    else
+        pull_nothing(&rig.a);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
+    nqtest_rig_lose(&rig, 0, 0);
+    nqtest_rig_connect(&rig);
+    nqtest_flow(&rig);
+    check_closed();
+    ck_assert_int_eq(rig.a.puts[0]->outcome, _i ? NQ_UNKNOWN : NQ_DELIVERED);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_out");
@@ -471,6 +489,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(bye, both_say_good_bye_at_once);
     tcase_add_test(bye, good_bye_acknowledges_what_came_before);
     tcase_add_test(bye, after_the_peers_good_bye_no_data_leaves);
+    tcase_add_loop_test(bye, a_good_bye_that_got_lost_is_said_again, 0, 2);
     suite_add_tcase(suite, bye);
     return suite;
 }
