@@ -106,7 +106,7 @@ static void tx_copy_payload(uint8_t *at, const nq_msg *msg)
 }
 
 /* Account for the first record of a message. */
-static void tx_begin(struct nqi_session *session, const nq_msg *msg)
+static void tx_begin(struct nqi_session *session)
 {
     session->sent_messages++;
     session->stats.messages_out++;
@@ -126,7 +126,7 @@ static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint3
     if (meta_len)
         memcpy(at, nqi_msg_meta_raw(msg, &meta_len), meta_len);
     tx_copy_payload(at + meta_len, msg);
-    tx_begin(session, msg);
+    tx_begin(session);
     session->sent_bytes += msg->stream.nbytes;
     session->stats.bytes_out += msg->stream.nbytes;
     session->stage->last_seq = ++session->seq;
@@ -243,7 +243,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
     txbuf->last_seq = ++session->seq;
 
     if (!tx->begun)
-        tx_begin(session, tx->msg);
+        tx_begin(session);
     session->sent_bytes += len;
     session->stats.bytes_out += len;
     tx->sent += len;
