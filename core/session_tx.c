@@ -261,15 +261,11 @@ static void tx_finish(struct nqi_session *session, struct nqi_tx *tx)
     nqi_fifo_push(&session->await, &tx->node);
 }
 
-/* There is credit for the first record. */
+/* There is credit for a first record. */
 static bool tx_may_start(const struct nqi_session *session, const struct nqi_tx *tx)
 {
-    uint64_t size = tx->msg->stream.nbytes;
-
-    if (tx_small_size(session, tx->msg))
-        return tx_has_credit(session, size);
     return session->sent_messages < session->credit_messages &&
-           (!size || session->sent_bytes < session->credit_bytes);
+           (!tx->msg->stream.nbytes || session->sent_bytes < session->credit_bytes);
 }
 
 /* Make the first records of a message.  False: no memory, it stays in the queue. */
@@ -277,7 +273,9 @@ static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
 {
     uint32_t size = tx_small_size(session, tx->msg);
 
-    if (size) {
+    /* A small message that the credit ends in goes out in pieces: the peer may have no more to
+     * give before it has this one. */
+    if (size && tx_has_credit(session, tx->msg->stream.nbytes)) {
         if (!tx_write_small(session, tx->msg, size, tx->awaited))
             return false;
         tx->sent = tx->msg->stream.nbytes;

@@ -199,7 +199,41 @@ START_TEST(no_more_bytes_are_sent_than_there_is_credit_for)
 }
 END_TEST
 
+START_TEST(a_message_larger_than_the_window_arrives)
+{
+    static const size_t sizes[] = {1001, 1500, 2000, 2048, 2049, 5000, 100000};
+    static const bool takes[] = {true, false};
+
+    rig.split = NQTEST_MIXED;
+    rig.b.conf.window_bytes = 1000;
+    rig.b.take = takes[_i];
+    nqtest_rig_attach(&rig);
+    for (size_t i = 0; i < NQI_LEN(sizes); i++) {
+        nqtest_put(&rig.a, 10);
+        nqtest_put(&rig.a, sizes[i]);
+        nqtest_finish(&rig);
+    }
+    ck_assert_uint_eq(rig.b.delivered, 2 * NQI_LEN(sizes));
+}
+END_TEST
+
 /* The user takes everything at once, and yet the sender never stands still. */
+START_TEST(no_mix_of_sizes_stops_for_want_of_credit)
+{
+    for (unsigned window = 1; window < 70; window++) {
+        nqtest_rig_end(&rig);
+        nqtest_rig_init(&rig);
+        rig.b.conf.window_bytes = window;
+        rig.b.conf.window_messages = 1 + window % 5;
+        nqtest_rig_attach(&rig);
+        for (unsigned i = 0; i < 40; i++)
+            nqtest_put(&rig.a, 8 + nqtest_random(&rig, 100));
+        nqtest_finish(&rig);
+        ck_assert_uint_eq(rig.b.delivered, 40);
+    }
+}
+END_TEST
+
 START_TEST(a_message_waits_until_memory_is_set_aside_for_it)
 {
     struct nqtest_put *put;
@@ -469,6 +503,8 @@ Suite *nqtest_suite(void)
     tcase_add_checked_fixture(credit, setup, teardown);
     tcase_add_loop_test(credit, no_more_messages_are_sent_than_there_is_credit_for, 0, 2);
     tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);
+    tcase_add_loop_test(credit, a_message_larger_than_the_window_arrives, 0, 2);
+    tcase_add_test(credit, no_mix_of_sizes_stops_for_want_of_credit);
     tcase_add_test(credit, a_message_waits_until_memory_is_set_aside_for_it);
     tcase_add_test(credit, what_was_set_aside_is_given_back_when_the_link_is_lost);
     suite_add_tcase(suite, credit);
