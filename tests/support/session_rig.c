@@ -58,14 +58,14 @@ static nq_msg *rig_message(uint64_t number, size_t size, size_t views)
     return msg;
 }
 
-struct nqtest_put *nqtest_make(struct nqtest_side *side, size_t size, size_t views)
+struct nqtest_rig_put *nqtest_make(struct nqtest_side *side, size_t size, size_t views)
 {
-    struct nqtest_put *put = calloc(1, sizeof(*put));
+    struct nqtest_rig_put *put = calloc(1, sizeof(*put));
 
     ck_assert_ptr_nonnull(put);
     if (side->nputs == side->puts_cap) {
         side->puts_cap = side->puts_cap ? side->puts_cap * 2 : 64;
-        side->puts = realloc(side->puts, side->puts_cap * sizeof(struct nqtest_put *));
+        side->puts = realloc(side->puts, side->puts_cap * sizeof(struct nqtest_rig_put *));
         ck_assert_ptr_nonnull(side->puts);
     }
     put->size = size;
@@ -74,22 +74,22 @@ struct nqtest_put *nqtest_make(struct nqtest_side *side, size_t size, size_t vie
     return put;
 }
 
-void nqtest_queue(struct nqtest_side *side, struct nqtest_put *put)
+void nqtest_queue(struct nqtest_side *side, struct nqtest_rig_put *put)
 {
     ck_assert(!put->put);
     put->put = put->tracked = true;
     nqi_session_put(&side->session, &put->tx);
 }
 
-struct nqtest_put *nqtest_put(struct nqtest_side *side, size_t size)
+struct nqtest_rig_put *nqtest_rig_put(struct nqtest_side *side, size_t size)
 {
-    struct nqtest_put *put = nqtest_make(side, size, 1);
+    struct nqtest_rig_put *put = nqtest_make(side, size, 1);
 
     nqtest_queue(side, put);
     return put;
 }
 
-bool nqtest_put_now(struct nqtest_side *side, struct nqtest_put *put, bool tracked)
+bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool tracked)
 {
     ck_assert(!put->put);
     if (!nqi_session_put_now(&side->session, put->tx.msg, tracked ? &put->tx : NULL))
@@ -152,7 +152,7 @@ static void rig_on_deliver(void *arg, nq_msg *msg)
 {
     struct nqtest_side *side = arg, *from = side->other;
     uint64_t number = rig_find(from, msg);
-    struct nqtest_put *put = from->puts[number];
+    struct nqtest_rig_put *put = from->puts[number];
 
     ck_assert_uint_eq(put->size, msg->stream.nbytes);
     rig_check_payload(msg, number);
@@ -172,7 +172,7 @@ static void rig_on_deliver(void *arg, nq_msg *msg)
 
 static bool rig_on_begin(void *arg, struct nqi_tx *tx)
 {
-    struct nqtest_put *put = NQI_CONTAINER(tx, struct nqtest_put, tx);
+    struct nqtest_rig_put *put = NQI_CONTAINER(tx, struct nqtest_rig_put, tx);
 
     (void)arg;
     ck_assert_uint_eq(put->settled, 0);
@@ -186,7 +186,7 @@ static bool rig_on_begin(void *arg, struct nqi_tx *tx)
 
 static void rig_on_settle(void *arg, struct nqi_tx *tx, nq_outcome outcome, nq_reason reason)
 {
-    struct nqtest_put *put = NQI_CONTAINER(tx, struct nqtest_put, tx);
+    struct nqtest_rig_put *put = NQI_CONTAINER(tx, struct nqtest_rig_put, tx);
 
     (void)arg;
     ck_assert(put->tracked);
@@ -264,7 +264,7 @@ void nqtest_rig_init(struct nqtest_rig *rig)
     side_init(rig, &rig->b, &rig->a, 0xb0);
 }
 
-static void side_check_outcome(const struct nqtest_put *put)
+static void side_check_outcome(const struct nqtest_rig_put *put)
 {
     ck_assert_uint_eq(put->settled, 1);
     if (put->outcome == NQ_DELIVERED)
@@ -279,7 +279,7 @@ static void side_check(const struct nqtest_side *side)
     uint64_t arrived = 0, settled = 0;
 
     for (size_t i = 0; i < side->nputs; i++) {
-        const struct nqtest_put *put = side->puts[i];
+        const struct nqtest_rig_put *put = side->puts[i];
 
         ck_assert_uint_eq(put->tx.msg->refs, 1); /* nothing holds it but us */
         if (put->tracked)

@@ -14,7 +14,7 @@
 #include "core/session.h"
 
 /* One message on its way; lives until nqtest_rig_end(). */
-struct nqtest_put {
+struct nqtest_rig_put {
     struct nqi_tx tx;
     size_t size;
     bool put;
@@ -33,7 +33,7 @@ struct nqtest_side {
     nq_err err; /* why the session ended the link */
 
     /* sending */
-    struct nqtest_put **puts; /* by number, from 0 */
+    struct nqtest_rig_put **puts; /* by number, from 0 */
     size_t nputs, puts_cap;
     uint64_t untracked, untracked_outcomes[NQ_UNKNOWN + 1]; /* put; settled */
     uint8_t *wire;                                          /* what left and did not arrive */
@@ -95,14 +95,14 @@ void nqtest_rig_connect(struct nqtest_rig *rig);
 void nqtest_rig_lose(struct nqtest_rig *rig, size_t a_bytes, size_t b_bytes);
 
 /* A message of `size` bytes in `views` pieces; numbered, not put. */
-struct nqtest_put *nqtest_make(struct nqtest_side *side, size_t size, size_t views);
+struct nqtest_rig_put *nqtest_make(struct nqtest_side *side, size_t size, size_t views);
 /* Make and queue one. */
-struct nqtest_put *nqtest_put(struct nqtest_side *side, size_t size);
+struct nqtest_rig_put *nqtest_rig_put(struct nqtest_side *side, size_t size);
 /* Queue one that was made. */
-void nqtest_queue(struct nqtest_side *side, struct nqtest_put *put);
+void nqtest_queue(struct nqtest_side *side, struct nqtest_rig_put *put);
 /* Put one that was made straight into the stage, with or without a tx.  False: not possible now,
  * nothing was put. */
-bool nqtest_put_now(struct nqtest_side *side, struct nqtest_put *put, bool tracked);
+bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool tracked);
 
 /* One pull.  @return buffers that the link took */
 uint32_t nqtest_pull(struct nqtest_side *side, bool seal);

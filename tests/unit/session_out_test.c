@@ -56,10 +56,10 @@ static void pull_nothing(struct nqtest_side *side)
 
 START_TEST(an_acknowledgement_may_wait_a_little)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 100);
+    put = nqtest_rig_put(&rig.a, 100);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.b.delivered, 1);
     ck_assert_uint_eq(put->settled, 0);
@@ -78,7 +78,7 @@ END_TEST
 START_TEST(an_awaited_message_is_acknowledged_at_once)
 {
     static const size_t sizes[] = {0, 10, 5000, 3 << 20};
-    struct nqtest_put *put = nqtest_make(&rig.a, sizes[_i], 1);
+    struct nqtest_rig_put *put = nqtest_make(&rig.a, sizes[_i], 1);
 
     nqtest_rig_attach(&rig);
     put->tx.awaited = true;
@@ -90,17 +90,17 @@ END_TEST
 
 START_TEST(an_acknowledgement_rides_along_with_data)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 100);
+    put = nqtest_rig_put(&rig.a, 100);
     nqtest_flow(&rig);
-    nqtest_put(&rig.b, 100);
+    nqtest_rig_put(&rig.b, 100);
     pull_all(&rig.b);
     ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 1);
     nqtest_flow(&rig);
     ck_assert_int_eq(put->outcome, NQ_DELIVERED);
-    nqtest_put(&rig.b, 100); /* nothing new: no second one */
+    nqtest_rig_put(&rig.b, 100); /* nothing new: no second one */
     pull_all(&rig.b);
     ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 0);
 }
@@ -110,10 +110,10 @@ START_TEST(many_records_or_bytes_are_acknowledged_without_delay)
 {
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 4096; i++)
-        nqtest_put(&rig.a, 8);
+        nqtest_rig_put(&rig.a, 8);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.a.session.in_flight, 0);
-    nqtest_put(&rig.a, 1 << 20);
+    nqtest_rig_put(&rig.a, 1 << 20);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.a.session.in_flight, 0);
 }
@@ -121,7 +121,7 @@ END_TEST
 
 START_TEST(an_acknowledgement_of_consumption_waits_for_the_user)
 {
-    struct nqtest_put *puts[3];
+    struct nqtest_rig_put *puts[3];
 
     rig.b.conf.ack_consumed = true;
     rig.b.take = false;
@@ -147,7 +147,7 @@ END_TEST
 
 START_TEST(what_is_acknowledged_is_let_go)
 {
-    struct nqtest_put *put = nqtest_make(&rig.a, 2500000, 1);
+    struct nqtest_rig_put *put = nqtest_make(&rig.a, 2500000, 1);
 
     nqtest_rig_attach(&rig);
     nqtest_queue(&rig.a, put);
@@ -168,7 +168,7 @@ START_TEST(no_more_messages_are_sent_than_there_is_credit_for)
     rig.b.take = false;
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 20; i++)
-        nqtest_put(&rig.a, _i ? 3000 : 10);
+        nqtest_rig_put(&rig.a, _i ? 3000 : 10);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.b.delivered, 4);
     for (unsigned taken = 0; taken < 20; taken += 2) {
@@ -187,7 +187,7 @@ START_TEST(no_more_bytes_are_sent_than_there_is_credit_for)
     rig.b.take = false;
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 20; i++)
-        nqtest_put(&rig.a, 300);
+        nqtest_rig_put(&rig.a, 300);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.b.delivered, 3);
     for (unsigned i = 0; i < 20; i++) {
@@ -209,8 +209,8 @@ START_TEST(a_message_larger_than_the_window_arrives)
     rig.b.take = takes[_i];
     nqtest_rig_attach(&rig);
     for (size_t i = 0; i < NQI_LEN(sizes); i++) {
-        nqtest_put(&rig.a, 10);
-        nqtest_put(&rig.a, sizes[i]);
+        nqtest_rig_put(&rig.a, 10);
+        nqtest_rig_put(&rig.a, sizes[i]);
         nqtest_finish(&rig);
     }
     ck_assert_uint_eq(rig.b.delivered, 2 * NQI_LEN(sizes));
@@ -227,7 +227,7 @@ START_TEST(no_mix_of_sizes_stops_for_want_of_credit)
         rig.b.conf.window_messages = 1 + window % 5;
         nqtest_rig_attach(&rig);
         for (unsigned i = 0; i < 40; i++)
-            nqtest_put(&rig.a, 8 + nqtest_random(&rig, 100));
+            nqtest_rig_put(&rig.a, 8 + nqtest_random(&rig, 100));
         nqtest_finish(&rig);
         ck_assert_uint_eq(rig.b.delivered, 40);
     }
@@ -236,13 +236,13 @@ END_TEST
 
 START_TEST(a_message_waits_until_memory_is_set_aside_for_it)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     rig.b.conf.window_bytes = 10000;
     rig.b.refuse = true;
     rig.a.conf.record = 4096;
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 100000);
+    put = nqtest_rig_put(&rig.a, 100000);
     nqtest_flow(&rig);
     for (unsigned i = 0; i < 5; i++) {
         nqtest_pass(&rig, 10 * MS);
@@ -263,7 +263,7 @@ START_TEST(what_was_set_aside_is_given_back_when_the_link_is_lost)
 {
     rig.b.conf.window_bytes = 10000;
     nqtest_rig_attach(&rig);
-    nqtest_put(&rig.a, 100000);
+    nqtest_rig_put(&rig.a, 100000);
     pull_all(&rig.a);
     ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
     ck_assert_uint_eq(rig.b.reserved, 100000);
@@ -296,7 +296,7 @@ START_TEST(data_counts_as_a_sign_of_life)
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 20; i++) {
         nqtest_pass(&rig, 10 * NQI_NS_PER_S);
-        nqtest_put(&rig.b, 10);
+        nqtest_rig_put(&rig.b, 10);
         pull_all(&rig.b);
         ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
         pull_all(&rig.a);
@@ -308,10 +308,10 @@ END_TEST
 
 START_TEST(a_peer_that_does_not_answer_is_given_up)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 10);
+    put = nqtest_rig_put(&rig.a, 10);
     for (unsigned i = 0; i < 3; i++) {
         nqtest_pass(&rig, 15 * NQI_NS_PER_S);
         pull_all(&rig.a);
@@ -362,10 +362,10 @@ END_TEST
 START_TEST(control_records_that_wait_are_not_repeated)
 {
     nqtest_rig_attach(&rig);
-    nqtest_put(&rig.a, 2 << 20);
+    nqtest_rig_put(&rig.a, 2 << 20);
     nqtest_flow(&rig);
     for (unsigned i = 0; i < 5; i++) {
-        nqtest_put(&rig.a, 1 << 20);
+        nqtest_rig_put(&rig.a, 1 << 20);
         pull_all(&rig.a);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
         pull_nothing(&rig.b);
@@ -388,7 +388,7 @@ START_TEST(good_bye_comes_after_everything_queued)
 
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 30; i++)
-        nqtest_put(from, i * 1000);
+        nqtest_rig_put(from, i * 1000);
     nqi_session_close(&from->session);
     nqtest_flow(&rig);
     check_closed();
@@ -407,7 +407,7 @@ START_TEST(good_bye_waits_for_credit)
     rig.b.take = false;
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 10; i++)
-        nqtest_put(&rig.a, 10);
+        nqtest_rig_put(&rig.a, 10);
     nqi_session_close(&rig.a.session);
     nqtest_flow(&rig);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
@@ -422,8 +422,8 @@ END_TEST
 START_TEST(both_say_good_bye_at_once)
 {
     nqtest_rig_attach(&rig);
-    nqtest_put(&rig.a, 100);
-    nqtest_put(&rig.b, 100);
+    nqtest_rig_put(&rig.a, 100);
+    nqtest_rig_put(&rig.b, 100);
     nqi_session_close(&rig.a.session);
     nqi_session_close(&rig.b.session);
     pull_all(&rig.a);
@@ -439,10 +439,10 @@ END_TEST
 
 START_TEST(good_bye_acknowledges_what_came_before)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.b, 100);
+    put = nqtest_rig_put(&rig.b, 100);
     nqtest_flow(&rig);
     ck_assert_uint_eq(put->settled, 0);
     nqi_session_close(&rig.a.session);
@@ -454,10 +454,10 @@ END_TEST
 
 START_TEST(after_the_peers_good_bye_no_data_leaves)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.b, 5000);
+    put = nqtest_rig_put(&rig.b, 5000);
     pull_nothing(&rig.b); /* its record is made */
     nqi_session_close(&rig.a.session);
     nqtest_flow(&rig);
@@ -470,7 +470,7 @@ END_TEST
 START_TEST(a_good_bye_that_got_lost_is_said_again)
 {
     nqtest_rig_attach(&rig);
-    nqtest_put(&rig.a, 5000);
+    nqtest_rig_put(&rig.a, 5000);
     nqi_session_close(&rig.a.session);
     if (_i)
         pull_all(&rig.a);

@@ -43,7 +43,7 @@ END_TEST
 
 START_TEST(nothing_but_the_hello_is_sent_before_the_welcome)
 {
-    struct nqtest_put *put = nqtest_put(&rig.a, 100);
+    struct nqtest_rig_put *put = nqtest_rig_put(&rig.a, 100);
 
     nqtest_rig_connect(&rig);
     while (nqtest_pull(&rig.a, true))
@@ -93,7 +93,7 @@ START_TEST(a_refusal_says_why)
                                        UINT16_MAX};
     static const nq_reason want[] = {NQ_REASON_DUPLICATE, NQ_REASON_VERSION, NQ_REASON_REFUSED,
                                      NQ_REASON_REFUSED, NQ_REASON_REFUSED};
-    struct nqtest_put *put = nqtest_put(&rig.a, 5);
+    struct nqtest_rig_put *put = nqtest_rig_put(&rig.a, 5);
 
     nqtest_rig_connect(&rig);
     while (nqtest_pull(&rig.a, true))
@@ -124,7 +124,7 @@ static void send_sizes(bool now, const char *key, size_t meta)
     rig.a.conf.record = 4096;
     nqtest_rig_attach(&rig);
     for (size_t i = 0; i < NQI_LEN(sizes); i++) {
-        struct nqtest_put *put = nqtest_make(&rig.a, sizes[i], 1);
+        struct nqtest_rig_put *put = nqtest_make(&rig.a, sizes[i], 1);
 
         if (key) {
             nq_msg_set_correlation(put->tx.msg, i + 1);
@@ -189,7 +189,7 @@ START_TEST(many_small_messages_leave_in_few_buffers)
 
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 5000; i++) {
-        struct nqtest_put *put = nqtest_make(&rig.a, 8 + i % 120, 1);
+        struct nqtest_rig_put *put = nqtest_make(&rig.a, 8 + i % 120, 1);
 
         if (!nqtest_put_now(&rig.a, put, false))
             nqtest_queue(&rig.a, put);
@@ -228,8 +228,8 @@ START_TEST(both_directions_at_once)
     rig.split = (enum nqtest_split)_i;
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 40; i++) {
-        nqtest_put(&rig.a, sizes[i % NQI_LEN(sizes)]);
-        nqtest_put(&rig.b, sizes[(i * 7) % NQI_LEN(sizes)]);
+        nqtest_rig_put(&rig.a, sizes[i % NQI_LEN(sizes)]);
+        nqtest_rig_put(&rig.b, sizes[(i * 7) % NQI_LEN(sizes)]);
     }
     nqtest_finish(&rig);
     ck_assert_uint_eq(rig.a.delivered, 40);
@@ -247,7 +247,7 @@ START_TEST(a_link_that_takes_little_at_a_time)
     rig.a.conf.record = 4096;
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 60; i++)
-        nqtest_put(&rig.a, sizes[i % NQI_LEN(sizes)]);
+        nqtest_rig_put(&rig.a, sizes[i % NQI_LEN(sizes)]);
     nqtest_finish(&rig);
     ck_assert_uint_eq(rig.b.delivered, 60);
 }
@@ -259,7 +259,7 @@ START_TEST(control_messages_overtake_queued_ones)
 
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 6; i++) {
-        struct nqtest_put *put = nqtest_make(&rig.a, 3000, 1);
+        struct nqtest_rig_put *put = nqtest_make(&rig.a, 3000, 1);
 
         nq_msg_set_control(put->tx.msg, i % 2);
         nqtest_queue(&rig.a, put);
@@ -283,7 +283,7 @@ END_TEST
 
 START_TEST(what_waits_too_long_expires)
 {
-    struct nqtest_put *puts[3];
+    struct nqtest_rig_put *puts[3];
 
     for (unsigned i = 0; i < 3; i++) {
         puts[i] = nqtest_make(&rig.a, 100, 1);
@@ -305,7 +305,7 @@ END_TEST
 
 START_TEST(a_message_with_a_time_to_live_does_not_go_into_the_stage)
 {
-    struct nqtest_put *put = nqtest_make(&rig.a, 100, 1);
+    struct nqtest_rig_put *put = nqtest_make(&rig.a, 100, 1);
 
     nqtest_rig_attach(&rig);
     nq_msg_set_ttl(put->tx.msg, 1000);
@@ -315,10 +315,10 @@ END_TEST
 
 START_TEST(a_cancelled_message_is_its_owners_again)
 {
-    struct nqtest_put *puts[4];
+    struct nqtest_rig_put *puts[4];
 
     for (unsigned i = 0; i < 4; i++) {
-        puts[i] = nqtest_put(&rig.a, i < 2 ? 50 : 50000);
+        puts[i] = nqtest_rig_put(&rig.a, i < 2 ? 50 : 50000);
         puts[i]->cancelled = i % 2;
     }
     nqtest_rig_attach(&rig);
@@ -336,7 +336,7 @@ static bool is_small(const struct nqi_tx *tx)
 
 static void drop(struct nqi_tx *tx)
 {
-    struct nqtest_put *put = NQI_CONTAINER(tx, struct nqtest_put, tx);
+    struct nqtest_rig_put *put = NQI_CONTAINER(tx, struct nqtest_rig_put, tx);
 
     put->settled++;
     put->outcome = NQ_DROPPED;
@@ -344,14 +344,14 @@ static void drop(struct nqi_tx *tx)
 
 START_TEST(messages_are_taken_out_of_the_middle)
 {
-    nqtest_put(&rig.a, 1000);
-    nqtest_put(&rig.a, 10);
-    nqtest_put(&rig.a, 1000);
-    nqtest_put(&rig.a, 20);
+    nqtest_rig_put(&rig.a, 1000);
+    nqtest_rig_put(&rig.a, 10);
+    nqtest_rig_put(&rig.a, 1000);
+    nqtest_rig_put(&rig.a, 20);
     drop(nqi_session_take_if(&rig.a.session, is_small));
     drop(nqi_session_take_if(&rig.a.session, is_small));
     ck_assert_ptr_null(nqi_session_take_if(&rig.a.session, is_small));
-    nqtest_put(&rig.a, 30); /* the list's end is where it should be */
+    nqtest_rig_put(&rig.a, 30); /* the list's end is where it should be */
     nqtest_rig_attach(&rig);
     nqtest_finish(&rig);
     ck_assert_uint_eq(rig.b.delivered, 3);
@@ -361,12 +361,12 @@ END_TEST
 
 START_TEST(the_oldest_ordinary_message_is_dropped_first)
 {
-    struct nqtest_put *control = nqtest_make(&rig.a, 10, 1), *first, *second;
+    struct nqtest_rig_put *control = nqtest_make(&rig.a, 10, 1), *first, *second;
 
     nq_msg_set_control(control->tx.msg, true);
     nqtest_queue(&rig.a, control);
-    first = nqtest_put(&rig.a, 10);
-    second = nqtest_put(&rig.a, 10);
+    first = nqtest_rig_put(&rig.a, 10);
+    second = nqtest_rig_put(&rig.a, 10);
     ck_assert_ptr_eq(nqi_session_pop_oldest(&rig.a.session), &first->tx);
     ck_assert_ptr_eq(nqi_session_pop_oldest(&rig.a.session), &second->tx);
     ck_assert_ptr_eq(nqi_session_pop_oldest(&rig.a.session), &control->tx);
