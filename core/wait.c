@@ -474,12 +474,14 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
 
     for (unsigned look = 1;; look++) {
         bool claimed = false;
-        unsigned handled;
+        unsigned handled = 0;
         int64_t now, found;
 
         if (self->ready(self->arg))
             return DRIVE_READY;
-        handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
+        /* Who never spins has the sleep look: it ends at once when something is there. */
+        if (look > 1 || room->spin.budget || nqi_hot_any(hot))
+            handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
         now = nqi_now();
         if (now >= deadline)
             return handled && self->ready(self->arg) ? DRIVE_READY : DRIVE_TIME;
