@@ -183,6 +183,7 @@ static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
     nqi_list_init(&queue->all);
     nqi_list_init(&queue->ready);
     nqi_list_init(&queue->greetings);
+    nqi_list_init(&queue->leaving);
     if (getrandom(&queue->seed, sizeof(queue->seed), 0) < 0)
         return nqi_fail_errno("no random numbers");
     err = queue_start(queue);

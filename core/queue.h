@@ -17,7 +17,7 @@
 #include <netqueue/queue.h>
 #include <pthread.h>
 
-#define NQI_GREETINGS_MAX 256 /* links whose HELLO is awaited, in all */
+#define NQI_GREETINGS_MAX 256 /* links whose HELLO is awaited, in all; one more ends the oldest */
 
 struct nqi_queue_ep {
     nq_queue *queue;
@@ -61,8 +61,9 @@ struct nq_queue {
     struct nqi_list all;   /* inbox.all of every peer that is not ended */
     struct nqi_list ready; /* inbox.ready of peers with messages */
     uint64_t unread, unread_bytes;
-    struct nqi_list greetings; /* links */
-    uint32_t ngreetings;
+    struct nqi_list greetings; /* links, oldest first */
+    struct nqi_list leaving;   /* of those: links that are told to close */
+    uint32_t ngreetings;       /* in both */
     bool closer; /* a thread is inside nq_close() */
 };
 

@@ -305,6 +305,61 @@ static void greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi
     nqi_link_reject(link, reason);
 }
 
+struct greeting_close {
+    nq_queue *queue;
+    struct nqi_link *link;
+};
+
+/* In the link's strand, if the link has not left by itself. */
+static void greeting_run_close(void *arg)
+{
+    struct greeting_close *close = arg;
+    nq_queue *queue = close->queue;
+    bool listed = false;
+
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->leaving.next; at != &queue->leaving; at = at->next)
+        listed |= nqi_link_of_list(at) == close->link;
+    pthread_mutex_unlock(&queue->lock);
+    if (listed) {
+        greeting_leave(queue, close->link);
+        if (!atomic_load(&queue->closing))
+            queue_refused(queue, close->link, NULL, NQ_REASON_LIMIT,
+                          "too many connections have not said hello");
+        nqi_link_close(close->link);
+    }
+    free(close);
+}
+
+/* Under lock: have a link closed in its own strand.  Without memory the clock of the handshake ends
+ * it. */
+static void greeting_send_away(nq_queue *queue, struct nqi_link *link)
+{
+    struct greeting_close *close = malloc(sizeof(*close));
+
+    if (!close)
+        return;
+    *close = (struct greeting_close){queue, link};
+    if (nqi_post(nqi_link_serial(link), greeting_run_close, close)) {
+        free(close);
+        return;
+    }
+    nqi_list_remove(nqi_link_list(link));
+    nqi_list_add_tail(&queue->leaving, nqi_link_list(link));
+}
+
+void nqi_queue_close_greetings(nq_queue *queue)
+{
+    struct nqi_list *next;
+
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = next) {
+        next = at->next;
+        greeting_send_away(queue, nqi_link_of_list(at));
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
 static void greeting_on_up(void *arg, struct nqi_link *link)
 {
     nq_queue *queue = arg;
@@ -313,6 +368,9 @@ static void greeting_on_up(void *arg, struct nqi_link *link)
     pthread_mutex_lock(&queue->lock);
     late = atomic_load(&queue->closing);
     if (!late) {
+        /* Who says hello at once comes in, however many others are silent. */
+        if (queue->ngreetings >= NQI_GREETINGS_MAX && !nqi_list_empty(&queue->greetings))
+            greeting_send_away(queue, nqi_link_of_list(nqi_list_first(&queue->greetings)));
         nqi_list_add_tail(&queue->greetings, nqi_link_list(link));
         queue->ngreetings++;
     }
@@ -370,44 +428,6 @@ static const struct nqi_link_events greeting_events = {
     .closed = greeting_on_closed,
 };
 
-struct greeting_close {
-    nq_queue *queue;
-    struct nqi_link *link;
-};
-
-/* In the link's strand, if the link is still one that greets. */
-static void greeting_run_close(void *arg)
-{
-    struct greeting_close *close = arg;
-    nq_queue *queue = close->queue;
-    bool listed = false;
-
-    pthread_mutex_lock(&queue->lock);
-    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = at->next)
-        listed |= nqi_link_of_list(at) == close->link;
-    pthread_mutex_unlock(&queue->lock);
-    if (listed) {
-        greeting_leave(queue, close->link);
-        nqi_link_close(close->link);
-    }
-    free(close);
-}
-
-void nqi_queue_close_greetings(nq_queue *queue)
-{
-    pthread_mutex_lock(&queue->lock);
-    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = at->next) {
-        struct greeting_close *close = malloc(sizeof(*close));
-
-        if (!close)
-            break; /* the clock of the handshake ends the rest */
-        *close = (struct greeting_close){queue, nqi_link_of_list(at)};
-        if (nqi_post(nqi_link_serial(close->link), greeting_run_close, close))
-            free(close);
-    }
-    pthread_mutex_unlock(&queue->lock);
-}
-
 /* ---- endpoints: in their serials
  * ------------------------------------------------------------------------------- */
 
@@ -444,7 +464,7 @@ static const char *greeting_refusal(nq_queue *queue)
     if (atomic_load(&queue->closing))
         return "the queue is closing";
     pthread_mutex_lock(&queue->lock);
-    room = queue->ngreetings < NQI_GREETINGS_MAX;
+    room = queue->ngreetings < 2 * NQI_GREETINGS_MAX; /* the links that leave take a moment */
     pthread_mutex_unlock(&queue->lock);
     return room ? NULL : "too many connections that have not said hello";
 }
