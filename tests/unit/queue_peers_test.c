@@ -196,6 +196,27 @@ START_TEST(a_refused_client_is_refused_once_a_try_and_comes_in_when_the_other_le
 }
 END_TEST
 
+START_TEST(a_refusal_is_one_event_on_each_side)
+{
+    nq_queue *server = nqtest_server(_i, "");
+    const char *id = ", 'id': '00000000-0000-4000-8000-000000000001'";
+    nq_queue *first = nqtest_join(server, id), *second = nqtest_client(id);
+    uint64_t tries;
+
+    nqtest_drive_until(second, refusals, 4);
+    ck_assert_int_eq(nq_close(second, 0, NULL), NQ_OK);
+    tries = refusals(second);
+    ck_assert_uint_eq(nqtest_drain_events(second, NQ_EVENT_REFUSED), tries);
+    nq_free(second);
+    nqtest_end(first);
+    nqtest_drive_until(server, no_links, 1);
+    ck_assert_uint_ge(refusals(server), tries);
+    ck_assert_uint_le(refusals(server), tries + 1); /* it may have begun another */
+    ck_assert_uint_eq(nqtest_drain_events(server, NQ_EVENT_REFUSED), refusals(server));
+    nqtest_end(server);
+}
+END_TEST
+
 START_TEST(the_servers_own_id_is_in_use)
 {
     nq_queue *server = nqtest_server(_i, ""),
@@ -404,6 +425,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, two_hundred_clients_come_and_go);
     nqtest_each(tc, an_id_that_is_in_use_is_refused_on_both_sides);
     nqtest_each(tc, a_refused_client_is_refused_once_a_try_and_comes_in_when_the_other_left);
+    nqtest_each(tc, a_refusal_is_one_event_on_each_side);
     nqtest_each(tc, the_servers_own_id_is_in_use);
     nqtest_each(tc, the_limit_of_peers_is_kept);
     nqtest_each(tc, a_closed_server_takes_nobody);
