@@ -389,6 +389,16 @@ static void peer_cut(struct nqi_peer *peer, nq_reason reason)
     peer_end(peer, reason);
 }
 
+/* A client's session ends, and another begins with the next link; nothing is kept for it. */
+static void peer_start_over(struct nqi_peer *peer, nq_reason reason)
+{
+    peer_lost(peer, reason, nq_reason_text(reason));
+    if (peer->state == NQI_PEER_ENDED)
+        return;
+    nqi_session_fini(&peer->session, reason);
+    nqi_session_down(&peer->session, reason); /* its numbers begin anew */
+}
+
 static void peer_run_todo(struct nqi_work *work)
 {
     struct nqi_peer *peer = NQI_CONTAINER(work, struct nqi_peer, todo_work);
@@ -404,7 +414,7 @@ static void peer_run_todo(struct nqi_work *work)
         if (todo & TODO_PURGE)
             nqi_peer_drop_cancelled(peer);
         if (todo & TODO_DISCONNECT && peer->dials)
-            peer_lost(peer, NQ_REASON_DISCONNECTED, nq_reason_text(NQ_REASON_DISCONNECTED));
+            peer_start_over(peer, NQ_REASON_DISCONNECTED);
         else if (todo & TODO_DISCONNECT)
             peer_cut(peer, NQ_REASON_DISCONNECTED);
         if (todo & TODO_CLOSE && peer->state != NQI_PEER_ENDED)

@@ -308,6 +308,40 @@ START_TEST(what_was_not_acknowledged_settles_when_the_session_is_ended)
 }
 END_TEST
 
+/* The server takes nothing more, so that messages wait on the client's side. */
+START_TEST(a_client_ends_its_session_and_begins_another)
+{
+    nq_queue *server = nqtest_server(_i, ", 'queue': {'messages': 2}");
+    nq_queue *client = nqtest_join(server, "");
+    nq_future *futures[10];
+    nq_reason reason;
+    unsigned counts[NQ_UNKNOWN + 1] = {0};
+
+    for (uint64_t i = 0; i < 10; i++)
+        futures[i] = nqtest_put_future(client, nqtest_number(i));
+    for (uint64_t i = 0; i < 2; i++)
+        ck_assert_int_eq(nq_future_wait(futures[i], NQTEST_WAIT), NQ_OK);
+    ck_assert_int_eq(nq_disconnect(client, nq_id(server)), NQ_OK);
+    for (uint64_t i = 0; i < 10; i++) {
+        counts[nqtest_outcome(futures[i], &reason)]++;
+        if (i == 9)
+            ck_assert_int_eq(reason, NQ_REASON_DISCONNECTED);
+    }
+    ck_assert_uint_eq(counts[NQ_DELIVERED], 2);
+    ck_assert_uint_eq(counts[NQ_NOT_DELIVERED], 8);
+    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_PEER_GONE).reason, NQ_REASON_DISCONNECTED);
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    ck_assert_uint_eq(nqtest_get_number(server), 0);
+    ck_assert_uint_eq(nqtest_get_number(server), 1);
+    for (uint64_t i = 20; i < 50; i++)
+        nqtest_put(client, nqtest_number(i));
+    for (uint64_t i = 20; i < 50; i++)
+        ck_assert_uint_eq(nqtest_get_number(server), i);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- strangers, over tcp ---- */
 
 static int knock(void)
@@ -431,6 +465,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_closed_server_takes_nobody);
     nqtest_each(tc, a_server_ends_a_session_and_the_client_comes_again);
     nqtest_each(tc, what_was_not_acknowledged_settles_when_the_session_is_ended);
+    nqtest_each(tc, a_client_ends_its_session_and_begins_another);
     tcase_add_test(tc, silent_connections_do_not_keep_a_client_out);
     tcase_add_test(tc, who_has_been_silent_for_longest_makes_room);
     tcase_add_test(tc, a_queue_that_ends_lets_go_of_who_has_not_said_hello);
