@@ -35,7 +35,7 @@ void nqi_session_fini(struct nqi_session *session, nq_reason reason)
 
 static void session_check(const struct nqi_session *session)
 {
-    assert(session->acked <= session->seq);
+    assert(session->acked <= session->handed && session->handed <= session->seq);
     assert(session->state != NQI_SESSION_UP || session->sent_bytes <= session->credit_bytes);
     assert(session->state != NQI_SESSION_UP || session->sent_messages <= session->credit_messages);
     (void)session;
@@ -147,7 +147,7 @@ static nq_err session_on_ack(struct nqi_session *session, const struct nqi_head 
 
     (void)head;
     (void)now;
-    if (seq > session->seq)
+    if (seq > session->handed)
         return nqi_fail(NQ_ERR_PROTO, "acknowledgement of records that were not sent");
     nqi_session_on_ack(session, seq, nqi_load_u64(body + 8), nqi_load_u64(body + 16));
     session_check(session);

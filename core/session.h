@@ -20,7 +20,7 @@
  * does no harm.
  *
  * Invariants (session_check):
- *     acked <= seq; unacked holds the records acked+1 .. those taken, in order
+ *     acked <= handed <= seq; unacked holds the records acked+1 .. handed, in order
  *     sent_bytes <= credit_bytes, sent_messages <= credit_messages
  *     records of one message are contiguous; a message that has records is never in `queue`
  *     received beyond the credit that was granted = protocol error
@@ -49,11 +49,12 @@ enum nqi_session_state {
  */
 struct nqi_tx {
     struct nqi_node node;
-    nq_msg *msg;      /* one reference, the owner's of this struct; outlives the settling */
-    uint64_t sent;    /* payload bytes that are in records */
-    uint64_t end_seq; /* of its last record; 0 = not there yet */
-    bool begun;       /* its first record exists */
-    bool awaited;     /* somebody waits for the outcome: ask for a quick acknowledgement */
+    nq_msg *msg;        /* one reference, the owner's of this struct; outlives the settling */
+    uint64_t sent;      /* payload bytes that are in records */
+    uint64_t begin_seq; /* of its first record, once begun */
+    uint64_t end_seq;   /* of its last record; 0 = not there yet */
+    bool begun;         /* its first record exists */
+    bool awaited;       /* somebody waits for the outcome: ask for a quick acknowledgement */
 };
 
 /* Calls up, made inside calls down.  `arg` is nqi_session_init()'s. */
@@ -126,7 +127,7 @@ struct nqi_session {
     uint64_t ready_bytes;                   /* in `ready` */
     struct nqi_fifo unacked;                /* struct nqi_txbuf: pulled and taken */
     struct nqi_fifo await;                  /* struct nqi_tx: all records made, not acknowledged */
-    uint64_t seq, acked;                    /* DATA records made; acknowledged */
+    uint64_t seq, handed, acked;            /* DATA records made; taken; acknowledged */
     uint64_t sent_messages, sent_bytes;     /* begun, made */
     uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
     uint64_t untracked;                     /* messages of put_now not settled */

@@ -1,16 +1,6 @@
 /* What becomes of the messages when the link is lost, or the session ends. */
 #include "core/session_inside.h"
 
-/* The last sequence that was handed to the lost link. */
-static uint64_t tx_handed_over(const struct nqi_session *session)
-{
-    uint64_t last = session->acked;
-
-    for (struct nqi_node *node = session->unacked.head; node; node = node->next)
-        last = nqi_txbuf_of(node)->last_seq;
-    return last;
-}
-
 static uint64_t tx_drop_all(struct nqi_session *session, struct nqi_fifo *fifo)
 {
     uint64_t untracked = 0;
@@ -24,14 +14,11 @@ static uint64_t tx_drop_all(struct nqi_session *session, struct nqi_fifo *fifo)
     return untracked;
 }
 
-/* Large records that are not handed over go back to being messages: the last thing in `ready` at
- * most, since each of them is followed by nothing but later ones. */
-static bool tx_is_cut(const struct nqi_session *session, const struct nqi_tx *tx, uint64_t handed)
+/* A part of it was handed to the lost link, and its end was not. */
+static bool tx_is_cut(const struct nqi_session *session, const struct nqi_tx *tx)
 {
-    for (struct nqi_node *node = session->unacked.head; node; node = node->next)
-        if (nqi_txbuf_of(node)->tx == tx)
-            return tx->end_seq == 0 || tx->end_seq > handed;
-    return false;
+    return tx->begun && tx->begin_seq <= session->handed &&
+           (!tx->end_seq || tx->end_seq > session->handed);
 }
 
 /* Drop BYE and the records of the message that is cut in two from `ready`; number the rest anew
@@ -43,7 +30,7 @@ static void tx_renumber(struct nqi_session *session, const struct nqi_tx *cut)
 
     nqi_fifo_init(&session->ready);
     session->ready_bytes = 0;
-    session->seq = session->acked = 0;
+    session->seq = session->handed = session->acked = 0;
     session->sent_messages = session->sent_bytes = 0;
     while ((node = nqi_fifo_pop(&old))) {
         struct nqi_txbuf *txbuf = nqi_txbuf_of(node);
@@ -88,42 +75,40 @@ void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint6
     session->sent_messages = session->sent_bytes = session->seq = 0;
 }
 
+/* Settle what was wholly handed over: it may have arrived.  @return the message that is cut */
+static struct nqi_tx *tx_settle_handed(struct nqi_session *session, nq_reason reason)
+{
+    struct nqi_fifo *await = &session->await;
+
+    while (await->head && nqi_tx_of(await->head)->end_seq <= session->handed) {
+        struct nqi_tx *tx = nqi_tx_of(nqi_fifo_pop(await));
+
+        session->events->settle(session->arg, tx, NQ_UNKNOWN, reason);
+    }
+    if (await->head && tx_is_cut(session, nqi_tx_of(await->head)))
+        return nqi_tx_of(nqi_fifo_pop(await));
+    return session->current && tx_is_cut(session, session->current) ? NQI_STEAL(session->current)
+                                                                    : NULL;
+}
+
 void nqi_session_tx_down(struct nqi_session *session, nq_reason reason)
 {
-    uint64_t handed = tx_handed_over(session), before, dropped;
-    struct nqi_tx *cut = NULL;
-    struct nqi_fifo await = session->await;
-    struct nqi_node *node;
+    uint64_t before = session->seq, dropped;
+    struct nqi_tx *cut;
 
     nqi_session_seal(session);
-    if (session->current && tx_is_cut(session, session->current, handed))
-        cut = session->current;
-    nqi_fifo_init(&session->await);
-    if (!await.head)
-        nqi_fifo_init(&await);
-    /* What was wholly handed over may have arrived; of what was cut the end never left. */
-    while ((node = nqi_fifo_pop(&await))) {
-        struct nqi_tx *tx = nqi_tx_of(node);
-
-        if (tx->end_seq <= handed) {
-            session->events->settle(session->arg, tx, NQ_UNKNOWN, reason);
-        } else if (!cut && tx_is_cut(session, tx, handed)) {
-            cut = tx;
-        } else {
-            nqi_fifo_push(&session->await, node);
-        }
-    }
-    before = session->seq;
+    cut = tx_settle_handed(session, reason);
     dropped = tx_drop_all(session, &session->unacked);
     nqi_session_settle_untracked(session, dropped, NQ_UNKNOWN, reason);
     tx_renumber(session, cut);
-    for (node = session->await.head; node; node = node->next)
-        nqi_tx_of(node)->end_seq = nqi_tx_of(node)->end_seq + session->seq - before;
-    if (cut) {
-        if (cut == session->current)
-            session->current = NULL;
-        session->events->settle(session->arg, cut, NQ_NOT_DELIVERED, reason);
+    for (struct nqi_node *node = session->await.head; node; node = node->next) {
+        nqi_tx_of(node)->begin_seq += session->seq - before;
+        nqi_tx_of(node)->end_seq += session->seq - before;
     }
+    if (session->current)
+        session->current->begin_seq += session->seq - before;
+    if (cut)
+        session->events->settle(session->arg, cut, NQ_NOT_DELIVERED, reason);
     tx_drop_all(session, &session->control);
     session->hello_due = session->ack_due = session->pong_due = session->ping_due =
         session->bye_ack_due = false;

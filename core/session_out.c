@@ -156,10 +156,12 @@ void nqi_session_taken(struct nqi_session *session, uint32_t n)
         struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
 
         session->ready_bytes -= txbuf->buf.len;
-        if (txbuf->last_seq)
-            nqi_fifo_push(&session->unacked, &txbuf->node);
-        else
-            nqi_txbuf_unref(txbuf); /* BYE */
+        if (!txbuf->last_seq) { /* BYE */
+            nqi_txbuf_unref(txbuf);
+            continue;
+        }
+        session->handed = txbuf->last_seq;
+        nqi_fifo_push(&session->unacked, &txbuf->node);
     }
 }
 

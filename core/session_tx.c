@@ -156,7 +156,7 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
     }
     tx->begun = true;
     tx->sent = msg->stream.nbytes;
-    tx->end_seq = session->seq;
+    tx->begin_seq = tx->end_seq = session->seq;
     nqi_fifo_push(&session->await, &tx->node);
     return true;
 }
@@ -283,6 +283,7 @@ static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
         return false;
     }
     tx->begun = true;
+    tx->begin_seq = session->seq;
     return true;
 }
 

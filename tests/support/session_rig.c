@@ -345,6 +345,22 @@ void nqtest_rig_connect(struct nqtest_rig *rig)
     nqi_session_connect(&rig->a.session, rig->now);
 }
 
+void nqtest_rig_greet(struct nqtest_rig *rig)
+{
+    struct nqtest_side *sides[] = {&rig->a, &rig->b};
+
+    nqtest_rig_connect(rig);
+    for (size_t i = 0; i < 2; i++) {
+        uint32_t cap = sides[i]->pull_cap;
+
+        sides[i]->pull_cap = 1;
+        ck_assert_uint_eq(nqtest_pull(sides[i], false), 1);
+        sides[i]->pull_cap = cap;
+        ck_assert_int_eq(nqtest_feed(sides[i], SIZE_MAX), NQ_OK);
+        ck_assert_int_eq(sides[i]->other->session.state, NQI_SESSION_UP);
+    }
+}
+
 void nqtest_rig_attach(struct nqtest_rig *rig)
 {
     nqtest_rig_connect(rig);
@@ -505,7 +521,7 @@ nq_err nqtest_feed(struct nqtest_side *side, size_t len)
     nq_err err = NQ_OK;
     size_t at = 0;
 
-    if (rig->dead)
+    if (rig->dead || !side->wire_len)
         return to->err;
     if (side == &rig->a && !to->greeted && len && !rig_greet(side))
         return NQ_OK;
@@ -513,7 +529,8 @@ nq_err nqtest_feed(struct nqtest_side *side, size_t len)
     while (at < len && !err)
         at += feed_some(to, side->wire + at, len - at, &err);
     side->wire_len -= at;
-    memmove(side->wire, side->wire + at, side->wire_len);
+    if (side->wire_len)
+        memmove(side->wire, side->wire + at, side->wire_len);
     if (to->take && !err)
         nqtest_take(to, UINT64_MAX);
     if (err) {

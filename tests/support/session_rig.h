@@ -91,6 +91,8 @@ uint64_t nqtest_random(struct nqtest_rig *rig, uint64_t n);
 void nqtest_rig_attach(struct nqtest_rig *rig);
 /* The same, but nothing is sent yet. */
 void nqtest_rig_connect(struct nqtest_rig *rig);
+/* The same, and both are UP, with nothing but HELLO and WELCOME sent. */
+void nqtest_rig_greet(struct nqtest_rig *rig);
 /* The link is lost: up to `a_bytes` and `b_bytes` of what a and b sent still arrive. */
 void nqtest_rig_lose(struct nqtest_rig *rig, size_t a_bytes, size_t b_bytes);
 
