@@ -118,7 +118,7 @@ struct nqi_session {
 
     /* sending */
     struct nqi_fifo queue[2];               /* struct nqi_tx: control, bulk */
-    struct nqi_tx *current;                 /* in several records, not all of them made */
+    struct nqi_tx *current;                 /* taken out of `queue`, not all records made */
     struct nqi_txbuf *stage;                /* small records gathered; not in `ready` yet */
     struct nqi_block *block;                /* where `stage` writes */
     uint32_t block_size;                    /* of the next block */

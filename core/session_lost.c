@@ -54,11 +54,12 @@ static void tx_settle_begun(struct nqi_session *session, nq_reason reason)
     struct nqi_tx *current = session->current;
     struct nqi_node *node;
 
-    session->current = NULL;
     while ((node = nqi_fifo_pop(&session->await)))
         session->events->settle(session->arg, nqi_tx_of(node), NQ_NOT_DELIVERED, reason);
-    if (current)
-        session->events->settle(session->arg, current, NQ_NOT_DELIVERED, reason);
+    if (!current || !current->begun)
+        return;
+    session->current = NULL;
+    session->events->settle(session->arg, current, NQ_NOT_DELIVERED, reason);
 }
 
 void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint64_t bytes)
@@ -126,6 +127,9 @@ void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason)
     nqi_session_settle_untracked(session, tx_drop_all(session, &session->unacked), NQ_UNKNOWN,
                                  reason);
     tx_settle_begun(session, reason);
+    if (session->current)
+        session->events->settle(session->arg, NQI_STEAL(session->current), NQ_NOT_DELIVERED,
+                                reason);
     for (unsigned i = 0; i < 2; i++)
         while ((node = nqi_fifo_pop(&session->queue[i])))
             session->events->settle(session->arg, nqi_tx_of(node), NQ_NOT_DELIVERED, reason);

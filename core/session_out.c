@@ -139,9 +139,10 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
         (session->ready.head && !had_output && control_rides_along(session)))
         tx_control(session);
     n = out_list(&session->control, bufs, 0, cap);
-    /* Until the peer answered, records of an earlier attachment stay back; after its good-bye
-     * all of them do, for the next one. */
-    if (session->state != NQI_SESSION_UP && session->state != NQI_SESSION_CLOSING)
+    /* Until both have greeted, records of an earlier attachment stay back; after the peer's
+     * good-bye all of them do, for the next one. */
+    if (session->hello_due ||
+        (session->state != NQI_SESSION_UP && session->state != NQI_SESSION_CLOSING))
         return n;
     return out_list(&session->ready, bufs, n, cap);
 }

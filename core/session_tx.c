@@ -268,7 +268,7 @@ static bool tx_may_start(const struct nqi_session *session, const struct nqi_tx 
            (!tx->msg->stream.nbytes || session->sent_bytes < session->credit_bytes);
 }
 
-/* Make the first records of a message.  False: no memory, it stays in the queue. */
+/* Make the first record of a message.  False: no credit or no memory; nothing changed. */
 static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
 {
     uint32_t size = tx_small_size(session, tx->msg);
@@ -287,34 +287,36 @@ static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
     return true;
 }
 
-/* queue -> records, while it lasts. */
-void nqi_session_refill(struct nqi_session *session)
+/* The next message out of the queue that is not cancelled; NULL = none, or no credit. */
+static struct nqi_tx *tx_next(struct nqi_session *session)
 {
     struct nqi_fifo *queue;
 
-    while (session->ready_bytes + nqi_session_staged(session) < TX_READY_MAX) {
-        struct nqi_tx *tx = session->current;
+    while ((queue = nqi_session_next_queue(session))) {
+        struct nqi_tx *tx = nqi_tx_of(queue->head);
 
-        if (tx) {
-            if (!tx_write_large(session, tx))
-                return;
-        } else {
-            queue = nqi_session_next_queue(session);
-            if (!queue)
-                return;
-            tx = nqi_tx_of(queue->head);
-            if (!tx_may_start(session, tx))
-                return;
-            nqi_fifo_pop(queue);
-            if (!session->events->begin(session->arg, tx))
-                continue;
-            if (!tx_start(session, tx)) {
-                nqi_fifo_push_front(queue, &tx->node);
-                return;
-            }
-        }
-        session->current = tx->sent < tx->msg->stream.nbytes ? tx : NULL;
+        if (!tx_may_start(session, tx))
+            return NULL;
+        nqi_fifo_pop(queue);
+        if (session->events->begin(session->arg, tx))
+            return tx;
+    }
+    return NULL;
+}
+
+void nqi_session_refill(struct nqi_session *session)
+{
+    while (session->ready_bytes + nqi_session_staged(session) < TX_READY_MAX) {
+        struct nqi_tx *tx;
+
         if (!session->current)
+            session->current = tx_next(session);
+        tx = session->current;
+        if (!tx || !(tx->begun ? tx_write_large(session, tx) : tx_start(session, tx)))
+            return;
+        if (tx->sent == tx->msg->stream.nbytes) {
+            session->current = NULL;
             tx_finish(session, tx);
+        }
     }
 }

@@ -101,7 +101,7 @@ bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool t
     return true;
 }
 
-/* Which put is it?  Too small for a number, it is the next of its size. */
+/* Which put is it?  Too small for a number, it is the next of its size and metadata. */
 static uint64_t rig_find(const struct nqtest_side *from, const nq_msg *msg)
 {
     uint64_t number = 0, size = msg->stream.nbytes;
@@ -112,7 +112,8 @@ static uint64_t rig_find(const struct nqtest_side *from, const nq_msg *msg)
         number = nqi_load_u64(raw);
     } else {
         while (number < from->nputs &&
-               (from->puts[number]->size != size || from->puts[number]->arrived))
+               (from->puts[number]->size != size || from->puts[number]->arrived ||
+                nqi_msg_meta_len(from->puts[number]->tx.msg) != nqi_msg_meta_len(msg)))
             number++;
     }
     ck_assert_msg(number < from->nputs, "a message that was not put: %llu",

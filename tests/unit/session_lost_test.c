@@ -319,10 +319,83 @@ START_TEST(the_end_settles_everything)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+/* A whole conversation; what fails for want of memory is tried again over a new link. */
+static void talk(void)
+{
+    unsigned links = 0;
+
+    do {
+        ck_assert_uint_lt(links++, 10);
+        nqtest_rig_connect(&rig);
+        for (unsigned i = 0; i < 6 && !rig.dead; i++) {
+            nqtest_flow_any(&rig);
+            nqtest_pass(&rig, 10 * NQI_NS_PER_MS);
+        }
+        if (rig.dead) {
+            ck_assert_msg(rig.a.err == NQ_ERR_NOMEM || rig.b.err == NQ_ERR_NOMEM, "%d %d %s",
+                          rig.a.err, rig.b.err, nq_error());
+            lose();
+        }
+    } while (rig.dead);
+}
+
+/* nqi_pool_fail_after(n) has struck: no more of the next `n` blocks fails. */
+static bool has_failed(unsigned n)
+{
+    bool failed = true;
+
+    while (n--) {
+        void *block = nqi_pool_alloc(1);
+
+        failed &= block != NULL;
+        nqi_pool_free(block, 1);
+    }
+    nqi_pool_fail_after(0);
+    return failed;
+}
+
+START_TEST(every_allocation_may_fail)
+{
+    static const size_t sizes[] = {0, 10, 1024, 1025, 2048, 2049, 9000, 30000};
+
+    for (unsigned n = 1;; n++) {
+        bool failed;
+
+        nqtest_rig_init(&rig);
+        rig.split = NQTEST_SPACE;
+        rig.a.conf.record = 4096;
+        rig.b.conf.window_bytes = 20000;
+        for (unsigned i = 0; i < 16; i++) {
+            struct nqtest_put *put = nqtest_make(&rig.a, sizes[i % 8], 1);
+
+            if (i >= 8)
+                ck_assert_int_eq(nq_msg_set_meta(put->tx.msg, "k", sizes, i), NQ_OK);
+            nqtest_queue(&rig.a, put);
+            nqtest_put(&rig.b, sizes[i % 8]);
+        }
+        nqi_pool_fail_after(n);
+        talk();
+        failed = has_failed(n);
+        nqtest_finish(&rig);
+        for (unsigned i = 0; i < 16; i++) {
+            ck_assert_uint_eq(rig.a.puts[i]->settled, 1);
+            ck_assert_uint_eq(rig.b.puts[i]->settled, 1);
+        }
+        nqtest_rig_end(&rig);
+        if (!failed)
+            break;
+    }
+    nqtest_rig_init(&rig);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_lost");
     TCase *states = tcase_create("states"), *parts = tcase_create("parts");
+    TCase *memory = tcase_create("memory");
 
     tcase_add_checked_fixture(states, setup, teardown);
     tcase_add_test(states, before_the_first_link_nothing_is_lost);
@@ -342,5 +415,9 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(parts, less_credit_than_before_is_kept_to, 0, 2);
     tcase_add_test(parts, the_end_settles_everything);
     suite_add_tcase(suite, parts);
+    tcase_add_checked_fixture(memory, setup, teardown);
+    tcase_set_timeout(memory, 60);
+    tcase_add_test(memory, every_allocation_may_fail);
+    suite_add_tcase(suite, memory);
     return suite;
 }
