@@ -49,22 +49,20 @@ struct nq_queue {
     _Atomic uint64_t set_aside; /* bytes for large messages */
     _Atomic int64_t links, open_eps;
     _Atomic uint64_t connects, refusals;
-    struct { /* of peers that ended */
-        _Atomic uint64_t messages_out, bytes_out, messages_in, bytes_in;
-    } past;
     _Atomic uint64_t outcomes[NQ_UNKNOWN + 1], reasons[NQ_REASONS];
 
     /* under lock */
     pthread_mutex_t lock;
     struct nqi_peer **buckets;
     size_t nbuckets, npeers;
-    struct nqi_list all;   /* inbox.all of every peer that is not ended */
-    struct nqi_list ready; /* inbox.ready of peers with messages */
+    struct nqi_list all;           /* inbox.all of every peer that is not ended */
+    struct nqi_session_stats past; /* of those that are */
+    struct nqi_list ready;         /* inbox.ready of peers with messages */
     uint64_t unread, unread_bytes;
     struct nqi_list greetings; /* links, oldest first */
     struct nqi_list leaving;   /* of those: links that are told to close */
     uint32_t ngreetings;       /* in both */
-    bool closer; /* a thread is inside nq_close() */
+    bool closer;               /* a thread is inside nq_close() */
 };
 
 /* queue.c */

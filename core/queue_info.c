@@ -112,28 +112,29 @@ nq_err nq_poll(nq_queue *queue)
  * -------------------------------------------------------------------------------------------------
  */
 
+/* At one moment, so that a peer that ends is counted once. */
 static void stats_add_peers(nq_queue *queue, struct nq_stats *stats)
 {
-    struct nqi_peer **peers;
-    size_t count;
+    pthread_mutex_lock(&queue->lock);
+    stats->messages_out = queue->past.messages_out;
+    stats->bytes_out = queue->past.bytes_out;
+    stats->messages_in = queue->past.messages_in;
+    stats->bytes_in = queue->past.bytes_in;
+    for (struct nqi_list *at = queue->all.next; at != &queue->all; at = at->next) {
+        struct nqi_peer *peer = NQI_CONTAINER(at, struct nqi_peer, inbox.all);
 
-    if (nqi_queue_list(queue, &peers, &count))
-        return;
-    for (size_t i = 0; i < count; i++) {
-        struct nq_peer_info info;
-
-        memset(&info, 0, sizeof(info));
-        nqi_peer_describe(peers[i], &info);
-        stats->queued += info.queued;
-        stats->queued_bytes += info.queued_bytes;
-        stats->unacked += info.unacked;
-        stats->messages_out += info.messages_out;
-        stats->bytes_out += info.bytes_out;
-        stats->messages_in += info.messages_in;
-        stats->bytes_in += info.bytes_in;
+        stats->queued += atomic_load(&peer->queued);
+        stats->queued_bytes += atomic_load(&peer->queued_bytes);
+        stats->unacked += atomic_load(&peer->shown.unacked);
+        stats->messages_out += atomic_load(&peer->shown.messages_out);
+        stats->bytes_out += atomic_load(&peer->shown.bytes_out);
+        stats->messages_in += atomic_load(&peer->shown.messages_in);
+        stats->bytes_in += atomic_load(&peer->shown.bytes_in);
     }
-    stats->peers = count;
-    nqi_queue_unlist(peers, count);
+    stats->peers = queue->npeers;
+    stats->unread = queue->unread;
+    stats->unread_bytes = queue->unread_bytes;
+    pthread_mutex_unlock(&queue->lock);
 }
 
 static void stats_add_rooms(nq_queue *queue, struct nq_stats *stats)
@@ -156,10 +157,6 @@ nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
 {
     struct nq_stats stats = {0};
 
-    stats.messages_out = atomic_load(&queue->past.messages_out);
-    stats.bytes_out = atomic_load(&queue->past.bytes_out);
-    stats.messages_in = atomic_load(&queue->past.messages_in);
-    stats.bytes_in = atomic_load(&queue->past.bytes_in);
     stats_add_peers(queue, &stats);
     stats_add_rooms(queue, &stats);
     stats.delivered = atomic_load(&queue->outcomes[NQ_DELIVERED]);
@@ -170,10 +167,6 @@ nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
     stats.expired = atomic_load(&queue->outcomes[NQ_EXPIRED]);
     for (int i = 0; i < NQ_REASONS; i++)
         stats.dropped_by[i] = atomic_load(&queue->reasons[i]);
-    pthread_mutex_lock(&queue->lock);
-    stats.unread = queue->unread;
-    stats.unread_bytes = queue->unread_bytes;
-    pthread_mutex_unlock(&queue->lock);
     stats.links = (uint64_t)atomic_load(&queue->links);
     stats.connects = atomic_load(&queue->connects);
     stats.refusals = atomic_load(&queue->refusals);

@@ -214,11 +214,11 @@ static void queue_on_ended(void *arg, struct nqi_peer *peer)
     const struct nqi_session_stats *stats = &peer->session.stats;
     nq_queue *queue = arg;
 
-    atomic_fetch_add(&queue->past.messages_out, stats->messages_out);
-    atomic_fetch_add(&queue->past.bytes_out, stats->bytes_out);
-    atomic_fetch_add(&queue->past.messages_in, stats->messages_in);
-    atomic_fetch_add(&queue->past.bytes_in, stats->bytes_in);
     pthread_mutex_lock(&queue->lock);
+    queue->past.messages_out += stats->messages_out;
+    queue->past.bytes_out += stats->bytes_out;
+    queue->past.messages_in += stats->messages_in;
+    queue->past.bytes_in += stats->bytes_in;
     nqi_list_remove(&peer->inbox.all);
     queue->npeers--;
     if (peer != queue->server)
