@@ -63,6 +63,7 @@ struct nq_queue {
     struct nqi_list leaving;   /* of those: links that are told to close */
     uint32_t ngreetings;       /* in both */
     bool closer;               /* a thread is inside nq_close() */
+    bool readable;             /* mode manual: the descriptor is held readable */
 };
 
 /* queue.c */
@@ -82,6 +83,11 @@ void nqi_queue_unlist(struct nqi_peer **peers, size_t count);
 void nqi_queue_add(nq_queue *queue, struct nqi_peer *peer);
 void nqi_queue_close_greetings(nq_queue *queue);
 void nqi_queue_fini_peers(nq_queue *queue);
+
+/* queue_info.c: mode manual's descriptor is readable while messages or events wait; else nothing.
+ * Under lock, or not. */
+void nqi_queue_mark_locked(nq_queue *queue);
+void nqi_queue_mark(nq_queue *queue);
 
 /* queue_get.c */
 void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,

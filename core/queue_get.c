@@ -26,12 +26,6 @@ static nq_msg *msg_of(struct nqi_node *node)
     return NQI_CONTAINER(node, nq_msg, node);
 }
 
-static void queue_mark_readable(nq_queue *queue, bool readable)
-{
-    if (queue->conf->mode == NQI_PROGRESS_MANUAL)
-        nqi_loop_hold_readable(queue->loops[0], readable);
-}
-
 void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
                        uint64_t count, uint64_t bytes)
 {
@@ -47,10 +41,9 @@ void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *
     inbox->messages.tail = messages->tail;
     inbox->unread += count;
     inbox->unread_bytes += bytes;
-    if (!queue->unread)
-        queue_mark_readable(queue, true);
     queue->unread += count;
     queue->unread_bytes += bytes;
+    nqi_queue_mark_locked(queue);
     pthread_mutex_unlock(&queue->lock);
     if (queue->nloops > 1)
         for (uint32_t i = 0; i < queue->nloops; i++)
@@ -98,8 +91,7 @@ static bool get_take(struct getter *getter, struct nqi_peer *peer)
     inbox->unread_bytes -= size;
     queue->unread--;
     queue->unread_bytes -= size;
-    if (!queue->unread)
-        queue_mark_readable(queue, false);
+    nqi_queue_mark_locked(queue);
     if (msg->deadline_ns) { /* what the session set aside for it */
         atomic_fetch_sub(&queue->set_aside, (uint64_t)msg->deadline_ns);
         msg->deadline_ns = 0;

@@ -22,6 +22,7 @@ static bool event_ready(void *arg)
     /* First the end, then the list: an event of the closing is not missed. */
     getter->ended = atomic_load(&getter->queue->closing);
     getter->found = nqi_events_pop(&getter->queue->events, &getter->event);
+    nqi_queue_mark(getter->queue);
     return getter->found || getter->ended;
 }
 
@@ -86,6 +87,28 @@ nq_err nq_disconnect(nq_queue *queue, const nq_uuid *id)
 /* ---- one's own event loop
  * ----------------------------------------------------------------------------------- */
 
+void nqi_queue_mark_locked(nq_queue *queue)
+{
+    bool readable;
+
+    if (queue->conf->mode != NQI_PROGRESS_MANUAL)
+        return;
+    readable = queue->unread || nqi_events_any(&queue->events);
+    if (readable == queue->readable)
+        return;
+    queue->readable = readable;
+    nqi_loop_hold_readable(queue->loops[0], readable);
+}
+
+void nqi_queue_mark(nq_queue *queue)
+{
+    if (queue->conf->mode != NQI_PROGRESS_MANUAL)
+        return;
+    pthread_mutex_lock(&queue->lock);
+    nqi_queue_mark_locked(queue);
+    pthread_mutex_unlock(&queue->lock);
+}
+
 int nq_fd(nq_queue *queue)
 {
     return queue->conf->mode == NQI_PROGRESS_MANUAL ? nqi_loop_fd(queue->loops[0]) : -1;
@@ -100,6 +123,7 @@ nq_err nq_poll(nq_queue *queue)
     nqi_queue_flush(queue);
     for (uint32_t i = 0; i < queue->nloops; i++)
         nqi_room_poll(queue->rooms[i]);
+    nqi_queue_mark(queue); /* a callback may have taken the events */
     if (!atomic_load(&queue->closing))
         return NQ_OK;
     pthread_mutex_lock(&queue->lock);

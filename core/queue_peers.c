@@ -165,6 +165,7 @@ static void queue_on_event(void *arg, const struct nq_event *event)
     else if (event->kind == NQ_EVENT_REFUSED)
         atomic_fetch_add(&queue->refusals, 1);
     nqi_events_push(&queue->events, event);
+    nqi_queue_mark(queue);
     queue_on_changed(queue);
 }
 

@@ -266,6 +266,32 @@ START_TEST(the_descriptor_is_readable_while_messages_wait)
 }
 END_TEST
 
+START_TEST(the_descriptor_is_readable_while_events_wait)
+{
+    nq_queue *server = nqtest_server(_i, MANUAL ", 'queue': {'messages': 4}");
+    nq_queue *client = nqtest_client("");
+    struct pollfd pollfd = {.fd = nq_fd(server), .events = POLLIN};
+    struct nq_event event;
+
+    while (nqtest_stats(server).connects < 1)
+        ck_assert(poll_once(server, 20000));
+    nqtest_drain_events(server, NQ_EVENT_PEER_UP);
+    while (poll_once(server, 100))
+        ;
+    /* Made by a call of ours, not by what came through a descriptor. */
+    ck_assert_int_eq(nq_disconnect(server, nq_id(client)), NQ_OK);
+    for (int i = 0; i < 3 && poll(&pollfd, 1, 0) == 1; i++)
+        ck_assert_int_eq(nq_poll(server), NQ_OK);
+    ck_assert_int_eq(poll(&pollfd, 1, 0), 1);
+    while (nq_event_get(server, 0, &event) == NQ_OK)
+        ;
+    nq_free(client);
+    while (poll_once(server, 100))
+        nqtest_drain_events(server, NQ_EVENT_PEER_UP);
+    nq_free(server);
+}
+END_TEST
+
 START_TEST(a_manual_queue_runs_callbacks_when_it_is_polled)
 {
     nq_queue *client;
@@ -425,6 +451,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, only_a_manual_queue_has_a_descriptor);
     nqtest_each(tc, a_program_drives_its_queues_by_poll);
     nqtest_each(tc, the_descriptor_is_readable_while_messages_wait);
+    nqtest_each(tc, the_descriptor_is_readable_while_events_wait);
     nqtest_each(tc, a_manual_queue_runs_callbacks_when_it_is_polled);
     nqtest_each(tc, a_manual_queue_can_wait_too);
     nqtest_each(tc, polling_tells_the_end);
