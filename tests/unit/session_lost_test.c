@@ -48,7 +48,7 @@ static void go_on(void)
 
 START_TEST(before_the_first_link_nothing_is_lost)
 {
-    struct nqtest_put *put = nqtest_put(&rig.a, 10);
+    struct nqtest_rig_put *put = nqtest_rig_put(&rig.a, 10);
 
     nqi_session_down(&rig.a.session, NQ_REASON_LINK_LOST);
     nqi_session_down(&rig.a.session, NQ_REASON_LINK_LOST);
@@ -60,7 +60,7 @@ END_TEST
 
 START_TEST(lost_while_greeting_everything_waits)
 {
-    struct nqtest_put *small = nqtest_put(&rig.a, 10), *large = nqtest_put(&rig.a, 50000);
+    struct nqtest_rig_put *small = nqtest_rig_put(&rig.a, 10), *large = nqtest_rig_put(&rig.a, 50000);
 
     for (size_t i = 0; i < 3; i++) {
         nqtest_rig_connect(&rig);
@@ -76,12 +76,12 @@ END_TEST
 
 START_TEST(what_was_sent_and_not_acknowledged_is_unknown)
 {
-    struct nqtest_put *small, *large;
+    struct nqtest_rig_put *small, *large;
 
     rig.resume = _i & 2;
     nqtest_rig_attach(&rig);
-    small = nqtest_put(&rig.a, 10);
-    large = nqtest_put(&rig.a, 50000);
+    small = nqtest_rig_put(&rig.a, 10);
+    large = nqtest_rig_put(&rig.a, 50000);
     pull_all(&rig.a);
     nqtest_rig_lose(&rig, _i & 1 ? SIZE_MAX : 0, 0);
     ck_assert_int_eq(small->outcome, NQ_UNKNOWN);
@@ -95,11 +95,11 @@ END_TEST
 
 START_TEST(what_was_not_handed_over_goes_over_the_next_link)
 {
-    struct nqtest_put *puts[6];
+    struct nqtest_rig_put *puts[6];
 
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 6; i++)
-        puts[i] = nqtest_put(&rig.a, 3000);
+        puts[i] = nqtest_rig_put(&rig.a, 3000);
     pull_some(&rig.a, 2);
     lose();
     for (unsigned i = 0; i < 6; i++)
@@ -137,10 +137,10 @@ END_TEST
 
 START_TEST(a_lost_link_while_closing)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 10);
+    put = nqtest_rig_put(&rig.a, 10);
     nqi_session_close(&rig.a.session);
     pull_all(&rig.a);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
@@ -153,7 +153,7 @@ END_TEST
 START_TEST(a_lost_link_after_the_good_bye)
 {
     nqtest_rig_attach(&rig);
-    nqtest_put(&rig.a, 10);
+    nqtest_rig_put(&rig.a, 10);
     nqi_session_close(&rig.a.session);
     nqtest_flow(&rig);
     lose();
@@ -165,15 +165,15 @@ END_TEST
 /* ---- messages in several records ---- */
 
 /* 10 records; the link takes `taken` of them, the peer has acknowledged `acked` of those. */
-static struct nqtest_put *send_part(uint32_t taken, uint32_t acked)
+static struct nqtest_rig_put *send_part(uint32_t taken, uint32_t acked)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     rig.b.conf.window_bytes = 64 << 10;
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 40000);
-    nqtest_put(&rig.a, 3000);
-    nqtest_put(&rig.a, 10);
+    put = nqtest_rig_put(&rig.a, 40000);
+    nqtest_rig_put(&rig.a, 3000);
+    nqtest_rig_put(&rig.a, 10);
     if (acked) {
         pull_some(&rig.a, acked);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
@@ -190,7 +190,7 @@ static struct nqtest_put *send_part(uint32_t taken, uint32_t acked)
 START_TEST(a_message_that_is_cut_in_two_did_not_arrive)
 {
     uint32_t taken = (uint32_t)_i / 11 + 1, acked = (uint32_t)_i % 11;
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     if (acked > taken)
         return;
@@ -209,12 +209,12 @@ END_TEST
 
 START_TEST(a_message_whose_end_has_no_record_yet_did_not_arrive)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     rig.b.conf.window_bytes = 10000;
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 40000);
-    nqtest_put(&rig.a, 3000);
+    put = nqtest_rig_put(&rig.a, 40000);
+    nqtest_rig_put(&rig.a, 3000);
     switch (_i) {
     case 0: /* all that there is credit for */
         pull_all(&rig.a);
@@ -243,12 +243,12 @@ END_TEST
 
 START_TEST(a_begun_message_of_which_nothing_left_begins_again)
 {
-    struct nqtest_put *put;
+    struct nqtest_rig_put *put;
 
     rig.b.conf.window_bytes = 10000;
     nqtest_rig_attach(&rig);
-    put = nqtest_put(&rig.a, 40000);
-    ck_assert_uint_eq(nqtest_put(&rig.b, 10)->settled, 0);
+    put = nqtest_rig_put(&rig.a, 40000);
+    ck_assert_uint_eq(nqtest_rig_put(&rig.b, 10)->settled, 0);
     rig.a.slow = true;
     while (!rig.a.session.ready.head)
         nqtest_pull(&rig.a, true);
@@ -262,9 +262,9 @@ END_TEST
 START_TEST(links_break_again_and_again)
 {
     for (unsigned i = 0; i < 8; i++) {
-        nqtest_put(&rig.a, 3000);
-        nqtest_put(&rig.a, 10000);
-        nqtest_put(&rig.a, 10);
+        nqtest_rig_put(&rig.a, 3000);
+        nqtest_rig_put(&rig.a, 10000);
+        nqtest_rig_put(&rig.a, 10);
     }
     for (unsigned i = 0; i < 8; i++) {
         nqtest_rig_greet(&rig);
@@ -280,12 +280,12 @@ START_TEST(less_credit_than_before_is_kept_to)
 {
     nqtest_rig_greet(&rig);
     for (unsigned i = 0; i < 20; i++)
-        nqtest_put(&rig.a, i % 2 ? 6000 : 100);
+        nqtest_rig_put(&rig.a, i % 2 ? 6000 : 100);
     pull_some(&rig.a, 1); /* records are made of all that there is credit for */
     lose();
     rig.b.conf.window_bytes = _i ? 1 << 20 : 10000;
     rig.b.conf.window_messages = _i ? 3 : 100;
-    nqtest_put(&rig.a, 100);
+    nqtest_rig_put(&rig.a, 100);
     go_on();
     for (unsigned i = 1; i < 20; i++) {
         ck_assert_int_eq(rig.a.puts[i]->outcome, NQ_NOT_DELIVERED);
@@ -297,14 +297,14 @@ END_TEST
 
 START_TEST(the_end_settles_everything)
 {
-    struct nqtest_put *puts[5];
+    struct nqtest_rig_put *puts[5];
 
     rig.b.conf.window_bytes = 10000;
     nqtest_rig_attach(&rig);
-    puts[0] = nqtest_put(&rig.a, 3000);
-    puts[1] = nqtest_put(&rig.a, 3000);
-    puts[2] = nqtest_put(&rig.a, 50000);
-    puts[3] = nqtest_put(&rig.a, 10);
+    puts[0] = nqtest_rig_put(&rig.a, 3000);
+    puts[1] = nqtest_rig_put(&rig.a, 3000);
+    puts[2] = nqtest_rig_put(&rig.a, 50000);
+    puts[3] = nqtest_rig_put(&rig.a, 10);
     puts[4] = nqtest_make(&rig.a, 10, 1);
     nq_msg_set_control(puts[4]->tx.msg, true);
     nqtest_queue(&rig.a, puts[4]);
@@ -368,12 +368,12 @@ START_TEST(every_allocation_may_fail)
         rig.a.conf.record = 4096;
         rig.b.conf.window_bytes = 20000;
         for (unsigned i = 0; i < 16; i++) {
-            struct nqtest_put *put = nqtest_make(&rig.a, sizes[i % 8], 1);
+            struct nqtest_rig_put *put = nqtest_make(&rig.a, sizes[i % 8], 1);
 
             if (i >= 8)
                 ck_assert_int_eq(nq_msg_set_meta(put->tx.msg, "k", sizes, i), NQ_OK);
             nqtest_queue(&rig.a, put);
-            nqtest_put(&rig.b, sizes[i % 8]);
+            nqtest_rig_put(&rig.b, sizes[i % 8]);
         }
         nqi_pool_fail_after(n);
         talk();
