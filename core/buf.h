@@ -12,7 +12,7 @@
 #include "core/base.h"
 #include <string.h>
 
-/* ---- integers at unaligned places --------------------------------------------------- */
+/* ---- integers at unaligned places ------------------------------------------------------- */
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define NQI_SWAP16(x) __builtin_bswap16(x)

@@ -24,8 +24,7 @@ nq_err nq_check(const char *path, nq_problem_fn fn, void *arg)
     return NQ_OK;
 }
 
-/* ---- transports --------------------------------------------------------------------------------
- */
+/* ---- transports ------------------------------------------------------------------------- */
 
 static const struct {
     uint64_t cap;
@@ -146,8 +145,7 @@ nq_err nq_transports(nq_problem_fn fn, void *arg)
     return nqi_plugin_list(fn, arg);
 }
 
-/* ---- keys: the core's, and those of the transports that are found ------------------------------
- */
+/* ---- keys: the core's, and those of the transports that are found ----------------------- */
 
 #define CHECK_MODULES 64 /* so many transports are documented at once */
 

@@ -22,7 +22,7 @@ struct conf_load {
     struct nqi_conf *conf;
 };
 
-/* ---- keys ---------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------- */
 
 static void conf_store(struct nqi_conf *conf, const struct nqi_key *key, int64_t num)
 {
@@ -159,7 +159,7 @@ static nq_err conf_root(struct conf_load *load)
     return conf_object(load, "", load->root);
 }
 
-/* ---- transports ------------------------------------------------------------------------------ */
+/* ---- transports ------------------------------------------------------------------------- */
 
 static nq_err conf_transports(struct conf_load *load)
 {
@@ -197,7 +197,7 @@ static nq_err conf_transports(struct conf_load *load)
     return NQ_OK;
 }
 
-/* ---- rules between keys ---------------------------------------------------------------------- */
+/* ---- rules between keys ----------------------------------------------------------------- */
 
 /* `num` must not exceed `limit`; when only its default does, it follows. */
 static void conf_follow(struct conf_load *load, const char *object, const char *name, uint64_t *num,
@@ -225,7 +225,7 @@ static nq_err conf_finish(struct conf_load *load)
     return nq_uuid_random(&conf->id);
 }
 
-/* ---- load ---------------------------------------------------------------------------------- */
+/* ---- load ------------------------------------------------------------------------------- */
 
 void nqi_conf_free(struct nqi_conf *conf)
 {

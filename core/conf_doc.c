@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- schema ------------------------------------------------------------------------------------
- */
+/* ---- schema ----------------------------------------------------------------------------- */
 
 /* One lost member would make a schema that lies: any failure is kept to the end. */
 struct doc {
@@ -340,8 +339,7 @@ static json_t *doc_schema(struct doc *doc)
     return root;
 }
 
-/* ---- texts -------------------------------------------------------------------------------------
- */
+/* ---- texts ------------------------------------------------------------------------------ */
 
 static nq_err doc_finish(FILE *file, char **text, bool failed, char **ret)
 {

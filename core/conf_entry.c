@@ -10,8 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- rules
- * ------------------------------------------------------------------------------------------ */
+/* ---- rules ------------------------------------------------------------------------------ */
 
 /* Literal addresses and the one name that stands for them; anything else may lead elsewhere. */
 static bool entry_is_loopback(const char *host)
@@ -86,8 +85,7 @@ static void entry_check_twice(struct nqi_conf_notes *notes, const struct nqi_con
     }
 }
 
-/* ---- keys
- * ------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------- */
 
 /* A key that is no option of the module: the core's, or unknown. */
 static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct nqt_module *module,
@@ -131,8 +129,7 @@ static nq_err entry_keys(const struct nqi_conf_ground *ground,
     return nqi_options_fill(entry->options, ground->folder, why);
 }
 
-/* ---- module
- * ----------------------------------------------------------------------------------------- */
+/* ---- module ----------------------------------------------------------------------------- */
 
 /* The module that the entry names, or NULL after a problem. */
 static nq_err entry_module(const struct nqi_conf_ground *ground, const json_t *json, const char *at,

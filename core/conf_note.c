@@ -43,8 +43,7 @@ void nqi_conf_note(struct nqi_conf_notes *notes, nq_err err, const char *at, con
         notes->problem(notes->arg, at, text);
 }
 
-/* ---- unknown keys -----------------------------------------------------------------------------
- */
+/* ---- unknown keys ----------------------------------------------------------------------- */
 
 /* Where the core has a key of this name outside of "transports"; NULL = nowhere. */
 static const char *note_elsewhere(const char *name)
@@ -88,8 +87,7 @@ void nqi_conf_note_unknown(struct nqi_conf_notes *notes, const char *place, cons
                       near.best);
 }
 
-/* ---- values
- * -------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------- */
 
 static bool note_is_later_choice(const struct nqi_key *key, const json_t *json)
 {

@@ -25,7 +25,7 @@ struct nq_future {
     struct nqi_part parts[];
 };
 
-/* ---- texts ------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------ */
 
 const char *nq_outcome_text(nq_outcome outcome)
 {
@@ -62,7 +62,7 @@ const char *nq_reason_text(nq_reason reason)
     return (size_t)reason < NQI_LEN(text) ? text[reason] : "no such reason";
 }
 
-/* ---- life ---------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------- */
 
 static uint32_t part_word(uint32_t state, nq_outcome outcome, nq_reason reason)
 {
@@ -134,8 +134,7 @@ struct nqi_part *nqi_future_part(nq_future *future, size_t i, const nq_uuid *pee
     return part;
 }
 
-/* ---- settling ----------------------------------------------------------------------------------
- */
+/* ---- settling --------------------------------------------------------------------------- */
 
 static void future_run_callback(struct nqi_callback *callback)
 {
@@ -218,8 +217,7 @@ nq_err nq_future_cancel(nq_future *future)
     return late ? NQ_AGAIN : NQ_OK;
 }
 
-/* ---- the user's calls
- * ------------------------------------------------------------------------------ */
+/* ---- the user's calls ------------------------------------------------------------------- */
 
 static bool future_ready(void *arg)
 {

@@ -58,7 +58,7 @@ nq_reason nqi_link_reason(const struct nqt_error *err)
     }
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------- */
 
 static void link_stop_clock(struct nqi_link *link)
 {
@@ -125,8 +125,7 @@ void nqi_link_settled(struct nqi_link *link)
     link_stop_clock(link);
 }
 
-/* ---- the greeting
- * ----------------------------------------------------------------------------------- */
+/* ---- the greeting ----------------------------------------------------------------------- */
 
 static nq_err link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
 {
@@ -186,8 +185,7 @@ static nq_err link_receive(struct nqi_link *link, const uint8_t *data, size_t le
     return err;
 }
 
-/* ---- the transport's events
- * ----------------------------------------------------------------------------- */
+/* ---- the transport's events ------------------------------------------------------------- */
 
 static void link_on_up(void *arg)
 {
@@ -279,9 +277,7 @@ static const struct nqi_tlink_events link_tlink_events = {
     .closed = link_on_closed,
 };
 
-/* ---- making
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- making ----------------------------------------------------------------------------- */
 
 static struct nqi_link *link_new(nqt_ep *ep, bool server, const struct nqi_link_events *events,
                                  void *arg)

@@ -97,7 +97,7 @@ void nqi_timer_set(struct nqi_watch *watch, int64_t at); /* one shot; NQI_NEVER 
 /* No callback starts after this; the watch is gone.  NULL is allowed. */
 void nqi_watch_del(struct nqi_watch *watch);
 
-/* ---- posts ---------------------------------------------------------------------------------- */
+/* ---- posts ------------------------------------------------------------------------------ */
 
 /* Run fn(arg) in the serial, later.  @return NQ_OK, NQ_ERR_NOMEM.  Thread: any. */
 NQ_MUST_CHECK nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg);

@@ -20,7 +20,7 @@ static void msg_freep(nq_msg **msg)
     nqi_msg_unref(*msg);
 }
 
-/* ---- making and ending ------------------------------------------------------------------- */
+/* ---- making and ending ------------------------------------------------------------------ */
 
 /* A message with `len` bytes inside its block. */
 static nq_msg *msg_new_inside(size_t len)
@@ -202,7 +202,7 @@ void nq_msg_free(nq_msg *msg)
     nqi_msg_unref(msg);
 }
 
-/* ---- payload ----------------------------------------------------------------------------- */
+/* ---- payload ---------------------------------------------------------------------------- */
 
 uint64_t nq_msg_size(const nq_msg *msg)
 {
@@ -248,7 +248,7 @@ const nq_uuid *nq_msg_sender(const nq_msg *msg)
     return &msg->sender;
 }
 
-/* ---- metadata ---------------------------------------------------------------------------- */
+/* ---- metadata --------------------------------------------------------------------------- */
 
 struct msg_entry {
     uint8_t tag;
@@ -434,7 +434,7 @@ nq_err nq_msg_meta(const nq_msg *msg, const char *key, const void **data, size_t
     return NQ_AGAIN;
 }
 
-/* ---- options ----------------------------------------------------------------------------- */
+/* ---- options ---------------------------------------------------------------------------- */
 
 void nq_msg_set_ttl(nq_msg *msg, int64_t ttl_ns)
 {

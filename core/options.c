@@ -23,7 +23,7 @@ size_t nqi_options_find(const struct nqt_module *module, const char *name)
     return NQI_OPTIONS_NONE;
 }
 
-/* ---- is a table fit for use? ---------------------------------------------------------- */
+/* ---- is a table fit for use? ------------------------------------------------------------ */
 
 static bool options_name_fine(const char *name)
 {
@@ -100,7 +100,7 @@ nq_err nqi_options_check_table(const struct nqt_module *module, char why[NQI_WHY
     return NQ_OK;
 }
 
-/* ---- the values ------------------------------------------------------------------------ */
+/* ---- the values ------------------------------------------------------------------------- */
 
 nq_err nqi_options_new(const struct nqt_module *module, struct nqi_options **ret)
 {
@@ -166,7 +166,7 @@ bool nqi_options_equal(const struct nqi_options *a, const struct nqi_options *b)
     return true;
 }
 
-/* ---- what a plugin asks ------------------------------------------------------------------ */
+/* ---- what a plugin asks ----------------------------------------------------------------- */
 
 /* The value `name` if it is set and one of the types in `types` (bits 1 << NQT_OPT_*). */
 static const struct nqi_value *options_get(const struct nqi_options *options, const char *name,

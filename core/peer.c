@@ -17,21 +17,7 @@ enum {
     TODO_DIAL = 1u << 6,
 };
 
-/* ---- events up ---------------------------------------------------------------------------------
- */
-
-void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason, uint64_t count,
-                    const char *text)
-{
-    struct nq_event event = {
-        .kind = kind, .reason = reason, .peer = peer->session.peer, .count = count};
-
-    if (peer->link)
-        snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(peer->link));
-    snprintf(event.text, sizeof(event.text), "%s", text);
-    peer->conf->events->event(peer->conf->arg, &event);
-    peer->conf->events->changed(peer->conf->arg);
-}
+/* ---- events up -------------------------------------------------------------------------- */
 
 static void peer_on_deliver(void *arg, nq_msg *msg)
 {
@@ -84,29 +70,13 @@ void nqi_peer_hand_over(struct nqi_peer *peer)
     peer->in_count = peer->in_bytes = 0;
 }
 
-/* ---- states
- * ------------------------------------------------------------------------------------------ */
+/* ---- states ----------------------------------------------------------------------------- */
 
 /* The only writer of peer->state. */
 static void peer_enter(struct nqi_peer *peer, enum nqi_peer_state next)
 {
     assert(peer->state != NQI_PEER_ENDED);
     peer->state = next;
-}
-
-/* The link changed. */
-static void peer_show_link(struct nqi_peer *peer)
-{
-    struct nqi_peer_shown *shown = &peer->shown;
-
-    pthread_mutex_lock(&shown->lock);
-    shown->id = peer->session.peer;
-    shown->up = peer->up;
-    snprintf(shown->transport, sizeof(shown->transport), "%s",
-             peer->up ? nqi_link_transport(peer->link) : "");
-    snprintf(shown->address, sizeof(shown->address), "%s",
-             peer->up ? nqi_link_address(peer->link) : "");
-    pthread_mutex_unlock(&shown->lock);
 }
 
 static void peer_end(struct nqi_peer *peer, nq_reason reason)
@@ -139,7 +109,7 @@ static void peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
     nqi_peer_event(peer, was_up ? NQ_EVENT_PEER_GONE : NQ_EVENT_REFUSED, reason, 0, text);
     peer->link = NULL;
     peer->up = peer->blocked = false;
-    peer_show_link(peer);
+    nqi_peer_show_link(peer);
     peer_enter(peer, NQI_PEER_IDLE);
     nqi_session_down(&peer->session, reason);
     nqi_link_close(link);
@@ -180,7 +150,7 @@ static void peer_follow_session(struct nqi_peer *peer)
     if (!peer->up && peer->session.state == NQI_SESSION_UP) {
         peer->up = true;
         nqi_link_settled(peer->link);
-        peer_show_link(peer);
+        nqi_peer_show_link(peer);
         nqi_peer_event(peer, NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0, nqi_link_address(peer->link));
     }
     if (peer->session.state == NQI_SESSION_CLOSED) {
@@ -192,8 +162,7 @@ static void peer_follow_session(struct nqi_peer *peer)
     }
 }
 
-/* ---- the link's events
- * ---------------------------------------------------------------------------------- */
+/* ---- the link's events ------------------------------------------------------------------ */
 
 static void peer_on_up(void *arg, struct nqi_link *link)
 {
@@ -278,9 +247,7 @@ static const struct nqi_link_events peer_link_events = {
     .closed = peer_on_closed,
 };
 
-/* ---- time
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- time ------------------------------------------------------------------------------- */
 
 static void peer_on_clock(void *arg)
 {
@@ -303,18 +270,6 @@ static void peer_set_clock(struct nqi_peer *peer)
     peer->clock_at = due;
 }
 
-static void peer_show_counts(struct nqi_peer *peer)
-{
-    const struct nqi_session_stats *stats = &peer->session.stats;
-    struct nqi_peer_shown *shown = &peer->shown;
-
-    atomic_store_explicit(&shown->messages_out, stats->messages_out, memory_order_relaxed);
-    atomic_store_explicit(&shown->bytes_out, stats->bytes_out, memory_order_relaxed);
-    atomic_store_explicit(&shown->messages_in, stats->messages_in, memory_order_relaxed);
-    atomic_store_explicit(&shown->bytes_in, stats->bytes_in, memory_order_relaxed);
-    atomic_store_explicit(&shown->unacked, peer->session.in_flight, memory_order_relaxed);
-}
-
 /* Before the strand is left: hand over, send, and set the clock, once for all that happened. */
 static void peer_settle(void *arg)
 {
@@ -327,12 +282,10 @@ static void peer_settle(void *arg)
     if (peer->link)
         nqi_peer_pump(peer);
     peer_set_clock(peer);
-    peer_show_counts(peer);
+    nqi_peer_show_counts(peer);
 }
 
-/* ---- dialing
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- dialing ---------------------------------------------------------------------------- */
 
 static void peer_dial(void *arg)
 {
@@ -350,8 +303,7 @@ static void peer_dial(void *arg)
     peer_enter(peer, NQI_PEER_LINKED);
 }
 
-/* ---- what others ask for
- * ---------------------------------------------------------------------------------------- */
+/* ---- what others ask for ---------------------------------------------------------------- */
 
 static void peer_return_credit(struct nqi_peer *peer)
 {
@@ -478,8 +430,7 @@ static void peer_target_unref(void *target)
 const struct nqi_part_target nqi_peer_target = {.purge = peer_target_purge,
                                                 .unref = peer_target_unref};
 
-/* ---- making and ending
- * -------------------------------------------------------------------------------------------- */
+/* ---- making and ending ------------------------------------------------------------------ */
 
 void nqi_peer_unref(struct nqi_peer *peer)
 {
@@ -568,39 +519,4 @@ nq_err nqi_peer_dial(const struct nqi_peer_conf *conf, struct nqi_loop *loop, nq
 void nqi_peer_start(struct nqi_peer *peer)
 {
     peer_ask(peer, TODO_DIAL);
-}
-
-/* ---- for people
- * --------------------------------------------------------------------------------------------------
- */
-
-nq_uuid nqi_peer_known_id(struct nqi_peer *peer)
-{
-    nq_uuid id;
-
-    if (!peer->dials)
-        return *nqi_peer_id(peer);
-    pthread_mutex_lock(&peer->shown.lock);
-    id = peer->shown.id;
-    pthread_mutex_unlock(&peer->shown.lock);
-    return id;
-}
-
-void nqi_peer_describe(struct nqi_peer *peer, struct nq_peer_info *ret)
-{
-    struct nqi_peer_shown *shown = &peer->shown;
-
-    ret->queued = atomic_load(&peer->queued);
-    ret->queued_bytes = atomic_load(&peer->queued_bytes);
-    ret->unacked = atomic_load(&shown->unacked);
-    ret->messages_out = atomic_load(&shown->messages_out);
-    ret->bytes_out = atomic_load(&shown->bytes_out);
-    ret->messages_in = atomic_load(&shown->messages_in);
-    ret->bytes_in = atomic_load(&shown->bytes_in);
-    pthread_mutex_lock(&shown->lock);
-    ret->id = shown->id;
-    ret->up = shown->up;
-    memcpy(ret->transport, shown->transport, sizeof(ret->transport));
-    memcpy(ret->address, shown->address, sizeof(ret->address));
-    pthread_mutex_unlock(&shown->lock);
 }

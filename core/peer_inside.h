@@ -4,9 +4,13 @@
 
 #include "core/peer.h"
 
-/* peer.c, in strand */
+/* peer_show.c, in strand */
 void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason, uint64_t count,
                     const char *text);
+void nqi_peer_show_link(struct nqi_peer *peer);   /* the link changed */
+void nqi_peer_show_counts(struct nqi_peer *peer); /* before the strand is left */
+
+/* peer.c, in strand */
 void nqi_peer_hand_over(struct nqi_peer *peer);
 
 /* peer_put.c, in strand */

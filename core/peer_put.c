@@ -20,7 +20,7 @@ static struct nqi_put *put_of(struct nqi_tx *tx)
     return NQI_CONTAINER(tx, struct nqi_put, tx);
 }
 
-/* ---- limits ---------------------------------------------------------------------------------- */
+/* ---- limits ----------------------------------------------------------------------------- */
 
 static void put_unreserve(struct nqi_peer *peer, uint64_t bytes)
 {
@@ -57,8 +57,7 @@ static bool put_reserve(struct nqi_peer *peer, uint64_t bytes)
     return false;
 }
 
-/* ---- puts
- * ---------------------------------------------------------------------------------------- */
+/* ---- puts ------------------------------------------------------------------------------- */
 
 static struct nqi_put *put_new(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
 {
@@ -130,8 +129,7 @@ void nqi_peer_on_settle(void *arg, struct nqi_tx *tx, nq_outcome outcome, nq_rea
     put_settle(put_of(tx), outcome, reason);
 }
 
-/* ---- into the session
- * --------------------------------------------------------------------------------- */
+/* ---- into the session ------------------------------------------------------------------- */
 
 static void put_drop_oldest(struct nqi_peer *peer)
 {
@@ -249,8 +247,7 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
     return NQ_OK;
 }
 
-/* ---- leaving the queue early
- * ------------------------------------------------------------------------------ */
+/* ---- leaving the queue early ------------------------------------------------------------ */
 
 static bool put_is_cancelled(const struct nqi_tx *tx)
 {

@@ -45,8 +45,7 @@ static void plugin_unlockp(pthread_mutex_t **mutex)
     pthread_mutex_unlock(*mutex);
 }
 
-/* ---- the descriptor: data, looked at before anything in the file is called
- * ------------------------ */
+/* ---- the descriptor: data, looked at before anything in the file is called -------------- */
 
 #define PLUGIN_HAS(ops, slot) NQT_HAS(struct nqt_ops, ops, slot)
 
@@ -138,8 +137,7 @@ static nq_err plugin_check(const struct nqt_module *module, const char *name, co
     return err;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------------------------- */
 
 /* dlerror() begins with the file that it is about, in every language. */
 static nq_err plugin_fail_open(const char *name, const char *file, const char *text)
@@ -260,8 +258,7 @@ static nq_err plugin_open(const char *name, const char *file, struct plugin *plu
     return plugin_check(plugin->module, name, file);
 }
 
-/* ---- the registry
- * ---------------------------------------------------------------------------------- */
+/* ---- the registry ----------------------------------------------------------------------- */
 
 static const struct plugin *plugin_loaded(const char *file)
 {

@@ -42,8 +42,7 @@ bool nqi_plugin_name_fine(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == len;
 }
 
-/* ---- search ------------------------------------------------------------------------------------
- */
+/* ---- search ----------------------------------------------------------------------------- */
 
 char *nqi_plugin_dirs(const char *const *paths, size_t npaths)
 {
@@ -101,8 +100,7 @@ nq_err nqi_plugin_find(const char *name, const char *dirs, char **ret)
     return NQ_AGAIN;
 }
 
-/* ---- trust -------------------------------------------------------------------------------------
- */
+/* ---- trust ------------------------------------------------------------------------------ */
 
 /* What speaks against one component of the path, or NULL. */
 static const char *file_wrong(const struct stat *info)
@@ -171,8 +169,7 @@ nq_err nqi_plugin_check_file(const char *path)
     return NQ_OK;
 }
 
-/* ---- listing -----------------------------------------------------------------------------------
- */
+/* ---- listing ---------------------------------------------------------------------------- */
 
 struct file_names {
     char (*names)[NQI_PLUGIN_NAME];

@@ -22,8 +22,7 @@ const nq_uuid *nq_id(const nq_queue *queue)
     return &queue->conf->id;
 }
 
-/* ---- waking and flushing
- * ------------------------------------------------------------------------------ */
+/* ---- waking and flushing ---------------------------------------------------------------- */
 
 struct nqi_room *nqi_queue_room(nq_queue *queue)
 {
@@ -56,8 +55,7 @@ void nqi_queue_flush(nq_queue *queue)
     nqi_queue_notify(queue);
 }
 
-/* ---- opening
- * --------------------------------------------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------------------------- */
 
 static void queue_freep(nq_queue **queue)
 {
@@ -213,9 +211,7 @@ nq_err nq_open(const char *path, nq_queue **ret)
     return err ? err : queue_open(conf, ret);
 }
 
-/* ---- closing
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- closing ---------------------------------------------------------------------------- */
 
 typedef void (*queue_peer_fn)(struct nqi_peer *peer);
 
@@ -340,9 +336,7 @@ nq_err nq_close(nq_queue *queue, int64_t timeout_ns, struct nq_close_report *rep
     return err;
 }
 
-/* ---- ending
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- ending ----------------------------------------------------------------------------- */
 
 static bool queue_no_links(void *arg)
 {

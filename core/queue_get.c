@@ -52,8 +52,7 @@ void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *
     atomic_store_explicit(&queue->changed, true, memory_order_release);
 }
 
-/* ---- under lock
- * ---------------------------------------------------------------------------------- */
+/* ---- under lock ------------------------------------------------------------------------- */
 
 /* The peer may send more: tell it before it runs out, not for each message. */
 static void get_tell(struct getter *getter, struct nqi_peer *peer, uint64_t messages,
@@ -148,8 +147,7 @@ static bool get_named(struct getter *getter, struct nqi_peer **gone)
     return false;
 }
 
-/* ---- the condition
- * ------------------------------------------------------------------------------------ */
+/* ---- the condition ---------------------------------------------------------------------- */
 
 static bool getter_ready(void *arg)
 {
@@ -193,8 +191,7 @@ static nq_err queue_get(struct getter *getter, int64_t timeout_ns)
     return getter->count ? NQ_OK : NQ_END;
 }
 
-/* ---- the calls
- * -------------------------------------------------------------------------------------------- */
+/* ---- the calls -------------------------------------------------------------------------- */
 
 nq_err nq_get(nq_queue *queue, const nq_uuid *peers, size_t n, int64_t timeout_ns, nq_msg **ret)
 {

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- events ------------------------------------------------------------------------------------
- */
+/* ---- events ----------------------------------------------------------------------------- */
 
 struct event_getter {
     nq_queue *queue;
@@ -48,8 +47,7 @@ void nq_event_callback(nq_queue *queue, nq_event_fn fn, void *arg)
     nqi_events_callback(&queue->events, fn, arg);
 }
 
-/* ---- peers
- * -------------------------------------------------------------------------------------------- */
+/* ---- peers ------------------------------------------------------------------------------ */
 
 nq_err nq_peers(nq_queue *queue, struct nq_peer_info *infos, size_t cap, size_t *count)
 {
@@ -84,8 +82,7 @@ nq_err nq_disconnect(nq_queue *queue, const nq_uuid *id)
     return NQ_OK;
 }
 
-/* ---- one's own event loop
- * ----------------------------------------------------------------------------------- */
+/* ---- one's own event loop --------------------------------------------------------------- */
 
 void nqi_queue_mark_locked(nq_queue *queue)
 {
@@ -132,9 +129,7 @@ nq_err nq_poll(nq_queue *queue)
     return empty ? NQ_END : NQ_OK;
 }
 
-/* ---- counters
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- counters --------------------------------------------------------------------------- */
 
 /* At one moment, so that a peer that ends is counted once. */
 static void stats_add_peers(nq_queue *queue, struct nq_stats *stats)

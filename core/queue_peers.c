@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the table: under lock
- * ------------------------------------------------------------------------- */
+/* ---- the table: under lock -------------------------------------------------------------- */
 
 /* A stranger chooses the ids: the seed keeps the chains short. */
 static uint64_t table_hash(const nq_queue *queue, const nq_uuid *id)
@@ -130,8 +129,7 @@ void nqi_queue_add(nq_queue *queue, struct nqi_peer *peer)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* ---- what peers report: in their strands
- * ----------------------------------------------------------------- */
+/* ---- what peers report: in their strands ------------------------------------------------ */
 
 static void queue_on_delivered(void *arg, struct nqi_peer *peer, struct nqi_fifo *msgs,
                                uint64_t count, uint64_t bytes)
@@ -241,8 +239,7 @@ const struct nqi_peer_events nqi_queue_peer_events = {
     .ended = queue_on_ended,
 };
 
-/* ---- the greeting: in the link's strand
- * --------------------------------------------------------------------- */
+/* ---- the greeting: in the link's strand ------------------------------------------------- */
 
 static void queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id,
                           nq_reason reason, const char *text)
@@ -452,8 +449,7 @@ static const struct nqi_link_events refused_events = {
     .closed = greeting_on_closed,
 };
 
-/* ---- endpoints: in their serials
- * ------------------------------------------------------------------------------- */
+/* ---- endpoints: in their serials -------------------------------------------------------- */
 
 static void ep_on_up(void *arg, const char *address)
 {

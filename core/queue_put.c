@@ -24,8 +24,7 @@ static nq_err put_check(nq_queue *queue, const nq_msg *msg)
     return NQ_OK;
 }
 
-/* ---- waiting for room --------------------------------------------------------------------------
- */
+/* ---- waiting for room ------------------------------------------------------------------- */
 
 struct put_wait {
     nq_queue *queue;
@@ -68,8 +67,7 @@ static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct
     return err;
 }
 
-/* ---- one peer
- * ------------------------------------------------------------------------------------- */
+/* ---- one peer --------------------------------------------------------------------------- */
 
 static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_future **ret)
 {
@@ -93,8 +91,7 @@ static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_fu
     return err;
 }
 
-/* ---- several peers
- * ----------------------------------------------------------------------------------- */
+/* ---- several peers ---------------------------------------------------------------------- */
 
 /* Nobody to send to: the message is gone at once, and its future says why. */
 static nq_err put_nobody(nq_queue *queue, nq_msg *msg, nq_future **ret)
@@ -204,8 +201,7 @@ static int64_t put_deadline(int64_t now, int64_t ttl_ns)
     return ttl_ns < NQI_NEVER - now ? now + ttl_ns : NQI_NEVER;
 }
 
-/* ---- the call
- * -------------------------------------------------------------------------------------------- */
+/* ---- the call --------------------------------------------------------------------------- */
 
 nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_future **future)
 {

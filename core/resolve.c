@@ -47,7 +47,7 @@ static struct {
     .open = {.head = NULL, .tail = &resolve.open.head},
 };
 
-/* ---- asking the system ------------------------------------------------------------ */
+/* ---- asking the system ------------------------------------------------------------------ */
 
 static int resolve_code(int eai)
 {
@@ -100,7 +100,7 @@ static void resolve_tell_failure(nqi_resolve_fn fn, void *arg, const char *host,
     fn(arg, NULL, 0, &err);
 }
 
-/* ---- the helper ------------------------------------------------------------------- */
+/* ---- the helper ------------------------------------------------------------------------- */
 
 /* Under mtx.  The next question, or NULL after an idle second. */
 static struct resolve_question *resolve_next(void)
@@ -195,7 +195,7 @@ static int resolve_start(void)
     return rc;
 }
 
-/* ---- questions -------------------------------------------------------------------- */
+/* ---- questions -------------------------------------------------------------------------- */
 
 static nq_err resolve_push(struct resolve_question *q)
 {

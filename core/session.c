@@ -9,7 +9,7 @@
 typedef nq_err (*session_fn)(struct nqi_session *session, const struct nqi_head *head,
                              const uint8_t *body, int64_t now);
 
-/* ---- life ---- */
+/* ---- life ------------------------------------------------------------------------------- */
 
 void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf *conf,
                       const struct nqi_session_events *events, void *arg)
@@ -66,7 +66,7 @@ static void session_heard(struct nqi_session *session, int64_t now)
         session->ping_at = now + session->conf->keepalive_ns;
 }
 
-/* ---- attachment ---- */
+/* ---- attachment ------------------------------------------------------------------------- */
 
 void nqi_session_connect(struct nqi_session *session, int64_t now)
 {
@@ -106,7 +106,7 @@ void nqi_session_close(struct nqi_session *session)
     session->closing = session->bye_due = true;
 }
 
-/* ---- control records ---- */
+/* ---- control records -------------------------------------------------------------------- */
 
 static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_head *head,
                                  const uint8_t *body, int64_t now)
@@ -229,7 +229,7 @@ nq_err nqi_session_on_control(struct nqi_session *session, const struct nqi_head
     return fn(session, head, body, now);
 }
 
-/* ---- time ---- */
+/* ---- time ------------------------------------------------------------------------------- */
 
 static nq_err session_tick_ping(struct nqi_session *session, int64_t now)
 {

@@ -160,7 +160,7 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
 /* Settle whatever is left (not delivered or unknown, `reason`) and release everything. */
 void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 
-/* ---- attachment (session.c) ---- */
+/* ---- attachment (session.c) ------------------------------------------------------------- */
 
 /* A link is there: HELLO is due. */
 void nqi_session_connect(struct nqi_session *session, int64_t now);
@@ -184,7 +184,7 @@ NQ_MUST_CHECK nq_err nqi_session_tick(struct nqi_session *session, int64_t now);
 /* When nqi_session_tick() has something to do next; NQI_NEVER. */
 int64_t nqi_session_deadline(const struct nqi_session *session);
 
-/* ---- sending (session_queue.c, session_tx.c, session_out.c) ---- */
+/* ---- sending (session_queue.c, session_tx.c, session_out.c) ----------------------------- */
 
 /* Queue `tx`; its fields other than msg and awaited are set here. */
 void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx);
@@ -234,7 +234,7 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
 /* The link took the first `n` of them. */
 void nqi_session_taken(struct nqi_session *session, uint32_t n);
 
-/* ---- receiving (session_rx.c) ---- */
+/* ---- receiving (session_rx.c) ----------------------------------------------------------- */
 
 /* Bytes from the link, any number.  @return NQ_OK, NQ_ERR_PROTO, NQ_ERR_NOMEM, NQ_ERR_CLOSED
  * (REJECT: bye_reason says why): close the link. */

@@ -14,7 +14,7 @@ static inline struct nqi_txbuf *nqi_txbuf_of(struct nqi_node *node)
     return NQI_CONTAINER(node, struct nqi_txbuf, node);
 }
 
-/* ---- session.c ---- */
+/* ---- session.c -------------------------------------------------------------------------- */
 
 /* The only writer of session->state. */
 void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next);
@@ -27,12 +27,12 @@ NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
                                             const struct nqi_head *head, const uint8_t *body,
                                             int64_t now);
 
-/* ---- session_queue.c ---- */
+/* ---- session_queue.c -------------------------------------------------------------------- */
 
 /* Where the next message to send stands; NULL = nothing is queued. */
 struct nqi_fifo *nqi_session_next_queue(struct nqi_session *session);
 
-/* ---- session_tx.c ---- */
+/* ---- session_tx.c ----------------------------------------------------------------------- */
 
 /* Data may be sent. */
 static inline bool nqi_session_sending(const struct nqi_session *session)
@@ -56,7 +56,7 @@ void nqi_session_drop_block(struct nqi_session *session);
 /* Make records of what is queued, while credit and memory last and `ready` is not long. */
 void nqi_session_refill(struct nqi_session *session);
 
-/* ---- session_out.c ---- */
+/* ---- session_out.c ---------------------------------------------------------------------- */
 
 /* Records up to `seq`, at most session->seq, are final at the peer; its limits are `messages` and
  * `bytes`. */
@@ -67,7 +67,7 @@ void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t mess
 void nqi_session_settle_untracked(struct nqi_session *session, uint64_t count, nq_outcome outcome,
                                   nq_reason reason);
 
-/* ---- session_lost.c ---- */
+/* ---- session_lost.c --------------------------------------------------------------------- */
 
 /* The limits that a new attachment begins with. */
 void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint64_t bytes);
@@ -76,7 +76,7 @@ void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint6
 void nqi_session_tx_down(struct nqi_session *session, nq_reason reason);
 void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);
 
-/* ---- session_rx.c ---- */
+/* ---- session_rx.c ----------------------------------------------------------------------- */
 
 /* The limits that the peer may be told now, absolute; they never shrink. */
 void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes);

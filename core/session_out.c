@@ -5,7 +5,7 @@
  *     ack      unacked -> released; await -> settled */
 #include "core/session_inside.h"
 
-/* ---- control records ---- */
+/* ---- control records -------------------------------------------------------------------- */
 
 static uint8_t *control_write(uint8_t *at, enum nqi_record_type type, uint16_t aux,
                               const uint64_t *numbers, uint32_t count)
@@ -107,7 +107,7 @@ static void tx_bye(struct nqi_session *session)
     nqi_session_enter(session, NQI_SESSION_CLOSING);
 }
 
-/* ---- to the link ---- */
+/* ---- to the link ------------------------------------------------------------------------ */
 
 /* Append what is in `fifo` to the `n` buffers in `bufs`.  @return how many there are then */
 static uint32_t out_list(const struct nqi_fifo *fifo, struct nqt_buf **bufs, uint32_t n,
@@ -166,7 +166,7 @@ void nqi_session_taken(struct nqi_session *session, uint32_t n)
     }
 }
 
-/* ---- acknowledged ---- */
+/* ---- acknowledged ----------------------------------------------------------------------- */
 
 void nqi_session_settle_untracked(struct nqi_session *session, uint64_t count, nq_outcome outcome,
                                   nq_reason reason)

@@ -25,7 +25,7 @@
 
 enum { RX_HEAD, RX_META, RX_BODY, RX_CONTROL };
 
-/* ---- credit ---- */
+/* ---- credit ----------------------------------------------------------------------------- */
 
 static uint64_t rx_add(uint64_t a, uint64_t b)
 {
@@ -80,7 +80,7 @@ void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, u
         session->ack_due = true;
 }
 
-/* ---- memory ---- */
+/* ---- memory ----------------------------------------------------------------------------- */
 
 /* The next chunk of the message that is being put together. */
 static nq_err rx_more_space(struct nqi_session *session)
@@ -144,7 +144,7 @@ void nqi_session_retry_reserve(struct nqi_session *session, int64_t now)
     }
 }
 
-/* ---- messages ---- */
+/* ---- messages --------------------------------------------------------------------------- */
 
 /* A message begins.  @return NQ_OK, NQ_ERR_PROTO, NQ_ERR_NOMEM */
 static nq_err rx_begin(struct nqi_session *session, int64_t now)
@@ -319,7 +319,7 @@ static nq_err rx_step_control(struct nqi_session *session, struct nqi_buf *in, i
     return nqi_session_on_control(session, &rx->head, rx->control, now);
 }
 
-/* ---- the short way ---- */
+/* ---- the short way ---------------------------------------------------------------------- */
 
 /* One small message, whole in one record and whole in the input.  NQ_AGAIN: it is not that. */
 static nq_err rx_quick(struct nqi_session *session, struct nqi_buf *in, bool *acknow)
@@ -368,7 +368,7 @@ static nq_err rx_quick_run(struct nqi_session *session, struct nqi_buf *in, int6
     return err < 0 ? err : NQ_OK;
 }
 
-/* ---- from the link ---- */
+/* ---- from the link ---------------------------------------------------------------------- */
 
 static nq_err rx_step(struct nqi_session *session, struct nqi_buf *in, int64_t now)
 {

@@ -16,7 +16,7 @@
 #define TX_BLOCK_MIN 2048u      /* blocks double from here to `coalesce` while traffic lasts */
 #define TX_SEGMENTS 64u         /* of one large record */
 
-/* ---- the stage ---- */
+/* ---- the stage -------------------------------------------------------------------------- */
 
 void nqi_session_seal(struct nqi_session *session)
 {
@@ -161,7 +161,7 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
     return true;
 }
 
-/* ---- large records ---- */
+/* ---- large records ---------------------------------------------------------------------- */
 
 /* Append bytes [off, off + len) of the payload as segments. */
 static void tx_add_payload(struct nqi_txbuf *txbuf, const nq_msg *msg, uint64_t off, uint64_t len)
@@ -252,7 +252,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
     return true;
 }
 
-/* ---- queue -> records ---- */
+/* ---- queue -> records ------------------------------------------------------------------- */
 
 /* The last record of `tx` is made. */
 static void tx_finish(struct nqi_session *session, struct nqi_tx *tx)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- errors of plugins -> ours ------------------------------------------------------------- */
+/* ---- errors of plugins -> ours ---------------------------------------------------------- */
 
 static nq_err transport_err(const char *name, int rc, const struct nqt_error *err)
 {
@@ -37,8 +37,7 @@ uint64_t nqi_transport_count(const nqt_core *core, uint32_t id)
                : 0;
 }
 
-/* ---- modules -----------------------------------------------------------------------------------
- */
+/* ---- modules ---------------------------------------------------------------------------- */
 
 nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *options,
                           nqt_core **ret)
@@ -68,8 +67,7 @@ void nqi_transport_close(nqt_core *core)
     free(core);
 }
 
-/* ---- endpoints
- * ------------------------------------------------------------------------------------ */
+/* ---- endpoints -------------------------------------------------------------------------- */
 
 static void ep_free(nqt_ep *ep)
 {
@@ -157,8 +155,7 @@ void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event)
     }
 }
 
-/* ---- links
- * ---------------------------------------------------------------------------------------------- */
+/* ---- links ------------------------------------------------------------------------------ */
 
 static int tlink_poll(void *arg)
 {
@@ -315,8 +312,7 @@ void nqi_tlink_touch(nqt_link *link)
     nqi_hot_touch(nqi_loop_hot(link->serial.loop), &link->hot);
 }
 
-/* ---- events of links
- * ------------------------------------------------------------------------------------- */
+/* ---- events of links -------------------------------------------------------------------- */
 
 static void tlink_down(nqt_link *link, const struct nqt_error *err)
 {

@@ -38,7 +38,7 @@ struct nqi_tlink_events {
     void (*closed)(void *arg);                            /* last; the link is gone */
 };
 
-/* ---- one queue's use of a module ---- */
+/* ---- one queue's use of a module -------------------------------------------------------- */
 
 /* Open `module` with `options` (borrowed).  @param ret [out] owned, ends with nqi_transport_close()
  * @return NQ_OK, NQ_ERR_PLUGIN, NQ_ERR_NOMEM.  Thread: any. */
@@ -50,7 +50,7 @@ void nqi_transport_close(nqt_core *core);
 const char *nqi_transport_name(const nqt_core *core);
 uint64_t nqi_transport_count(const nqt_core *core, uint32_t id); /* NQT_COUNT_* */
 
-/* ---- endpoints ---- */
+/* ---- endpoints -------------------------------------------------------------------------- */
 
 /* A new endpoint with a strand of its own on `loop`.  @param ret [out] lives until events->closed
  * @return NQ_OK, NQ_ERR_SYS, NQ_ERR_CONFIG, NQ_ERR_NOMEM, NQ_ERR_LINK; nothing is left then.
@@ -62,7 +62,7 @@ NQ_MUST_CHECK nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool lis
 void nqi_ep_close(nqt_ep *ep);
 nqt_core *nqi_ep_core(const nqt_ep *ep);
 
-/* ---- links: in the serial of `strand` from here on ---- */
+/* ---- links: in the serial of `strand` from here on -------------------------------------- */
 
 /* Begin to connect.  @param ret [out] lives until events->closed
  * @return NQ_OK (up or down follows), NQ_ERR_LINK, NQ_ERR_NOMEM (nothing is left) */

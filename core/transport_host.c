@@ -24,7 +24,7 @@ static int host_rc(nq_err err)
     return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_SYS;
 }
 
-/* ---- small services ------------------------------------------------------------------------- */
+/* ---- small services --------------------------------------------------------------------- */
 
 static void host_log(nqt_core *core, uint32_t level, const char *text)
 {
@@ -70,8 +70,7 @@ static const void *host_ext(nqt_core *core, const char *id)
     return NULL;
 }
 
-/* ---- buffers
- * --------------------------------------------------------------------------------------- */
+/* ---- buffers ---------------------------------------------------------------------------- */
 
 struct host_buf {
     struct nqt_buf buf;
@@ -114,8 +113,7 @@ static struct nqt_buf *host_buf_new(nqt_core *core, size_t len)
     return &own->buf;
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------------- */
 
 #define HOST_NAME 128
 
@@ -192,8 +190,7 @@ static int host_emit(nqt_core *core, const struct nqt_event *events, uint32_t n)
     return NQT_OK;
 }
 
-/* ---- options
- * -------------------------------------------------------------------------------------------- */
+/* ---- options ---------------------------------------------------------------------------- */
 
 static int host_cfg_int(nqt_cfg *cfg, const char *name, int64_t *out)
 {
@@ -210,9 +207,7 @@ static int host_cfg_list(nqt_cfg *cfg, const char *name, uint32_t i, const char 
     return nqi_options_list((const struct nqi_options *)cfg, name, i, out);
 }
 
-/* ---- watches
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- watches ---------------------------------------------------------------------------- */
 
 static int host_fd_add(nqt_serial *serial, int fd, uint32_t events, void (*fn)(void *, uint32_t),
                        void *arg, nqt_watch **out)
@@ -240,8 +235,7 @@ static void host_timer_set(nqt_watch *watch, int64_t at_ns)
     nqi_timer_set((struct nqi_watch *)watch, at_ns < 0 ? NQI_NEVER : at_ns);
 }
 
-/* ---- the resolver
- * -------------------------------------------------------------------------------------------- */
+/* ---- the resolver ----------------------------------------------------------------------- */
 
 /* One question.  It is in its object's list until it is answered or cancelled, and outlives both
  * while the resolver still works on it. */
@@ -377,9 +371,7 @@ static int host_resolve(nqt_serial *serial, const char *host, uint16_t port, uin
     return host_rc(err);
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---------------------------------------------------------------------------- */
 
 static int host_rx_space(nqt_link *link, size_t want, struct iovec *iov, uint32_t *niov)
 {

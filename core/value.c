@@ -55,7 +55,7 @@ static nq_err value_refuse(char why[NQI_WHY], const char *format, ...)
     return NQ_ERR_CONFIG;
 }
 
-/* ---- for people ---------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------- */
 
 const char *nqi_value_type(const struct nqt_opt *opt)
 {
@@ -188,7 +188,7 @@ static const char *value_not(const struct nqt_opt *opt, const json_t *json, char
     return out;
 }
 
-/* ---- numbers ------------------------------------------------------------------------- */
+/* ---- numbers ---------------------------------------------------------------------------- */
 
 enum value_parsed { VALUE_FINE, VALUE_MALFORMED, VALUE_OVERFLOW };
 
@@ -288,7 +288,7 @@ static nq_err value_read_number(const struct nqt_opt *opt, const json_t *json, i
     return NQ_OK;
 }
 
-/* ---- texts --------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------ */
 
 static nq_err value_read_choice(const struct nqt_opt *opt, const json_t *json,
                                 struct nqi_value *value, char why[NQI_WHY])
@@ -373,7 +373,7 @@ static nq_err value_read_list(const struct nqt_opt *opt, const json_t *json,
     return NQ_OK;
 }
 
-/* ---- one value ----------------------------------------------------------------------- */
+/* ---- one value -------------------------------------------------------------------------- */
 
 static nq_err value_read_any(const struct nqt_opt *opt, const json_t *json, const char *folder,
                              struct nqi_value *value, char why[NQI_WHY])

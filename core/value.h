@@ -53,7 +53,7 @@ void nqi_value_fini(struct nqi_value *value);
 
 bool nqi_value_equal(const struct nqi_value *a, const struct nqi_value *b);
 
-/* ---- for people ---------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------- */
 
 #define NQI_VALUE_TEXT 160
 

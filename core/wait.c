@@ -28,11 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CALLBACKS_AT_ONCE 64
-
-static _Thread_local bool wait_in_callback;
-
-/* ---- set-up --------------------------------------------------------------------------------- */
+/* ---- set-up ----------------------------------------------------------------------------- */
 
 static void room_on_kick(void *arg)
 {
@@ -121,8 +117,7 @@ void nqi_room_count(const struct nqi_room *room, struct nqi_room_counts *ret)
     ret->keeper_turns = atomic_load_explicit(&room->keeper_turns, memory_order_relaxed);
 }
 
-/* ---- waiters ----------------------------------------------------------------------------------
- */
+/* ---- waiters ---------------------------------------------------------------------------- */
 
 /* `word` of a waiter. */
 enum { WAITER_ASLEEP, WAITER_READY, WAITER_PROMOTED };
@@ -235,88 +230,7 @@ void nqi_room_promote(struct nqi_room *room)
     pthread_mutex_unlock(&room->lock);
 }
 
-/* ---- callbacks ----------------------------------------------------------------------------------
- */
-
-bool nqi_room_in_callback(void)
-{
-    return wait_in_callback;
-}
-
-void nqi_room_defer(struct nqi_room *room, struct nqi_callback *callback)
-{
-    bool running;
-
-    pthread_mutex_lock(&room->callback_lock);
-    nqi_fifo_push(&room->callbacks, &callback->node);
-    atomic_fetch_add(&room->ncallbacks, 1);
-    running = atomic_load(&room->in_callback);
-    pthread_mutex_unlock(&room->callback_lock);
-    if (!running)
-        nqi_room_kick(room);
-}
-
-/* The count is read first: in_callback falls after the last was taken, so who sees a new one sees
- * that it fell. */
-bool nqi_room_callbacks_due(const struct nqi_room *room)
-{
-    return atomic_load(&room->ncallbacks) && !atomic_load(&room->in_callback);
-}
-
-static void room_run_callback(struct nqi_callback *callback)
-{
-    wait_in_callback = true;
-    callback->run(callback);
-    wait_in_callback = false;
-}
-
-/* Run what is there, but not without end: a caller has its own condition. */
-static void room_run_some_callbacks(struct nqi_room *room)
-{
-    struct nqi_node *node;
-
-    for (int i = 0; i < CALLBACKS_AT_ONCE && (node = nqi_fifo_pop(&room->callbacks)); i++) {
-        atomic_fetch_sub(&room->ncallbacks, 1);
-        pthread_mutex_unlock(&room->callback_lock);
-        room_run_callback(NQI_CONTAINER(node, struct nqi_callback, node));
-        pthread_mutex_lock(&room->callback_lock);
-    }
-}
-
-bool nqi_room_claim_callbacks(struct nqi_room *room)
-{
-    bool claimed = false;
-
-    if (!nqi_room_callbacks_due(room))
-        return false;
-    if (wait_in_callback) { /* of another room: not one inside the other */
-        nqi_room_kick(room);
-        return false;
-    }
-    pthread_mutex_lock(&room->callback_lock);
-    if (!atomic_load(&room->in_callback) && !nqi_fifo_empty(&room->callbacks)) {
-        atomic_store(&room->in_callback, true);
-        claimed = true;
-    }
-    pthread_mutex_unlock(&room->callback_lock);
-    return claimed;
-}
-
-void nqi_room_run_claimed(struct nqi_room *room)
-{
-    bool left;
-
-    pthread_mutex_lock(&room->callback_lock);
-    room_run_some_callbacks(room);
-    atomic_store(&room->in_callback, false);
-    left = !nqi_fifo_empty(&room->callbacks);
-    pthread_mutex_unlock(&room->callback_lock);
-    if (left)
-        nqi_room_kick(room);
-}
-
-/* ---- the token
- * ------------------------------------------------------------------------------------ */
+/* ---- the token -------------------------------------------------------------------------- */
 
 bool nqi_token_try(struct nqi_room *room)
 {
@@ -445,8 +359,7 @@ unsigned nqi_room_sleep(struct nqi_room *room, const _Atomic uint32_t *word, int
     return handled;
 }
 
-/* ---- driving
- * ----------------------------------------------------------------------------------------- */
+/* ---- driving ---------------------------------------------------------------------------- */
 
 enum drive { DRIVE_READY, DRIVE_TIME, DRIVE_CALLBACKS };
 
@@ -555,7 +468,7 @@ nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64
 
     if (ready(arg))
         return NQ_OK;
-    if (wait_in_callback)
+    if (nqi_room_in_callback())
         return timeout_ns ? nqi_fail(NQ_ERR_DEADLOCK, "a callback must not wait") : NQ_AGAIN;
     if (timeout_ns == 0) {
         nqi_room_poll(room);

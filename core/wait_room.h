@@ -59,7 +59,7 @@ struct nqi_room {
     _Atomic bool in_callback; /* a thread runs callbacks, and goes on to those that come */
 };
 
-/* ---- wait.c ---- */
+/* ---- wait.c ----------------------------------------------------------------------------- */
 
 bool nqi_token_try(struct nqi_room *room);   /* FREE -> RUN */
 void nqi_token_leave(struct nqi_room *room); /* RUN -> FREE, and see who comes next */
@@ -86,7 +86,7 @@ static inline void nqi_room_run_callbacks(struct nqi_room *room)
         nqi_room_run_claimed(room);
 }
 
-/* ---- wait_keeper.c ---- */
+/* ---- wait_keeper.c ---------------------------------------------------------------------- */
 
 NQ_MUST_CHECK nq_err nqi_keeper_start(struct nqi_room *room);
 void nqi_keeper_stop(struct nqi_room *room); /* may be repeated */
@@ -104,7 +104,7 @@ static inline void nqi_keeper_stand_down(struct nqi_room *room)
         nqi_keeper_disarm(room);
 }
 
-/* ---- wait_spin.c ---- */
+/* ---- wait_spin.c ------------------------------------------------------------------------ */
 
 void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns);
 

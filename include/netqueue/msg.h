@@ -65,7 +65,7 @@ NQ_API NQ_MUST_CHECK nq_err nq_msg_data(nq_msg *msg, const void **data, size_t *
 /** Who sent a message that nq_get() returned; all zero for one of your own. */
 NQ_API const nq_uuid *nq_msg_sender(const nq_msg *msg);
 
-/* ---- metadata: travels with the message ---------------------------------------- */
+/* ---- metadata: travels with the message ------------------------------------------------- */
 
 /** A number of your own that ties an answer to a question.  0 = none. */
 NQ_API void nq_msg_set_correlation(nq_msg *msg, uint64_t id);
@@ -83,7 +83,7 @@ NQ_API NQ_MUST_CHECK nq_err nq_msg_set_meta(nq_msg *msg, const char *key, const 
 NQ_API NQ_MUST_CHECK nq_err nq_msg_meta(const nq_msg *msg, const char *key, const void **data,
                                         size_t *len);
 
-/* ---- options of the put: stay on this side -------------------------------------- */
+/* ---- options of the put: stay on this side ---------------------------------------------- */
 
 /** Time to live: a message still undelivered after this many ns from the put is
  *  dropped with the outcome NQ_EXPIRED.  0 = for ever (the default). */

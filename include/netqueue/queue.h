@@ -28,7 +28,7 @@ extern "C" {
 
 typedef struct nq_queue nq_queue;
 
-/* ---- open, close ------------------------------------------------------------------ */
+/* ---- open, close ------------------------------------------------------------------------ */
 
 /** Open the queue that the JSON file `path` describes.  Connecting goes on in the
  *  background; messages put before that wait in the queue.
@@ -71,7 +71,7 @@ NQ_API NQ_MUST_CHECK nq_err nq_close(nq_queue *queue, int64_t timeout_ns,
  *  Thread: any except callbacks.  Blocks: until the library's threads have ended. */
 NQ_API void nq_free(nq_queue *queue);
 
-/* ---- messages --------------------------------------------------------------------- */
+/* ---- messages --------------------------------------------------------------------------- */
 
 /** Send `msg` to `peers`, or with `n` = 0 to the server (on a client) or to all clients
  *  that are there now (on a server).  Order holds per peer.
@@ -113,7 +113,7 @@ NQ_API NQ_MUST_CHECK nq_err nq_get_many(nq_queue *queue, nq_msg **msgs, size_t c
 NQ_API NQ_MUST_CHECK nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size,
                                     void **data, nq_msg **msg);
 
-/* ---- peers and events --------------------------------------------------------------- */
+/* ---- peers and events ------------------------------------------------------------------- */
 
 typedef enum nq_event_kind {
     NQ_EVENT_PEER_UP = 1,  /* a session began; `transport` says over what */
@@ -175,7 +175,7 @@ NQ_API NQ_MUST_CHECK nq_err nq_disconnect(nq_queue *queue, const nq_uuid *peer);
 /** This queue's own id. */
 NQ_API const nq_uuid *nq_id(const nq_queue *queue);
 
-/* ---- one's own event loop ----------------------------------------------------------- */
+/* ---- one's own event loop --------------------------------------------------------------- */
 
 /** A descriptor that is readable while nq_poll(), nq_get() or nq_event_get() has
  *  something to do; for poll() or epoll, level-triggered.  Owned by the queue.
@@ -187,7 +187,7 @@ NQ_API int nq_fd(nq_queue *queue);
  *  Thread: any.  Blocks: no. */
 NQ_API NQ_MUST_CHECK nq_err nq_poll(nq_queue *queue);
 
-/* ---- statistics ------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------- */
 
 /** Counters since nq_open(), of all peers together. */
 struct nq_stats {

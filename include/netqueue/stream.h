@@ -38,7 +38,7 @@ typedef struct nq_view {
     nq_chunk *chunk; /* the reference; NULL only in an empty view */
 } nq_view;
 
-/* ---- chunks --------------------------------------------------------------------- */
+/* ---- chunks ----------------------------------------------------------------------------- */
 
 /** New writable memory, 64-byte aligned, not initialised, from the library's pool.
  *  @param len  bytes, 0 allowed
@@ -72,7 +72,7 @@ NQ_API nq_view nq_chunk_view(nq_chunk *chunk, size_t off, size_t len);
 /** Drop the view's reference and empty the view.  An empty view is allowed. */
 NQ_API void nq_view_release(nq_view *view);
 
-/* ---- streams -------------------------------------------------------------------- */
+/* ---- streams ---------------------------------------------------------------------------- */
 
 /** A new empty stream; owned by the caller, ends with nq_stream_free().
  *  @return NQ_OK or NQ_ERR_NOMEM */

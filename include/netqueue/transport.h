@@ -45,7 +45,7 @@ extern "C" {
 /** True when the producer of *p knew this slot and filled it. */
 #define NQT_HAS(type, p, slot) ((p)->size >= offsetof(type, slot) + sizeof((p)->slot) && (p)->slot)
 
-/* ---- handles ---------------------------------------------------------------------- */
+/* ---- handles ---------------------------------------------------------------------------- */
 
 typedef struct nqt_core nqt_core;     /* one queue's use of one module; the core's */
 typedef struct nqt_serial nqt_serial; /* the core's */
@@ -57,7 +57,7 @@ struct nqtp_mod;                      /* the plugin defines these three */
 struct nqtp_ep;
 struct nqtp_link;
 
-/* ---- errors: 0 is success, these are negative ---------------------------------------- */
+/* ---- errors: 0 is success, these are negative ------------------------------------------- */
 
 #define NQT_OK 0
 #define NQT_E_NOMEM (-1)
@@ -84,7 +84,7 @@ struct nqt_error {
     char text[216];  /* UTF-8 and a NUL: what and where */
 };
 
-/* ---- buffers ------------------------------------------------------------------------ */
+/* ---- buffers ---------------------------------------------------------------------------- */
 
 struct nqt_buf;
 struct nqt_buf_ops {
@@ -104,7 +104,7 @@ struct nqt_buf {
     const struct nqt_buf_ops *ops;
 };
 
-/* ---- options: what the configuration may say about this transport --------------------- */
+/* ---- options: what the configuration may say about this transport ----------------------- */
 
 #define NQT_OPT_BOOL 1u
 #define NQT_OPT_INT 2u
@@ -126,7 +126,7 @@ struct nqt_opt {
     uint32_t since_minor, rsv;
 };
 
-/* ---- events: plugin -> core ------------------------------------------------------------ */
+/* ---- events: plugin -> core ------------------------------------------------------------- */
 
 #define NQT_EV_EP_UP 1u
 #define NQT_EV_EP_DOWN 2u     /* err: the endpoint cannot work now; its links go down too */
@@ -155,7 +155,7 @@ struct nqt_event {
 #define NQT_COUNT_SEND_CALLS 1u /* system calls (or library calls) that sent */
 #define NQT_COUNT_RECV_CALLS 2u
 
-/* ---- services: core -> plugin -------------------------------------------------------------- */
+/* ---- services: core -> plugin ----------------------------------------------------------- */
 
 #define NQT_LOG_ERROR 0u
 #define NQT_LOG_WARN 1u
@@ -221,7 +221,7 @@ struct nqt_host {
     int (*rx_commit)(nqt_link *, size_t n);
 };
 
-/* ---- capabilities --------------------------------------------------------------------- */
+/* ---- capabilities ----------------------------------------------------------------------- */
 
 #define NQT_CAP_STREAM (UINT64_C(1) << 0) /* exactly one of STREAM and MESSAGE */
 #define NQT_CAP_MESSAGE (UINT64_C(1) << 1)
@@ -310,7 +310,7 @@ struct nqt_ops {
     int (*rx_arm)(struct nqtp_link *, int on);
 };
 
-/* ---- what the .so exports ------------------------------------------------------------------ */
+/* ---- what the .so exports --------------------------------------------------------------- */
 
 #define NQT_THREADING_LOOP 1u /* starts no thread */
 #define NQT_THREADING_OWN 2u  /* has threads of its own */

@@ -46,7 +46,7 @@ void loop_free(const struct nqtp_mod *mod, void *mem)
         mod->host->mem(mod->core, mem, 0);
 }
 
-/* ---- options ---------------------------------------------------------------------- */
+/* ---- options ---------------------------------------------------------------------------- */
 
 #define LOOP_OPTIONS 2u
 static const struct nqt_opt loop_opt_table[LOOP_OPTIONS] = {
@@ -89,7 +89,7 @@ static int loop_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
     return loop_opts_read(host, cfg, &opts, err);
 }
 
-/* ---- the registry ----------------------------------------------------------------- */
+/* ---- the registry ----------------------------------------------------------------------- */
 
 /* Under the registry's mutex: where the server of that name is linked, or NULL there. */
 static struct nqtp_ep **registry_find(const char *name)
@@ -139,7 +139,7 @@ bool loop_with_server(const char *name, int (*fn)(struct nqtp_ep *server, void *
     return server;
 }
 
-/* ---- endpoints -------------------------------------------------------------------- */
+/* ---- endpoints -------------------------------------------------------------------------- */
 
 static void loop_ep_emit(struct nqtp_ep *ep, uint32_t kind, const char *name)
 {
@@ -205,7 +205,7 @@ static void loop_ep_close(struct nqtp_ep *ep)
     loop_ep_unref(ep);
 }
 
-/* ---- the module ------------------------------------------------------------------- */
+/* ---- the module ------------------------------------------------------------------------- */
 
 static int loop_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
                          struct nqt_error *err)

@@ -79,7 +79,7 @@ struct nqtp_link {
     uint64_t epoch;
 };
 
-/* ---- loop.c ----------------------------------------------------------------------- */
+/* ---- loop.c ----------------------------------------------------------------------------- */
 
 int loop_fail(struct nqt_error *err, int code, int native, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -92,7 +92,7 @@ void loop_ep_unref(struct nqtp_ep *ep);
 bool loop_with_server(const char *name, int (*fn)(struct nqtp_ep *server, void *arg), void *arg,
                       int *ret);
 
-/* ---- loop_link.c ------------------------------------------------------------------ */
+/* ---- loop_link.c ------------------------------------------------------------------------ */
 
 int loop_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                  struct nqt_error *err);

@@ -19,7 +19,7 @@ static void loop_work(void *arg);
 
 static _Atomic uint64_t loop_epochs; /* the last one given out, in the process */
 
-/* ---- the pair --------------------------------------------------------------------- */
+/* ---- the pair --------------------------------------------------------------------------- */
 
 static struct loop_pair *pair_new(uint32_t slots0, uint32_t slots1)
 {
@@ -88,7 +88,7 @@ static void link_leave_pair(struct nqtp_link *link)
     pthread_mutex_unlock(&pair->mtx);
 }
 
-/* ---- events ----------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------------- */
 
 static int link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err,
                      struct nqt_buf *const *bufs, uint32_t nbuf)
@@ -142,7 +142,7 @@ static void link_up(struct nqtp_link *link)
     (void)link_emit(link, NQT_EV_LINK_UP, NULL, NULL, 0);
 }
 
-/* ---- delivery --------------------------------------------------------------------- */
+/* ---- delivery --------------------------------------------------------------------------- */
 
 static bool link_is_open(const struct nqtp_link *link)
 {
@@ -190,7 +190,7 @@ static void link_deliver(struct nqtp_link *link)
         continue;
 }
 
-/* ---- the end of a link ------------------------------------------------------------ */
+/* ---- the end of a link ------------------------------------------------------------------ */
 
 static void link_free(struct nqtp_link *link)
 {
@@ -270,7 +270,7 @@ int loop_shutdown(struct nqtp_link *link)
     return NQT_OK;
 }
 
-/* ---- sending and holding ---------------------------------------------------------- */
+/* ---- sending and holding ---------------------------------------------------------------- */
 
 int loop_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t flags,
               uint32_t *taken)
@@ -307,7 +307,7 @@ int loop_rx_hold(struct nqtp_link *link, int hold)
     return NQT_OK;
 }
 
-/* ---- up --------------------------------------------------------------------------- */
+/* ---- up --------------------------------------------------------------------------------- */
 
 /* A link without a pair; refers to the endpoint. */
 static struct nqtp_link *link_new(struct nqtp_ep *ep, unsigned side)

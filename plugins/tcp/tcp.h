@@ -146,7 +146,7 @@ struct nqtp_link {
     char local[TCP_NAME_MAX], peer[TCP_NAME_MAX];
 };
 
-/* ---- tcp_addr.c ------------------------------------------------------------------- */
+/* ---- tcp_addr.c ------------------------------------------------------------------------- */
 
 /* "1.2.3.4:5" or "[1::2]:5". */
 void tcp_addr_text(const struct tcp_addr *addr, char out[TCP_NAME_MAX]);
@@ -176,7 +176,7 @@ void tcp_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...
 void *tcp_alloc(const struct nqtp_mod *mod, size_t len);
 void tcp_free(const struct nqtp_mod *mod, void *mem);
 
-/* ---- tcp_opts.c ------------------------------------------------------------------- */
+/* ---- tcp_opts.c ------------------------------------------------------------------------- */
 
 #define TCP_OPTIONS 11u
 extern const struct nqt_opt tcp_opt_table[TCP_OPTIONS];
@@ -190,7 +190,7 @@ int tcp_opts_early(const struct tcp_opts *opts, int fd, bool near);
 /* An accepted socket inherits the listener's; put right what depends on the peer. */
 void tcp_opts_accepted(const struct tcp_opts *opts, int fd, bool near);
 
-/* ---- tcp_listen.c ----------------------------------------------------------------- */
+/* ---- tcp_listen.c ----------------------------------------------------------------------- */
 
 int tcp_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg, int listen,
                 struct nqtp_ep **out, struct nqt_error *err);
@@ -199,14 +199,14 @@ void tcp_ep_ref(struct nqtp_ep *ep);
 /* May emit EP_CLOSED: touch neither the endpoint nor the module afterwards.  Thread: any. */
 void tcp_ep_unref(struct nqtp_ep *ep);
 
-/* ---- tcp_connect.c ---------------------------------------------------------------- */
+/* ---- tcp_connect.c ---------------------------------------------------------------------- */
 
 int tcp_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                 struct nqt_error *err);
 /* The socket of a CONNECTING link became writable or failed. */
 void tcp_connect_event(struct nqtp_link *link);
 
-/* ---- tcp_link.c ------------------------------------------------------------------- */
+/* ---- tcp_link.c ------------------------------------------------------------------------- */
 
 /* A link without a socket; refers to the endpoint.  NULL = no memory. */
 struct nqtp_link *tcp_link_new(struct nqtp_ep *ep, enum tcp_state state);
@@ -238,7 +238,7 @@ static inline bool tcp_link_open(const struct nqtp_link *link)
     return link->state == TCP_UP || link->state == TCP_DRAINING;
 }
 
-/* ---- tcp_io.c --------------------------------------------------------------------- */
+/* ---- tcp_io.c --------------------------------------------------------------------------- */
 
 int tcp_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t flags,
              uint32_t *taken);

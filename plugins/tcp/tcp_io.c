@@ -15,7 +15,7 @@
 #define IO_TURN_BYTES (1u << 20) /* received in one callback; others want their turn */
 #define IO_RX_SEGS 8
 
-/* ---- sending ---------------------------------------------------------------------- */
+/* ---- sending ---------------------------------------------------------------------------- */
 
 struct io_batch {
     struct iovec iov[IOV_MAX];
@@ -201,7 +201,7 @@ static void io_writable(struct nqtp_link *link)
         mod->host->emit(mod->core, &event, 1);
 }
 
-/* ---- receiving -------------------------------------------------------------------- */
+/* ---- receiving -------------------------------------------------------------------------- */
 
 /* The socket said: `error`, or its end when 0. */
 static void io_ended(struct nqtp_link *link, int error)

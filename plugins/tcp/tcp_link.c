@@ -44,7 +44,7 @@ static void link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_er
     mod->host->emit(mod->core, &event, 1);
 }
 
-/* ---- watching --------------------------------------------------------------------- */
+/* ---- watching --------------------------------------------------------------------------- */
 
 static void link_event(void *arg, uint32_t events)
 {
@@ -113,7 +113,7 @@ void tcp_link_leave(struct nqtp_link *link)
         tcp_link_finish(link);
 }
 
-/* ---- up and down ------------------------------------------------------------------ */
+/* ---- up and down ------------------------------------------------------------------------ */
 
 static void link_names(struct nqtp_link *link)
 {
@@ -174,7 +174,7 @@ void tcp_link_down(struct nqtp_link *link, int code, int native, const char *for
     link_emit(link, NQT_EV_LINK_DOWN, &err);
 }
 
-/* ---- slots ------------------------------------------------------------------------ */
+/* ---- slots ------------------------------------------------------------------------------ */
 
 int tcp_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
 {

@@ -49,7 +49,7 @@ void tcp_ep_unref(struct nqtp_ep *ep)
     mod->host->emit(mod->core, &event, 1);
 }
 
-/* ---- accepting -------------------------------------------------------------------- */
+/* ---- accepting -------------------------------------------------------------------------- */
 
 static void listen_watch_all(struct nqtp_ep *ep, uint32_t events)
 {
@@ -151,7 +151,7 @@ static void listen_event(void *arg, uint32_t events)
         continue;
 }
 
-/* ---- binding ---------------------------------------------------------------------- */
+/* ---- binding ---------------------------------------------------------------------------- */
 
 static void listen_stop(struct nqtp_ep *ep)
 {
@@ -303,7 +303,7 @@ static void listen_resolved(void *arg, const struct nqt_addr *found, uint32_t n,
     tcp_ep_unref(ep);
 }
 
-/* ---- slots ------------------------------------------------------------------------ */
+/* ---- slots ------------------------------------------------------------------------------ */
 
 static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
 {

@@ -1,0 +1,70 @@
+/* The inside of a loop, shared by loop.c and loop_watch.c only. */
+#ifndef NQ_CORE_LOOP_INSIDE_H
+#define NQ_CORE_LOOP_INSIDE_H
+
+#include "core/loop.h"
+#include "core/timer.h"
+#include <sys/epoll.h>
+
+#define LOOP_BATCH 64
+#define LOOP_TIMER_READY 0x80000000u /* in `ready`: the timer is due */
+
+/* Data of the loop's own descriptors: no watch has these generations. */
+#define LOOP_DATA_KICK UINT64_MAX
+#define LOOP_DATA_TIMER (UINT64_MAX - 1)
+
+struct nqi_watch {
+    struct nqi_work work;
+    struct nqi_serial *serial;
+    struct nqi_timer timer; /* under lock */
+    uint32_t ready;         /* under lock: events that the queued work will report */
+    bool queued;            /* under lock: `work` is with the strand */
+    bool dead;              /* inside the strand */
+    uint32_t wanted;        /* inside the strand: POLL*; what was asked for last */
+    int fd;                 /* -1: a timer */
+    uint32_t slot, gen;     /* fixed by the adding */
+    union {
+        void (*on_fd)(void *arg, uint32_t events);
+        void (*on_time)(void *arg);
+    } fn;
+    void *arg;
+};
+
+struct loop_slot {
+    struct nqi_watch *watch; /* NULL = free */
+    uint32_t gen;
+    uint32_t next_free;
+};
+
+struct loop_post;
+
+struct nqi_loop {
+    /* fixed by nqi_loop_new() */
+    int epoll, kick, clock, hold;
+    nqi_kick_fn on_kick;
+    void *kick_arg;
+
+    struct nqi_hot_set hot;
+
+    /* the token's holder only */
+    struct epoll_event events[LOOP_BATCH];
+
+    /* atomic: pushed by any thread, emptied by the token's holder */
+    _Atomic(struct loop_post *) inbox NQI_ALIGNED_LINE;
+
+    /* under lock */
+    pthread_mutex_t lock NQI_ALIGNED_LINE;
+    struct loop_slot *slots;
+    int face; /* set of `epoll` and `hold`, for the user's own loop; -1 = nobody asked for it yet */
+    uint32_t nslots, free_slot; /* free_slot: head of the free list, nslots = none */
+    uint32_t ntimers;           /* watches that are timers: room reserved in `timers` */
+    struct nqi_timers timers;
+    int64_t armed;       /* when the timerfd will fire; NQI_NEVER = not set */
+    _Atomic int64_t due; /* earliest timer, readable without the lock */
+};
+
+/* Under lock: set the timerfd to the earliest timer, which also wakes whoever sleeps in the loop,
+ * in time. */
+void nqi_loop_arm(struct nqi_loop *loop);
+
+#endif
