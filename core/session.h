@@ -236,8 +236,8 @@ void nqi_session_taken(struct nqi_session *session, uint32_t n);
 
 /* ---- receiving (session_rx.c) ----------------------------------------------------------- */
 
-/* Bytes from the link, any number.  @return NQ_OK, NQ_ERR_PROTO, NQ_ERR_NOMEM, NQ_ERR_CLOSED
- * (REJECT: bye_reason says why): close the link. */
+/* Bytes from the link, any number.  @return NQ_OK; NQ_ERR_PROTO, NQ_ERR_TOO_BIG,
+ * NQ_ERR_NOMEM, NQ_ERR_CLOSED (REJECT: bye_reason says why): close the link. */
 NQ_MUST_CHECK nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data,
                                          size_t len, int64_t now);
 
@@ -248,7 +248,8 @@ size_t nqi_session_space(struct nqi_session *session, unsigned char **ret);
 /* `len` bytes, at most the room, were read there.  @return as nqi_session_receive() */
 NQ_MUST_CHECK nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now);
 
-/* The user has taken `messages` with `bytes` in all so far, the last one with sequence `seq`. */
+/* Of what came on this attachment the user has taken `messages` with `bytes` in all so far, the
+ * last one with sequence `seq`.  Nothing happens while DOWN. */
 void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
                                uint64_t seq);
 

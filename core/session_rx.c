@@ -70,13 +70,15 @@ static void rx_consider_ack(struct nqi_session *session, bool now_wanted, int64_
 void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
                                uint64_t seq)
 {
+    if (session->state == NQI_SESSION_DOWN)
+        return; /* the numbers of the link that is lost mean nothing to the next */
     session->taken_messages = messages;
     session->taken_bytes = bytes;
     if (seq > session->consumed_seq) {
         session->consumed_seq = seq;
         session->ack_due |= session->conf->ack_consumed;
     }
-    if (session->state != NQI_SESSION_DOWN && rx_credit_is_due(session))
+    if (rx_credit_is_due(session))
         session->ack_due = true;
 }
 
