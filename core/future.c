@@ -11,7 +11,7 @@ enum { THEN_NONE, THEN_SET, THEN_TAKEN };
 
 struct nq_future {
     /* fixed by nqi_future_new() */
-    struct nqi_room *room;
+    struct nqi_room *room, *calls;
     const struct nqi_part_target *ops;
     size_t n;
 
@@ -89,8 +89,8 @@ static size_t future_size(size_t n)
     return sizeof(struct nq_future) + n * sizeof(struct nqi_part);
 }
 
-nq_err nqi_future_new(struct nqi_room *room, const struct nqi_part_target *ops, size_t n,
-                      nq_future **ret)
+nq_err nqi_future_new(struct nqi_room *room, struct nqi_room *calls,
+                      const struct nqi_part_target *ops, size_t n, nq_future **ret)
 {
     nq_future *future = nqi_pool_alloc(future_size(n));
 
@@ -98,6 +98,7 @@ nq_err nqi_future_new(struct nqi_room *room, const struct nqi_part_target *ops, 
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a future");
     memset(future, 0, future_size(n));
     future->room = room;
+    future->calls = calls;
     future->ops = ops;
     future->n = n;
     atomic_init(&future->refs, 2);
@@ -174,7 +175,7 @@ static bool future_count_down(nq_future *future)
     if (future_take_then(future)) {
         atomic_fetch_add(&future->refs, 1);
         future->callback.run = future_run_callback;
-        nqi_room_defer(future->room, &future->callback);
+        nqi_room_defer(future->calls, &future->callback);
     }
     future_unref(future); /* the put's */
     return true;

@@ -26,10 +26,14 @@ struct nqi_part {
     _Atomic uint32_t word;
 };
 
-/* A future with `n` parts, none of them set up.  @param ret [out] two references: the user's, and
- * the put's, which ends when all parts are settled.  @return NQ_OK, NQ_ERR_NOMEM */
-NQ_MUST_CHECK nq_err nqi_future_new(struct nqi_room *room, const struct nqi_part_target *ops,
-                                    size_t n, nq_future **ret);
+/* A future with `n` parts, none of them set up.
+ * @param room   where its callers wait
+ * @param calls  where its callback runs: the same room for all futures of a queue
+ * @param ret    [out] two references: the user's, and the put's, which ends when all parts are
+ *               settled
+ * @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_future_new(struct nqi_room *room, struct nqi_room *calls,
+                                    const struct nqi_part_target *ops, size_t n, nq_future **ret);
 
 /* The i-th part, for `peer`.  Each must be set up before any is settled.
  * @param target  takes one reference */

@@ -67,6 +67,12 @@ static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct
     return err;
 }
 
+/* Callbacks run in one room, so that there is one at a time. */
+static nq_err put_future(nq_queue *queue, size_t n, nq_future **ret)
+{
+    return nqi_future_new(nqi_queue_room(queue), queue->rooms[0], &nqi_peer_target, n, ret);
+}
+
 /* ---- one peer --------------------------------------------------------------------------- */
 
 static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_future **ret)
@@ -77,7 +83,7 @@ static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_fu
     nq_err err;
 
     if (ret) {
-        err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, 1, &future);
+        err = put_future(queue, 1, &future);
         if (err)
             return err;
         id = nqi_peer_known_id(peer);
@@ -101,7 +107,7 @@ static nq_err put_nobody(nq_queue *queue, nq_msg *msg, nq_future **ret)
     nq_err err;
 
     if (ret) {
-        err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, 1, &future);
+        err = put_future(queue, 1, &future);
         if (err)
             return err;
         nqi_part_settle(nqi_future_part(future, 0, &nobody, NULL), NQ_NOT_DELIVERED,
@@ -155,7 +161,7 @@ static nq_err put_many(nq_queue *queue, nq_msg *msg, struct nqi_peer **peers, si
     if (!n)
         return put_nobody(queue, msg, ret);
     if (ret) {
-        err = nqi_future_new(nqi_queue_room(queue), &nqi_peer_target, n, &future);
+        err = put_future(queue, n, &future);
         if (err)
             return err;
         *ret = future;

@@ -44,7 +44,7 @@ static nq_future *future_of(size_t n, struct nqi_part **parts)
 {
     nq_future *future = NULL;
 
-    ck_assert_int_eq(nqi_future_new(room, &target_ops, n, &future), NQ_OK);
+    ck_assert_int_eq(nqi_future_new(room, room, &target_ops, n, &future), NQ_OK);
     for (size_t i = 0; i < n; i++) {
         nq_uuid id = nqtest_id((unsigned)i);
 

@@ -425,10 +425,17 @@ static void one_enter(struct one_at_a_time *one)
     one->count++;
 }
 
+static _Thread_local bool one_inside_then;
+
 static void one_on_settled(void *arg, nq_future *future)
 {
-    one_enter(arg);
+    struct one_at_a_time *one = arg;
+
     nq_future_free(future);
+    if (one_inside_then) /* it had settled: this is the caller's own turn */
+        one->count++;
+    else
+        one_enter(one);
 }
 
 static void one_on_event(void *arg, const struct nq_event *event)
@@ -436,6 +443,41 @@ static void one_on_event(void *arg, const struct nq_event *event)
     (void)event;
     one_enter(arg);
 }
+
+/* Futures and events, with waiting threads in the rooms of several loops. */
+START_TEST(callbacks_of_a_queue_run_one_at_a_time)
+{
+    enum { CLIENTS = 8, EACH = 30 };
+    nq_queue *server = nqtest_server(_i, ", 'progress': {'workers': 4}"), *clients[CLIENTS];
+    int64_t until = nqtest_clock() + NQTEST_WAIT;
+    struct one_at_a_time one = {0};
+
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i] = nqtest_join(server, "");
+    nq_event_callback(server, one_on_event, &one);
+    for (unsigned k = 0; k < EACH; k++)
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            nq_future *future;
+
+            nqtest_put(clients[i], nqtest_number(k)); /* moves the room where callers wait */
+            nq_msg_free(nqtest_get(server));
+            ck_assert_int_eq(nq_put(server, nqtest_number(k), nq_id(clients[i]), 1, &future),
+                             NQ_OK);
+            one_inside_then = true;
+            ck_assert_int_eq(nq_future_then(future, one_on_settled, &one), NQ_OK);
+            one_inside_then = false;
+        }
+    while (one.count < EACH * CLIENTS)
+        ck_assert_int_lt(nqtest_clock(), until);
+    for (int i = 0; i < CLIENTS; i++)
+        nq_free(clients[i]);
+    while (one.count < (EACH + 1) * CLIENTS)
+        ck_assert_int_lt(nqtest_clock(), until);
+    ck_assert_uint_eq(one.overlaps, 0);
+    nq_event_callback(server, NULL, NULL);
+    nqtest_end(server);
+}
+END_TEST
 
 Suite *nqtest_suite(void)
 {
@@ -457,6 +499,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, polling_tells_the_end);
     nqtest_each(tc, in_mode_thread_the_library_drives);
     nqtest_each(tc, four_workers_serve_eight_clients);
+    nqtest_each(tc, callbacks_of_a_queue_run_one_at_a_time);
     suite_add_tcase(suite, tc);
     return suite;
 }
