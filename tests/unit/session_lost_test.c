@@ -60,7 +60,8 @@ END_TEST
 
 START_TEST(lost_while_greeting_everything_waits)
 {
-    struct nqtest_rig_put *small = nqtest_rig_put(&rig.a, 10), *large = nqtest_rig_put(&rig.a, 50000);
+    struct nqtest_rig_put *small = nqtest_rig_put(&rig.a, 10),
+                          *large = nqtest_rig_put(&rig.a, 50000);
 
     for (size_t i = 0; i < 3; i++) {
         nqtest_rig_connect(&rig);

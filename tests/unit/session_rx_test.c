@@ -202,7 +202,7 @@ static nq_err breach_ack_not_handed(void)
     struct nqt_buf *bufs[8];
     uint32_t n;
 
-    nqtest_put(&rig.b, 100);
+    nqtest_rig_put(&rig.b, 100);
     n = nqi_session_pull(&rig.b.session, true, bufs, 8);
     ck_assert_uint_eq(n, 1);
     bufs[0]->ops->unref(bufs[0]);
@@ -388,7 +388,7 @@ static size_t record(uint8_t **bytes)
     rig.a.conf.record = 2048;
     attach();
     for (size_t i = 0; i < NQI_LEN(sizes); i++) {
-        struct nqtest_put *put = nqtest_make(&rig.a, sizes[i], 1);
+        struct nqtest_rig_put *put = nqtest_make(&rig.a, sizes[i], 1);
 
         if (i % 2)
             ck_assert_int_eq(nq_msg_set_meta(put->tx.msg, "key", "value", 5), NQ_OK);
