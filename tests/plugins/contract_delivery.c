@@ -49,7 +49,7 @@ END_TEST
 START_TEST(large_transfers_in_both_directions_at_once)
 {
     struct nqtest_rig rig = nqtest_rig_usual();
-    const uint64_t len = 24 << 20;
+    const uint64_t len = 6 << 20;
 
     rig.s->space = rig.c->space = 1 << 20;
     rig.s->space_segs = 8;

@@ -233,6 +233,7 @@ void nqtest_host_free(struct nqtest_host *host)
     struct nqtest_link *link;
     struct nqtest_ep *ep;
 
+    (void)nqtest_fds(); /* while they are open: are they close-on-exec? */
     /* An ACCEPT may come until its endpoint is closed. */
     for (ep = host->eps; ep; ep = ep->next)
         ep->accept = NQTEST_REFUSE;

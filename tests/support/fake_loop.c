@@ -192,27 +192,32 @@ bool nqtest_has_waiting(const void *ep)
     return ((const struct nqtest_ep *)ep)->nwaiting;
 }
 
+#define FDS_KNOWN 4096
+
 int nqtest_fds(void)
 {
-    static bool known[4096], again;
+    static pthread_mutex_t mtx = PTHREAD_MUTEX_INITIALIZER;
+    static bool known[FDS_KNOWN], again; /* under mtx */
     DIR *dir = opendir("/proc/self/fd");
     struct dirent *entry;
     int n = 0;
 
     ck_assert_ptr_nonnull(dir);
+    pthread_mutex_lock(&mtx);
     while ((entry = readdir(dir))) {
-        int fd = atoi(entry->d_name);
+        int fd = atoi(entry->d_name), flags;
 
-        if (entry->d_name[0] == '.' || fd == dirfd(dir))
+        if (entry->d_name[0] == '.' || fd == dirfd(dir) || fd >= FDS_KNOWN)
             continue;
         n++;
-        if (!again && fd < 4096)
+        flags = fcntl(fd, F_GETFD); /* fails when another thread has closed it */
+        if (!again)
             known[fd] = true;
-        else
-            ck_assert_msg(known[fd] || (fcntl(fd, F_GETFD) & FD_CLOEXEC),
-                          "descriptor %d is not close-on-exec", fd);
+        ck_assert_msg(known[fd] || flags < 0 || (flags & FD_CLOEXEC),
+                      "descriptor %d is not close-on-exec", fd);
     }
-    closedir(dir);
     again = true;
+    pthread_mutex_unlock(&mtx);
+    closedir(dir);
     return n;
 }
