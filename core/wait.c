@@ -165,6 +165,7 @@ static bool waiter_enlist(struct nqi_room *room, struct waiter *waiter, bool dri
     waiter->driving = driving;
     atomic_store(&waiter->word, WAITER_ASLEEP);
     atomic_fetch_add(&room->nwaiters, 1);
+    atomic_thread_fence(memory_order_seq_cst); /* after the count, before the condition */
     ready = waiter->ready(waiter->arg);
     if (ready)
         atomic_fetch_sub(&room->nwaiters, 1);
@@ -392,10 +393,12 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
 
         if (self->ready(self->arg))
             return DRIVE_READY;
-        /* Who never spins has the sleep look: it ends at once when something is there. */
-        if (look > 1 || room->spin.budget || nqi_hot_any(hot))
-            handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
         now = nqi_now();
+        /* Who never spins has the sleep look: it ends at once when something is there. */
+        if (look > 1 || room->spin.budget || nqi_hot_any(hot) || now >= deadline) {
+            handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
+            now = nqi_now();
+        }
         if (now >= deadline)
             return handled && self->ready(self->arg) ? DRIVE_READY : DRIVE_TIME;
         if (nqi_room_callbacks_due(room))
@@ -484,7 +487,8 @@ nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64
     return err;
 }
 
-void nqi_room_help(struct nqi_room *room)
+/* A turn, if nobody drives. */
+static void room_turn_once(struct nqi_room *room)
 {
     int cancel;
 
@@ -497,8 +501,19 @@ void nqi_room_help(struct nqi_room *room)
     pthread_setcancelstate(cancel, NULL);
 }
 
+void nqi_room_help(struct nqi_room *room)
+{
+    room_turn_once(room);
+    if (nqi_room_callbacks_due(room))
+        nqi_room_kick(room);
+}
+
 void nqi_room_poll(struct nqi_room *room)
 {
-    nqi_room_help(room);
+    int cancel;
+
+    room_turn_once(room);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     nqi_room_run_callbacks(room);
+    pthread_setcancelstate(cancel, NULL);
 }

@@ -868,6 +868,40 @@ START_TEST(a_caller_that_polls_sends_the_keeper_to_its_timer)
 }
 END_TEST
 
+static struct call helped_call;
+
+static void defer_helped(void *arg)
+{
+    (void)arg;
+    nqi_room_defer(room, &helped_call.callback);
+}
+
+START_TEST(a_callback_that_arises_in_a_helpers_turn_is_run)
+{
+    open_room(NQI_ROOM_AUTO, 0);
+    call_init(&helped_call, false);
+    UNTIL(nqi_token_try(room)); /* no kick for the post: the helper finds it */
+    post(defer_helped, NULL);
+    atomic_store(&room->token, TOKEN_FREE);
+    nqi_room_help(room);
+    sem_wait(&helped_call.started);
+    close_room();
+}
+END_TEST
+
+START_TEST(the_shortest_time_out_has_one_look)
+{
+    struct bell bell;
+
+    open_room(NQI_ROOM_MANUAL, 0);
+    bell_open(&bell, &items);
+    bell_ring(&bell);
+    ck_assert_int_eq(nqi_room_wait(room, take, &items, 1), NQ_OK);
+    bell_close(&bell);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -903,6 +937,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_spinning_driver_looks_at_its_own_condition);
     tcase_add_test(tc, spinning_stops_while_it_does_not_pay);
     tcase_add_test(tc, a_caller_that_polls_sends_the_keeper_to_its_timer);
+    tcase_add_test(tc, a_callback_that_arises_in_a_helpers_turn_is_run);
+    tcase_add_test(tc, the_shortest_time_out_has_one_look);
     suite_add_tcase(suite, tc);
     return suite;
 }
