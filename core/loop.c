@@ -242,8 +242,11 @@ struct loop_batch {
 static void batch_add(struct loop_batch *batch, struct nqi_watch *watch, uint32_t ready)
 {
     watch->ready |= ready;
-    if (watch->queued)
+    if (watch->queued) {
+        if (watch->fd >= 0)
+            nqi_watch_mute(watch);
         return;
+    }
     watch->queued = true;
     batch->watch[batch->count] = watch;
     batch->strand[batch->count++] = nqi_strand_ref(watch->serial->strand);

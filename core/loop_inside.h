@@ -19,6 +19,7 @@ struct nqi_watch {
     struct nqi_timer timer; /* under lock */
     uint32_t ready;         /* under lock: events that the queued work will report */
     bool queued;            /* under lock: `work` is with the strand */
+    bool muted;             /* under lock: epoll does not report until `work` ran */
     bool dead;              /* inside the strand */
     uint32_t wanted;        /* inside the strand: POLL*; what was asked for last */
     int fd;                 /* -1: a timer */
@@ -66,5 +67,9 @@ struct nqi_loop {
 /* Under lock: set the timerfd to the earliest timer, which also wakes whoever sleeps in the loop,
  * in time. */
 void nqi_loop_arm(struct nqi_loop *loop);
+
+/* Under lock, on the loop's thread.  The event is with the strand and its owner has not come to it:
+ * no more reports until then, or whoever drives would turn in circles while the owner is inside. */
+void nqi_watch_mute(struct nqi_watch *watch);
 
 #endif

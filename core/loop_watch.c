@@ -16,11 +16,40 @@
 #include <stdlib.h>
 #include <sys/timerfd.h>
 
+static uint32_t watch_epoll_events(uint32_t events)
+{
+    return (events & POLLIN ? EPOLLIN | EPOLLRDHUP : 0u) | (events & POLLOUT ? EPOLLOUT : 0u);
+}
+
+static uint64_t watch_data(const struct nqi_watch *watch)
+{
+    return (uint64_t)watch->gen << 32 | watch->slot;
+}
+
+/* Inside the strand. */
+static int watch_ctl(struct nqi_watch *watch, int op, uint32_t events)
+{
+    struct epoll_event event = {.events = watch_epoll_events(events),
+                                .data.u64 = watch_data(watch)};
+
+    watch->wanted = events | POLLERR | POLLHUP;
+    return epoll_ctl(watch->serial->loop->epoll, op, watch->fd, &event);
+}
+
+void nqi_watch_mute(struct nqi_watch *watch)
+{
+    struct epoll_event event = {.events = EPOLLONESHOT, .data.u64 = watch_data(watch)};
+
+    watch->muted = true;
+    epoll_ctl(watch->serial->loop->epoll, EPOLL_CTL_MOD, watch->fd, &event);
+}
+
 static void watch_run(struct nqi_work *work)
 {
     struct nqi_watch *watch = NQI_CONTAINER(work, struct nqi_watch, work);
     struct nqi_loop *loop;
     uint32_t ready;
+    bool muted;
 
     if (watch->dead) {
         free(watch); /* its serial may be gone */
@@ -29,9 +58,12 @@ static void watch_run(struct nqi_work *work)
     loop = watch->serial->loop;
     pthread_mutex_lock(&loop->lock);
     ready = watch->ready;
+    muted = watch->muted;
     watch->ready = 0;
-    watch->queued = false;
+    watch->queued = watch->muted = false;
     pthread_mutex_unlock(&loop->lock);
+    if (muted)
+        watch_ctl(watch, EPOLL_CTL_MOD, watch->wanted);
     if (ready & LOOP_TIMER_READY)
         watch->fn.on_time(watch->arg);
     else if ((ready &= watch->wanted)) /* it may have changed since the event */
@@ -97,20 +129,6 @@ static bool watch_take_slot(struct nqi_watch *watch)
     }
     pthread_mutex_unlock(&loop->lock);
     return taken;
-}
-
-static uint32_t watch_epoll_events(uint32_t events)
-{
-    return (events & POLLIN ? EPOLLIN | EPOLLRDHUP : 0u) | (events & POLLOUT ? EPOLLOUT : 0u);
-}
-
-static int watch_ctl(struct nqi_watch *watch, int op, uint32_t events)
-{
-    struct epoll_event event = {.events = watch_epoll_events(events),
-                                .data.u64 = (uint64_t)watch->gen << 32 | watch->slot};
-
-    watch->wanted = events | POLLERR | POLLHUP;
-    return epoll_ctl(watch->serial->loop->epoll, op, watch->fd, &event);
 }
 
 /* Out of the loop's tables, and freed unless work of it lies with the strand. */

@@ -393,12 +393,11 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
 
         if (self->ready(self->arg))
             return DRIVE_READY;
-        now = nqi_now();
         /* Who never spins has the sleep look: it ends at once when something is there. */
-        if (look > 1 || room->spin.budget || nqi_hot_any(hot) || now >= deadline) {
+        if (look > 1 || room->spin.budget || nqi_hot_any(hot) ||
+            (deadline != NQI_NEVER && nqi_now() >= deadline))
             handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
-            now = nqi_now();
-        }
+        now = nqi_now();
         if (now >= deadline)
             return handled && self->ready(self->arg) ? DRIVE_READY : DRIVE_TIME;
         if (nqi_room_callbacks_due(room))

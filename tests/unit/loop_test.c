@@ -541,6 +541,31 @@ START_TEST(without_descriptors_there_is_no_loop_and_no_leak)
 }
 END_TEST
 
+/* Who drives would turn in circles as long as a putter sends, say. */
+START_TEST(an_event_that_waits_for_its_strand_ends_one_sleep_only)
+{
+    struct bell bell;
+    uint64_t count;
+
+    bell_open(&bell, POLLIN);
+    bell_ring(&bell);
+    ck_assert(nqi_strand_try(serial.strand));
+    nqi_loop_turn(loop);
+    nqi_loop_turn(loop);
+    ck_assert_int_eq(nqi_loop_sleep(loop, NQI_NS_PER_MS), 0);
+    nqi_strand_leave(serial.strand);
+    ck_assert_int_eq(bell.calls, 1);
+    nqi_loop_turn(loop); /* reports go on */
+    ck_assert_int_eq(bell.calls, 2);
+    ck_assert_int_eq(read(bell.fd, &count, sizeof(count)), sizeof(count));
+    ck_assert_uint_eq(nqi_loop_turn(loop), 0);
+    bell_ring(&bell);
+    nqi_loop_turn(loop);
+    ck_assert_int_eq(bell.calls, 3);
+    bell_close(&bell);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("loop");
@@ -571,6 +596,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_sleep_ends_in_time);
     tcase_add_test(tc, a_held_descriptor_is_readable_and_ends_no_sleep);
     tcase_add_test(tc, without_descriptors_there_is_no_loop_and_no_leak);
+    tcase_add_test(tc, an_event_that_waits_for_its_strand_ends_one_sleep_only);
     suite_add_tcase(suite, tc);
     return suite;
 }
