@@ -15,7 +15,7 @@ jobs=$(nproc 2>/dev/null || echo 2)
 build_packages=(autoconf automake libtool gcc libc6-dev make pkg-config libltdl-dev libjansson-dev)
 # shellcheck disable=SC2034
 test_packages=(g++ check clang libclang-rt-14-dev llvm clang-format clang-tidy cppcheck codespell
-    shellcheck binutils groff-base xz-utils)
+    shellcheck spin binutils groff-base xz-utils)
 
 say() {
     printf '%s\n' "$*"
