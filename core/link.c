@@ -234,7 +234,7 @@ static nq_err link_on_space(void *arg, struct iovec *iov, uint32_t *niov)
         iov[n++] = (struct iovec){.iov_base = link->staging, .iov_len = link->staging_size};
     link->large = link->body;
     *niov = n;
-    return n ? NQ_OK : NQ_AGAIN;
+    return n ? NQ_OK : nqi_fail(NQ_ERR_NOMEM, "no memory to read into");
 }
 
 static nq_err link_on_commit(void *arg, size_t len)

@@ -31,7 +31,7 @@ struct nqi_tlink_events {
     void (*writable)(void *arg);
     /* Bytes of a MESSAGE transport: one buffer, borrowed.  Negative: end the link. */
     nq_err (*message)(void *arg, const struct nqt_buf *buf);
-    /* STREAM: where to read, at most 8 segments.  NQ_AGAIN: nowhere now. */
+    /* STREAM: where to read, at most 8 segments.  NQ_ERR_CLOSED: nowhere any more; NQ_ERR_NOMEM. */
     nq_err (*space)(void *arg, struct iovec *iov, uint32_t *niov);
     nq_err (*commit)(void *arg, size_t len);
     void (*down)(void *arg, const struct nqt_error *err); /* once */

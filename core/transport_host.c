@@ -375,10 +375,16 @@ static int host_resolve(nqt_serial *serial, const char *host, uint16_t port, uin
 
 static int host_rx_space(nqt_link *link, size_t want, struct iovec *iov, uint32_t *niov)
 {
+    nq_err err;
+
     (void)want;
-    if (!link->up || link->events->space(link->arg, iov, niov))
+    if (!link->up)
         return NQT_E_CLOSED;
-    return NQT_OK;
+    err = link->events->space(link->arg, iov, niov);
+    if (!err)
+        return NQT_OK;
+    /* Without memory the link goes down; a link that is closing is only not read any more. */
+    return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_CLOSED;
 }
 
 static int host_rx_commit(nqt_link *link, size_t n)

@@ -291,8 +291,9 @@ struct nqt_ops {
     int (*rx_hold)(struct nqtp_link *, int hold);
     /* Optional (DRAIN): send what was taken, then end the link: LINK_DOWN(EOF). */
     int (*shutdown)(struct nqtp_link *);
-    /* End the link: LINK_CLOSED follows.  Legal at any time, also before attach().
-     * Twice is allowed.  In serial. */
+    /* End the link: LINK_CLOSED follows, unless it was never attached: then it has no
+     * cookie and ends in silence.  Legal at any time, also before attach().  Twice is
+     * allowed.  In serial. */
     void (*close)(struct nqtp_link *);
     int (*info)(struct nqtp_link *, struct nqt_info *out);
     const void *(*ext)(struct nqtp_mod *, const char *id);
