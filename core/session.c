@@ -3,7 +3,7 @@
 
 #include "core/err.h"
 
-#define SESSION_PINGS 3 /* unanswered ones that mean: nobody is there */
+#define SESSION_PINGS 2 /* unanswered ones, so that silence ends the link after 3 keepalives */
 
 /* What each control record does in each state; an empty cell is a protocol error. */
 typedef nq_err (*session_fn)(struct nqi_session *session, const struct nqi_head *head,
@@ -231,11 +231,13 @@ nq_err nqi_session_on_control(struct nqi_session *session, const struct nqi_head
 
 /* ---- time ------------------------------------------------------------------------------- */
 
+/* Each PING has the whole time for its answer, however late we are: a process that was stopped for
+ * a minute does not lose its links. */
 static nq_err session_tick_ping(struct nqi_session *session, int64_t now)
 {
-    int64_t due = session->last_rx + session->conf->keepalive_ns * (session->pings + 1);
+    int64_t due = session->last_rx + session->conf->keepalive_ns;
 
-    if (now < due) { /* something came meanwhile: the timer moves lazily */
+    if (!session->pings && now < due) { /* something came meanwhile: the timer moves lazily */
         session->ping_at = due;
         return NQ_OK;
     }
@@ -244,7 +246,7 @@ static nq_err session_tick_ping(struct nqi_session *session, int64_t now)
                         (long long)((now - session->last_rx) / NQI_NS_PER_MS));
     session->pings++;
     session->ping_due = true;
-    session->ping_at = due + session->conf->keepalive_ns;
+    session->ping_at = now + session->conf->keepalive_ns;
     return NQ_OK;
 }
 

@@ -312,16 +312,27 @@ START_TEST(a_peer_that_does_not_answer_is_given_up)
 
     nqtest_rig_attach(&rig);
     put = nqtest_rig_put(&rig.a, 10);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 2; i++) {
         nqtest_pass(&rig, 15 * NQI_NS_PER_S);
         pull_all(&rig.a);
         ck_assert_int_eq(rig.a.err, NQ_OK);
     }
-    ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 3);
+    ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 2);
     nqtest_pass(&rig, 15 * NQI_NS_PER_S);
     ck_assert_int_eq(rig.a.err, NQ_ERR_LINK);
     nqtest_rig_lose(&rig, 0, 0);
     ck_assert_int_eq(put->outcome, NQ_UNKNOWN);
+}
+END_TEST
+
+START_TEST(who_was_stopped_himself_gives_the_peer_time)
+{
+    nqtest_rig_attach(&rig);
+    nqtest_pass(&rig, 3600 * NQI_NS_PER_S);
+    ck_assert_int_eq(nqi_session_deadline(&rig.a.session), rig.now + 15 * NQI_NS_PER_S);
+    nqtest_flow(&rig);
+    nqtest_pass(&rig, 15 * NQI_NS_PER_S - 1);
+    ck_assert_int_eq(rig.a.err, NQ_OK);
 }
 END_TEST
 
@@ -512,6 +523,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(life, a_silent_peer_is_asked_and_answers);
     tcase_add_test(life, data_counts_as_a_sign_of_life);
     tcase_add_test(life, a_peer_that_does_not_answer_is_given_up);
+    tcase_add_test(life, who_was_stopped_himself_gives_the_peer_time);
     tcase_add_test(life, without_keepalive_silence_is_fine);
     suite_add_tcase(suite, life);
     tcase_add_checked_fixture(order, setup, teardown);
