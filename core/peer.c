@@ -279,6 +279,7 @@ static void peer_settle(void *arg)
         return;
     nqi_peer_hand_over(peer);
     nqi_peer_report_queue(peer);
+    nqi_peer_show_counts(peer); /* before the acknowledgement: who has it may ask at once */
     if (peer->link)
         nqi_peer_pump(peer);
     peer_set_clock(peer);
