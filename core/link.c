@@ -194,8 +194,9 @@ static void link_on_up(void *arg)
     if (!link->address[0])
         snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
     link->state = link->server ? LINK_GREETING_STATE : LINK_UP;
-    if (!link->server)
-        link_start_clock(link); /* for WELCOME */
+    if (link->server)
+        return;             /* the client speaks first */
+    link_start_clock(link); /* for WELCOME */
     link->events->up(link->arg, link);
 }
 
@@ -331,8 +332,10 @@ nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
         snprintf(link->address, sizeof(link->address), "%s", address);
         nqi_strand_enter_new(strand);
         err = nqi_tlink_accept(ep, plink, strand, loop, &link_tlink_events, link, &link->tlink);
-        if (!err)
+        if (!err) {
             link_start_clock(link);
+            events->opened(arg, link);
+        }
         nqi_strand_leave(strand);
     }
     nqi_strand_unref(strand);

@@ -22,7 +22,9 @@ struct nqi_link;
 
 /* Calls up.  `arg` is the owner's, which may change at `hello` (nqi_link_bind). */
 struct nqi_link_events {
-    /* The medium accepts data: a client may send, a server awaits the HELLO. */
+    /* Server: the link exists; `hello`, `down` or `closed` follows. */
+    void (*opened)(void *arg, struct nqi_link *link);
+    /* Client: the medium accepts data. */
     void (*up)(void *arg, struct nqi_link *link);
     /* Server: a well-formed HELLO came.  Answer with nqi_link_bind() or nqi_link_reject(). */
     void (*hello)(void *arg, struct nqi_link *link, const struct nqi_hello *hello);

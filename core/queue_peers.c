@@ -361,7 +361,7 @@ void nqi_queue_close_greetings(nq_queue *queue)
     pthread_mutex_unlock(&queue->lock);
 }
 
-static void greeting_on_up(void *arg, struct nqi_link *link)
+static void greeting_on_opened(void *arg, struct nqi_link *link)
 {
     nq_queue *queue = arg;
     bool late;
@@ -419,7 +419,7 @@ static void greeting_on_closed(void *arg)
 }
 
 static const struct nqi_link_events greeting_events = {
-    .up = greeting_on_up,
+    .opened = greeting_on_opened,
     .hello = greeting_on_hello,
     .receive = greeting_on_receive,
     .space = greeting_on_space,
@@ -439,7 +439,7 @@ static void refused_on_down(void *arg, struct nqi_link *link, nq_reason reason, 
 
 /* A link whose HELLO was refused, until the refusal is out. */
 static const struct nqi_link_events refused_events = {
-    .up = greeting_on_up,
+    .opened = greeting_on_opened,
     .hello = greeting_on_hello,
     .receive = greeting_on_receive,
     .space = greeting_on_space,
