@@ -102,27 +102,34 @@ unsigned nqi_hot_poll(struct nqi_hot_set *set)
     return busy;
 }
 
-bool nqi_hot_cool(struct nqi_hot_set *set)
+/* Inside the strand that was seen. */
+static enum nqi_heat hot_cool_one(struct nqi_hot_set *set, uint32_t i,
+                                  const struct nqi_hot_slot *seen)
 {
-    bool quiet = true;
+    if (!hot_still(set, i, seen))
+        return NQI_HEAT_NONE;
+    if (seen->item->arm(seen->item->arg, 1))
+        return NQI_HEAT_DATA; /* it stays hot: the next turn asks it */
+    hot_leave(set, seen->item);
+    return NQI_HEAT_NONE;
+}
+
+enum nqi_heat nqi_hot_cool(struct nqi_hot_set *set)
+{
+    enum nqi_heat worst = NQI_HEAT_NONE;
 
     for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
+        enum nqi_heat heat = NQI_HEAT_TAKEN;
         struct nqi_hot_slot seen;
 
         if (!hot_look(set, i, &seen))
             continue;
         if (nqi_strand_try(seen.strand)) {
-            if (hot_still(set, i, &seen)) {
-                if (seen.item->arm(seen.item->arg, 1))
-                    quiet = false; /* it stays hot: the next turn asks it */
-                else
-                    hot_leave(set, seen.item);
-            }
+            heat = hot_cool_one(set, i, &seen);
             nqi_strand_leave(seen.strand);
-        } else {
-            quiet = false; /* its owner is quick: look again */
         }
         nqi_strand_unref(seen.strand);
+        worst = NQI_MAX(worst, heat);
     }
-    return quiet;
+    return worst;
 }

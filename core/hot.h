@@ -66,8 +66,15 @@ void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item);
  * their strand.  Outside of strands. */
 unsigned nqi_hot_poll(struct nqi_hot_set *set);
 
-/* Make every link cold, but those that have data waiting.  @return true when all are cold: one may
- * sleep; otherwise turn again.  Outside of strands.  Thread: any. */
-bool nqi_hot_cool(struct nqi_hot_set *set);
+/* How links are after nqi_hot_cool(); of several the worst. */
+enum nqi_heat {
+    NQI_HEAT_NONE,  /* all are cold: one may sleep */
+    NQI_HEAT_TAKEN, /* the strand of one is taken: look again, but give its owner time */
+    NQI_HEAT_DATA,  /* one has data: turn again */
+};
+
+/* Make every link cold, but those that have data or whose strand is taken.  Outside of strands.
+ * Thread: any. */
+enum nqi_heat nqi_hot_cool(struct nqi_hot_set *set);
 
 #endif

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -244,18 +245,18 @@ bool nqi_token_try(struct nqi_room *room)
  * kicked nobody.  (Callbacks are run by the leaver itself.) */
 static void room_leave_to_keeper(struct nqi_room *room)
 {
-    bool quiet = nqi_room_cool(room);
+    enum nqi_heat heat = nqi_room_cool(room);
 
     if (!nqi_keeper_arm(room))
         nqi_room_promote(room); /* its callback may wait for a lock that a waiter holds */
-    if (!quiet || nqi_loop_pending(room->loop))
+    if (heat || nqi_loop_pending(room->loop))
         nqi_loop_wake(room->loop);
 }
 
 /* There is no keeper, and the program's own loop watches epoll. */
 static void room_leave_manual(struct nqi_room *room)
 {
-    if (!nqi_room_cool(room) || nqi_loop_pending(room->loop))
+    if (nqi_room_cool(room) || nqi_loop_pending(room->loop))
         nqi_loop_wake(room->loop);
     nqi_room_promote(room);
 }
@@ -314,16 +315,16 @@ void nqi_room_attend(struct nqi_room *room)
         room_leave_to_keeper(room);
 }
 
-bool nqi_room_cool(struct nqi_room *room)
+enum nqi_heat nqi_room_cool(struct nqi_room *room)
 {
     struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
-    bool quiet;
+    enum nqi_heat heat;
 
     if (!nqi_hot_any(hot))
-        return true;
-    quiet = nqi_hot_cool(hot);
+        return NQI_HEAT_NONE;
+    heat = nqi_hot_cool(hot);
     nqi_room_notify(room);
-    return quiet;
+    return heat;
 }
 
 static void room_after_turn(struct nqi_room *room)
@@ -370,8 +371,15 @@ static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t dead
 {
     int64_t timeout_ns = NQI_NEVER;
 
-    if (!nqi_room_cool(room))
+    switch (nqi_room_cool(room)) {
+    case NQI_HEAT_TAKEN:
+        sched_yield(); /* its owner may want this very processor */
         return false;
+    case NQI_HEAT_DATA:
+        return false;
+    default:
+        break;
+    }
     if (waiter_enlist(room, self, true))
         return true;
     if (deadline != NQI_NEVER)

@@ -16,6 +16,7 @@
 
 #include "core/err.h"
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -117,29 +118,31 @@ static void keeper_rest_ticking(struct nqi_room *room)
 
 /* BUSY -> ARMED when nobody drives, else TICK.  Then the inbox: who posted during the keeper's own
  * turn saw a driver and kicked nobody. */
-static void keeper_rest(struct nqi_room *room, bool quiet)
+static void keeper_rest(struct nqi_room *room, enum nqi_heat heat)
 {
     pthread_mutex_lock(&room->keeper_lock);
     keeper_arm(room);
+    if (heat == NQI_HEAT_TAKEN) /* look again, but leave the processor to the owner */
+        keeper_set_timer(room, KEEPER_TICK_NS);
     pthread_mutex_unlock(&room->keeper_lock);
-    if (!quiet || nqi_room_has_work(room))
+    if (heat == NQI_HEAT_DATA || nqi_room_has_work(room))
         nqi_loop_wake(room->loop);
 }
 
 static void keeper_drive(struct nqi_room *room)
 {
-    bool quiet = true;
+    enum nqi_heat heat = NQI_HEAT_NONE;
 
     if (nqi_token_try(room)) {
         atomic_fetch_add_explicit(&room->keeper_turns, 1, memory_order_relaxed);
         nqi_room_turn(room, false);
-        quiet = nqi_room_cool(room);
+        heat = nqi_room_cool(room);
         /* keeper_rest() does the rest of nqi_token_leave() */
         atomic_store(&room->token, TOKEN_FREE);
         nqi_room_promote(room);
     }
     nqi_room_run_callbacks(room);
-    keeper_rest(room, quiet);
+    keeper_rest(room, heat);
 }
 
 /* Nothing drove for a tick: drive.  A caller sleeps in the loop: go away.  Else: tick on. */
@@ -149,6 +152,11 @@ static void keeper_on_tick(struct nqi_room *room, uint64_t *last_turn)
     uint32_t token = atomic_load(&room->token);
 
     atomic_fetch_add_explicit(&room->keeper_ticks, 1, memory_order_relaxed);
+    /* ARMED: only a hot link that is left, see keeper_rest() */
+    if (nqi_hot_any(nqi_loop_hot(room->loop)) && keeper_enter(room, KEEPER_ARMED)) {
+        keeper_drive(room);
+        return;
+    }
     if (!keeper_enter(room, KEEPER_TICK))
         return;
     if (turn == *last_turn && token == TOKEN_FREE) {
@@ -196,8 +204,15 @@ static void keeper_call_back(struct nqi_room *room)
 static void keeper_thread(struct nqi_room *room)
 {
     while (!atomic_load(&room->stop)) {
-        if (!nqi_room_turn(room, false) && nqi_room_cool(room))
-            nqi_room_sleep(room, NULL, NQI_NEVER);
+        enum nqi_heat heat;
+
+        if (!nqi_room_turn(room, false)) {
+            heat = nqi_room_cool(room);
+            if (heat == NQI_HEAT_TAKEN)
+                sched_yield();
+            else if (heat == NQI_HEAT_NONE)
+                nqi_room_sleep(room, NULL, NQI_NEVER);
+        }
         if (nqi_room_claim_callbacks(room)) /* first, so that they run on this thread */
             keeper_call_back(room);
     }

@@ -68,9 +68,9 @@ bool nqi_room_has_work(const struct nqi_room *room);
 bool nqi_room_callbacks_due(const struct nqi_room *room);     /* some wait and nobody runs them */
 unsigned nqi_room_turn(struct nqi_room *room, bool hot_only); /* holding the token */
 
-/* Make the hot links cold, before one sleeps in epoll.  @return false: one has data or is in use,
- * turn again.  Goes inside strands and runs what others left there, so it notifies. */
-bool nqi_room_cool(struct nqi_room *room);
+/* Make the hot links cold, before one sleeps in epoll: only when none is left.  Goes inside strands
+ * and runs what others left there, so it notifies. */
+enum nqi_heat nqi_room_cool(struct nqi_room *room);
 
 /* Sleep in the loop, unless `word` (of a waiter that drives, or NULL) says that its condition was
  * claimed.  Holding the token; all links are cold. */

@@ -148,7 +148,7 @@ START_TEST(cooling_arms_every_link)
         link_init(&links[i]);
         link_touch(&links[i]);
     }
-    ck_assert(nqi_hot_cool(&set));
+    ck_assert_int_eq(nqi_hot_cool(&set), NQI_HEAT_NONE);
     ck_assert(!nqi_hot_any(&set));
     for (size_t i = 0; i < NQI_LEN(links); i++) {
         ck_assert(links[i].armed);
@@ -167,10 +167,10 @@ START_TEST(a_link_with_data_stays_hot_when_it_is_to_be_cooled)
     link_touch(&link);
     link.again = true;
     link.data = 1;
-    ck_assert(!nqi_hot_cool(&set));
+    ck_assert_int_eq(nqi_hot_cool(&set), NQI_HEAT_DATA);
     ck_assert_uint_eq(nqi_hot_poll(&set), 1);
     link.again = false;
-    ck_assert(nqi_hot_cool(&set));
+    ck_assert_int_eq(nqi_hot_cool(&set), NQI_HEAT_NONE);
     link_end(&link);
 }
 END_TEST
@@ -183,10 +183,10 @@ START_TEST(a_link_whose_strand_is_taken_is_neither_asked_nor_cooled)
     link_touch(&link);
     ck_assert(nqi_strand_try(link.hot.strand));
     ck_assert_uint_eq(nqi_hot_poll(&set), 0);
-    ck_assert(!nqi_hot_cool(&set));
+    ck_assert_int_eq(nqi_hot_cool(&set), NQI_HEAT_TAKEN);
     nqi_strand_leave(link.hot.strand);
     ck_assert_int_eq(link.polls, 0);
-    ck_assert(nqi_hot_cool(&set));
+    ck_assert_int_eq(nqi_hot_cool(&set), NQI_HEAT_NONE);
     link_end(&link);
 }
 END_TEST

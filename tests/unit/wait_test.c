@@ -902,6 +902,26 @@ START_TEST(the_shortest_time_out_has_one_look)
 }
 END_TEST
 
+/* The owner of the strand may have lost the processor, and the keeper must not take it too. */
+START_TEST(the_keeper_waits_for_a_hot_link_whose_strand_is_taken)
+{
+    struct ring ring;
+    int64_t before;
+
+    open_room(NQI_ROOM_AUTO, 0);
+    ring_open(&ring, &items, ring_poll, ring_arm);
+    go_inside();
+    before = nqi_now();
+    nqi_room_kick(room);
+    UNTIL(atomic_load(&room->keeper_turns) >= 5); /* it looks again, but not at once */
+    ck_assert_int_ge(nqi_now() - before, 10 * NQI_NS_PER_MS);
+    nqi_strand_leave(serial.strand);
+    UNTIL(!nqi_hot_any(nqi_loop_hot(loop)));
+    ring_close(&ring);
+    close_room();
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("wait");
@@ -939,6 +959,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_caller_that_polls_sends_the_keeper_to_its_timer);
     tcase_add_test(tc, a_callback_that_arises_in_a_helpers_turn_is_run);
     tcase_add_test(tc, the_shortest_time_out_has_one_look);
+    tcase_add_test(tc, the_keeper_waits_for_a_hot_link_whose_strand_is_taken);
     suite_add_tcase(suite, tc);
     return suite;
 }
