@@ -357,6 +357,12 @@ static int knock(void)
     return fd;
 }
 
+/* 256 strangers and the client; who makes room takes a turn of the loop to leave. */
+static uint64_t few_links(nq_queue *queue)
+{
+    return nqtest_stats(queue).links <= 257;
+}
+
 START_TEST(silent_connections_do_not_keep_a_client_out)
 {
     enum { SILENT = 300 };
@@ -370,7 +376,7 @@ START_TEST(silent_connections_do_not_keep_a_client_out)
     client = nqtest_client("");
     nqtest_event(client, NQ_EVENT_PEER_UP);
     ck_assert_int_lt(nqtest_clock() - start, 5000 * NQTEST_MS);
-    ck_assert_uint_le(nqtest_stats(server).links, 258); /* 256 strangers and the client */
+    nqtest_drive_until(server, few_links, 1);
     nqtest_put(client, nqtest_msg("a"));
     nqtest_get_text(server, "a");
     for (int i = 0; i < SILENT; i++)
