@@ -183,7 +183,7 @@ static uint64_t number(const char *name, uint64_t otherwise)
 
 START_TEST(conversations_at_random)
 {
-    uint64_t one = number("NQ_TEST_SEED", 0), runs = number("NQ_TEST_RUNS", 250);
+    uint64_t one = number("NQ_TEST_SEED", 0), runs = number("NQ_TEST_RUNS", 170);
     uint64_t first = one ? one : (uint64_t)_i * runs + 1;
 
     for (uint64_t seed = first; seed < first + (one ? 1 : runs); seed++) {

@@ -1,0 +1,65 @@
+/* Heads and greetings from a stranger: read without a byte too many, and what is accepted is what
+ * would be written. */
+#include "core/frame.h"
+#include "tests/fuzz/fuzz.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MUST(x)      \
+    do {             \
+        if (!(x))    \
+            abort(); \
+    } while (0)
+
+static void *copy_of(const uint8_t *data, size_t len)
+{
+    void *copy = malloc(len);
+
+    MUST(copy);
+    memcpy(copy, data, len);
+    return copy;
+}
+
+static void fuzz_head(const uint8_t *data, size_t len)
+{
+    size_t size = nqi_head_size(data[0], data[1]);
+    uint8_t *exact, again[NQI_HEAD_BIG];
+    struct nqi_head head;
+
+    if (len < size)
+        return;
+    exact = copy_of(data, size);
+    if (!nqi_head_read(exact, &head)) {
+        MUST(nqi_head_write(again, head.type, head.flags, head.aux, head.length, head.total) ==
+             size);
+        MUST(!memcmp(again, data, size));
+        MUST(head.type < NQI_RECORD_TYPES);
+        MUST(head.type == NQI_DATA || head.length <= NQI_CONTROL_MAX);
+        MUST(head.type != NQI_DATA || head.length - head.aux <= head.total);
+    }
+    free(exact);
+}
+
+static void fuzz_hello(const uint8_t *data)
+{
+    uint8_t *exact = copy_of(data, NQI_HELLO_SIZE);
+    uint8_t raw[NQI_HEAD + NQI_HELLO_SIZE], again[NQI_HEAD + NQI_HELLO_SIZE];
+    struct nqi_hello hello;
+
+    if (!nqi_hello_read(exact, &hello)) {
+        nqi_hello_write(raw, NQI_HELLO, &hello);
+        MUST(!nqi_hello_read(raw + NQI_HEAD, &hello));
+        nqi_hello_write(again, NQI_HELLO, &hello);
+        MUST(!memcmp(raw, again, sizeof(raw)));
+    }
+    free(exact);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    if (len >= NQI_HEAD)
+        fuzz_head(data, len);
+    if (len >= NQI_HEAD + NQI_HELLO_SIZE)
+        fuzz_hello(data + NQI_HEAD);
+    return 0;
+}
