@@ -103,12 +103,18 @@ void nqi_events_fini(struct nqi_events *events)
 
 static void events_log(const struct nq_event *event)
 {
+    static const nq_uuid unknown;
     char id[NQ_UUID_TEXT];
 
-    if (nqi_log_on(NQ_LOG_INFO))
-        nqi_log(NQ_LOG_INFO, "%s: %s%s%s (%s) %s", nq_event_text(event->kind),
-                nq_uuid_format(&event->peer, id), event->transport[0] ? " over " : "",
-                event->transport, nq_reason_text(event->reason), event->text);
+    if (!nqi_log_on(NQ_LOG_INFO))
+        return;
+    if (nq_uuid_equal(&event->peer, &unknown))
+        id[0] = '\0';
+    else
+        nq_uuid_format(&event->peer, id);
+    nqi_log(NQ_LOG_INFO, "%s: %s%s%s (%s) %s", nq_event_text(event->kind), id,
+            event->transport[0] && id[0] ? " over " : "", event->transport,
+            nq_reason_text(event->reason), event->text);
 }
 
 void nqi_events_push(struct nqi_events *events, const struct nq_event *event)

@@ -391,17 +391,23 @@ interrupted_get() {
     got 130 && same text copy
 }
 
+# A signal before exec would end the shell's copy by its own trap, so the put's own words are waited
+# for: it has been refused once and goes on trying.
 interrupted_waiting() {
-    "$NETQUEUE" put -c client.json --timeout 60s random 2>put.err &
+    mkfifo words.fifo
+    NETQUEUE_LOG=info "$NETQUEUE" put -c client.json --timeout 60s random 2>words.fifo &
     putter=$!
-    # The handler of SIGINT stands when bit 1 of the caught signals is set.
-    until grep -q -e '^SigCgt:.*[2367abef]$' "/proc/$putter/status"; do
-        kill -0 "$putter" || break
+    exec 3<words.fifo
+    rm words.fifo
+    until [ "${line:-}" = refused ]; do
+        read -r line <&3 || break
+        case $line in *refused*) line=refused ;; esac
     done
     kill -INT "$putter"
     wait "$putter"
     verdict=$?
-    [ "$verdict" -eq 130 ] || { echo "exit code $verdict"; cat put.err; return 1; }
+    exec 3<&-
+    [ "$verdict" -eq 130 ] || { echo "exit code $verdict"; return 1; }
 }
 
 closed_output() {
