@@ -91,7 +91,8 @@ void nqi_link_close(struct nqi_link *link)
 
 void nqi_link_drain(struct nqi_link *link)
 {
-    nqi_tlink_shutdown(link->tlink);
+    if (!nqi_tlink_shutdown(link->tlink))
+        nqi_link_close(link);
 }
 
 /* Report once that the link is of no more use, and close it. */

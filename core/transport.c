@@ -5,6 +5,7 @@
 #include "core/err.h"
 #include "core/log.h"
 #include "core/pool.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,8 @@ static nq_err transport_err(const char *name, int rc, const struct nqt_error *er
     };
     nq_err ours = rc < 0 && (size_t)-rc < NQI_LEN(map) ? map[-rc] : NQ_ERR_PLUGIN;
 
-    return nqi_fail(ours, "transport %s: %s", name, err->text[0] ? err->text : nq_strerror(ours));
+    return nqi_fail(ours, "transport %s: %.*s", name, (int)sizeof(err->text),
+                    err->text[0] ? err->text : nq_strerror(ours));
 }
 
 const char *nqi_transport_name(const nqt_core *core)
@@ -39,6 +41,16 @@ uint64_t nqi_transport_count(const nqt_core *core, uint32_t id)
 
 /* ---- modules ---------------------------------------------------------------------------- */
 
+/* Rules between options, before any endpoint. */
+static int transport_check(nqt_core *core, struct nqt_error *err)
+{
+    const struct nqt_ops *ops = core->module->ops;
+
+    return NQT_HAS(struct nqt_ops, ops, check)
+               ? ops->check(&nqi_transport_host, core, (nqt_cfg *)core->options, err)
+               : NQT_OK;
+}
+
 nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *options,
                           nqt_core **ret)
 {
@@ -53,6 +65,11 @@ nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *o
     rc = module->ops->mod_open(&nqi_transport_host, core, &core->mod, &err);
     if (rc < 0) {
         free(core);
+        return transport_err(module->name, rc, &err);
+    }
+    rc = transport_check(core, &err);
+    if (rc < 0) {
+        nqi_transport_close(core);
         return transport_err(module->name, rc, &err);
     }
     *ret = core;
@@ -150,8 +167,8 @@ void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event)
         break;
     }
     default:
-        nqi_log(NQ_LOG_ERROR, "transport %s emits event %u without a link", ep->core->module->name,
-                event->kind);
+        nqi_log(NQ_LOG_ERROR, "transport %s breaks the contract: event %u without a link",
+                ep->core->module->name, event->kind);
     }
 }
 
@@ -171,6 +188,8 @@ static int tlink_arm(void *arg, int on)
     return link->ep->core->module->ops->rx_arm(link->plug, on);
 }
 
+static void tlink_end(struct nqi_work *work);
+
 static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
                            const struct nqi_tlink_events *events, void *arg)
 {
@@ -186,6 +205,7 @@ static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loo
     link->ep = ep;
     link->events = events;
     link->arg = arg;
+    link->end.run = tlink_end;
     if (NQT_HAS(struct nqt_ops, ops, rx_poll) && NQT_HAS(struct nqt_ops, ops, rx_arm))
         link->hot =
             (struct nqi_hot){.poll = tlink_poll, .arm = tlink_arm, .arg = link, .strand = strand};
@@ -199,6 +219,29 @@ static void tlink_free(nqt_link *link)
     nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
     free(link);
     nqi_strand_unref(strand);
+}
+
+/* The last event. */
+static void tlink_end(struct nqi_work *work)
+{
+    nqt_link *link = NQI_CONTAINER(work, nqt_link, end);
+    const struct nqi_tlink_events *events = link->events;
+    void *arg = link->arg;
+
+    tlink_free(link);
+    events->closed(arg);
+}
+
+void nqi_tlink_breach(nqt_link *link, const char *rule)
+{
+    struct nqt_error err = {.size = sizeof(err), .code = NQT_E_INVAL};
+    struct nqt_event event = {
+        .size = sizeof(event), .kind = NQT_EV_LINK_DOWN, .ep = link->ep, .link = link, .err = &err};
+    const char *name = link->ep->core->module->name;
+
+    nqi_log(NQ_LOG_ERROR, "transport %s breaks the contract: %s", name, rule);
+    snprintf(err.text, sizeof(err.text), "transport %s breaks the contract: %s", name, rule);
+    nqi_transport_host.emit(link->ep->core, &event, 1);
 }
 
 nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
@@ -235,6 +278,7 @@ nq_err nqi_tlink_accept(nqt_ep *ep, struct nqtp_link *plink, struct nqi_strand *
     link->plug = plink;
     rc = module->ops->attach(plink, link, (nqt_serial *)&link->serial);
     if (rc < 0) {
+        nqi_requests_cancel(&link->serial);
         tlink_free(link);
         return transport_err(module->name, rc, &err);
     }
@@ -254,7 +298,11 @@ nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, u
     *taken = 0;
     if (link->up)
         rc = link->ep->core->module->ops->send(link->plug, bufs, n, 0, taken);
-    assert(*taken <= n);
+    if (*taken > n) {
+        nqi_tlink_breach(link, "send() took more buffers than it was given");
+        *taken = n;
+        rc = NQT_E_INVAL;
+    }
     for (uint32_t i = *taken; i < n; i++)
         bufs[i]->ops->unref(bufs[i]);
     return rc < 0 ? NQ_ERR_LINK : NQ_OK;
@@ -268,13 +316,11 @@ void nqi_tlink_hold(nqt_link *link, bool hold)
         ops->rx_hold(link->plug, hold);
 }
 
-void nqi_tlink_shutdown(nqt_link *link)
+bool nqi_tlink_shutdown(nqt_link *link)
 {
     const struct nqt_ops *ops = link->ep->core->module->ops;
 
-    if (link->up && NQT_HAS(struct nqt_ops, ops, shutdown) && ops->shutdown(link->plug) >= 0)
-        return;
-    nqi_tlink_close(link);
+    return link->up && NQT_HAS(struct nqt_ops, ops, shutdown) && ops->shutdown(link->plug) >= 0;
 }
 
 void nqi_tlink_close(nqt_link *link)
@@ -285,7 +331,10 @@ void nqi_tlink_close(nqt_link *link)
     link->up = false;
     nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
     nqi_requests_cancel(&link->serial);
-    link->ep->core->module->ops->close(link->plug);
+    if (link->gone)
+        nqi_strand_run(link->serial.strand, &link->end);
+    else
+        link->ep->core->module->ops->close(link->plug);
 }
 
 const char *nqi_tlink_peer(const nqt_link *link)
@@ -338,14 +387,35 @@ static void tlink_message(nqt_link *link, const struct nqt_event *event)
     nqi_tlink_touch(link);
 }
 
+static void tlink_up(nqt_link *link)
+{
+    if (link->closing)
+        return;
+    if (link->up || link->down) {
+        nqi_tlink_breach(link, "LINK_UP twice");
+        return;
+    }
+    link->up = true;
+    link->events->up(link->arg);
+}
+
+/* LINK_CLOSED.  Before close() the owner still has the link: it is told to let go. */
+static void tlink_closed(nqt_link *link)
+{
+    if (link->closing) {
+        tlink_end(&link->end);
+        return;
+    }
+    link->gone = true;
+    link->up = false;
+    nqi_tlink_breach(link, "LINK_CLOSED without close()");
+}
+
 void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event)
 {
     switch (event->kind) {
     case NQT_EV_LINK_UP:
-        if (link->closing || link->down)
-            break;
-        link->up = true;
-        link->events->up(link->arg);
+        tlink_up(link);
         break;
     case NQT_EV_WRITABLE:
         if (link->up)
@@ -357,16 +427,10 @@ void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event)
     case NQT_EV_LINK_DOWN:
         tlink_down(link, event->err);
         break;
-    case NQT_EV_LINK_CLOSED: {
-        const struct nqi_tlink_events *events = link->events;
-        void *arg = link->arg;
-
-        tlink_free(link);
-        events->closed(arg);
+    case NQT_EV_LINK_CLOSED:
+        tlink_closed(link);
         break;
-    }
     default:
-        nqi_log(NQ_LOG_ERROR, "transport %s emits unknown event %u", link->ep->core->module->name,
-                event->kind);
+        nqi_tlink_breach(link, "an event that a link does not have");
     }
 }

@@ -40,8 +40,10 @@ struct nqi_tlink_events {
 
 /* ---- one queue's use of a module -------------------------------------------------------- */
 
-/* Open `module` with `options` (borrowed).  @param ret [out] owned, ends with nqi_transport_close()
- * @return NQ_OK, NQ_ERR_PLUGIN, NQ_ERR_NOMEM.  Thread: any. */
+/* Open `module` with `options` (borrowed), which it checks.
+ * @param ret [out] owned, ends with nqi_transport_close()
+ * @return NQ_OK, NQ_ERR_CONFIG, NQ_ERR_PLUGIN, NQ_ERR_NOMEM, or what else the module meets.
+ * Thread: any. */
 NQ_MUST_CHECK nq_err nqi_transport_open(const struct nqt_module *module,
                                         struct nqi_options *options, nqt_core **ret);
 
@@ -85,7 +87,8 @@ NQ_MUST_CHECK nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs,
                                     uint32_t *taken);
 
 void nqi_tlink_hold(nqt_link *link, bool hold);
-void nqi_tlink_shutdown(nqt_link *link);          /* send what was taken, then down */
+/* Send what was taken, then down.  False: it cannot do that; close it. */
+NQ_MUST_CHECK bool nqi_tlink_shutdown(nqt_link *link);
 void nqi_tlink_close(nqt_link *link);             /* closed follows; twice is allowed */
 const char *nqi_tlink_peer(const nqt_link *link); /* the other end's address; "" unknown */
 bool nqi_tlink_stream(const nqt_link *link);

@@ -168,24 +168,46 @@ static struct host_event *host_event_copy(const struct nqt_event *event)
     return node;
 }
 
+/* The smallest event that says what it is and of whom. */
+#define HOST_EVENT_MIN (offsetof(struct nqt_event, link) + sizeof(nqt_link *))
+
+/* Inside the serial the event is pushed to the strand: the slot goes on first.  The last event goes
+ * through the loop in any case, behind what other threads emitted before. */
+static int host_emit_one(const struct nqt_event *event)
+{
+    struct nqi_serial *serial = event->link ? &event->link->serial : &event->ep->serial;
+    bool last = event->kind == NQT_EV_LINK_CLOSED || event->kind == NQT_EV_EP_CLOSED;
+    bool inside = nqi_strand_inside(serial->strand);
+    struct host_event *node = host_event_copy(event);
+
+    if (!node)
+        return NQT_E_NOMEM;
+    if ((last || !inside) && !nqi_post(serial, host_event_run, node))
+        return NQT_OK;
+    if (inside) {
+        nqi_strand_run(serial->strand, &node->work);
+        return NQT_OK;
+    }
+    nqi_pool_free(node, node->size);
+    return NQT_E_NOMEM;
+}
+
 static int host_emit(nqt_core *core, const struct nqt_event *events, uint32_t n)
 {
     const char *at = (const char *)events;
+    int rc;
 
-    (void)core;
     for (uint32_t i = 0; i < n; i++, at += events->size) {
         const struct nqt_event *event = (const struct nqt_event *)(const void *)at;
-        struct nqi_serial *serial = event->link ? &event->link->serial : &event->ep->serial;
-        struct host_event *node = host_event_copy(event);
 
-        if (!node)
-            return NQT_E_NOMEM;
-        if (nqi_strand_inside(serial->strand))
-            nqi_strand_run(serial->strand, &node->work); /* pushed: the slot goes on first */
-        else if (nqi_post(serial, host_event_run, node)) {
-            nqi_pool_free(node, node->size);
-            return NQT_E_NOMEM;
+        if (events->size < HOST_EVENT_MIN || (!event->link && !event->ep)) {
+            nqi_log(NQ_LOG_ERROR, "transport %s breaks the contract: an event of nobody",
+                    core->module->name);
+            return NQT_E_INVAL;
         }
+        rc = host_emit_one(event);
+        if (rc)
+            return rc;
     }
     return NQT_OK;
 }
@@ -373,22 +395,49 @@ static int host_resolve(nqt_serial *serial, const char *host, uint16_t port, uin
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
+/* Cut the segments down to `want` bytes; 0 = all.  @return how many bytes are left */
+static size_t host_cut(struct iovec *iov, uint32_t *niov, size_t want)
+{
+    size_t room = 0;
+    uint32_t n = 0;
+
+    while (n < *niov && (!want || room < want)) {
+        if (want)
+            iov[n].iov_len = NQI_MIN(iov[n].iov_len, want - room);
+        room += iov[n++].iov_len;
+    }
+    *niov = n;
+    return room;
+}
+
 static int host_rx_space(nqt_link *link, size_t want, struct iovec *iov, uint32_t *niov)
 {
     nq_err err;
 
-    (void)want;
+    if (link->reading) {
+        nqi_tlink_breach(link, "rx_space() twice without rx_commit()");
+        return NQT_E_CLOSED;
+    }
     if (!link->up)
         return NQT_E_CLOSED;
     err = link->events->space(link->arg, iov, niov);
-    if (!err)
-        return NQT_OK;
     /* Without memory the link goes down; a link that is closing is only not read any more. */
-    return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_CLOSED;
+    if (err)
+        return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_CLOSED;
+    link->room = host_cut(iov, niov, want);
+    link->reading = true;
+    return NQT_OK;
 }
 
 static int host_rx_commit(nqt_link *link, size_t n)
 {
+    if (!link->reading || n > link->room) {
+        nqi_tlink_breach(link, "rx_commit() of more than rx_space() gave");
+        return NQT_E_CLOSED;
+    }
+    link->reading = false;
+    if (!link->up)
+        n = 0; /* the room goes back unused */
     if (link->events->commit(link->arg, n))
         return NQT_E_CLOSED;
     if (n)

@@ -27,9 +27,13 @@ struct nqt_link {
     const struct nqi_tlink_events *events;
     void *arg;
     struct nqi_hot hot;
-    bool up;      /* between LINK_UP and LINK_DOWN or close */
-    bool down;    /* LINK_DOWN was reported */
-    bool closing; /* the close slot was called */
+    bool up;             /* between LINK_UP and LINK_DOWN or close */
+    bool down;           /* LINK_DOWN was reported */
+    bool closing;        /* the close slot was called */
+    bool gone;           /* LINK_CLOSED came before that */
+    bool reading;        /* between rx_space() and rx_commit() ... */
+    size_t room;         /* ... of so many bytes */
+    struct nqi_work end; /* once gone and closing */
 };
 
 extern const struct nqt_host nqi_transport_host;
@@ -37,6 +41,10 @@ extern const struct nqt_host nqi_transport_host;
 /* One event, in its object's serial. */
 void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event);
 void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event);
+
+/* The module broke a rule of <netqueue/transport.h>: say so and take the link down, after the slot
+ * that is running.  In serial. */
+void nqi_tlink_breach(nqt_link *link, const char *rule);
 
 /* Answer all open questions with NQT_E_CLOSED.  In serial. */
 void nqi_requests_cancel(struct nqi_serial *serial);
