@@ -1,9 +1,9 @@
 /* One path to one peer: up, down, and on a server the greeting before a peer is known.
  *
- *     OPENING   the transport connects            up -> UP (client), GREETING (server); down, time
- * -> DOWN GREETING  the client's HELLO is awaited     HELLO -> UP; anything else, down, time ->
- * DOWN UP        bytes pass to and from the owner  down -> DOWN DOWN      reported once; nothing
- * passes     the transport's closed -> freed
+ *     OPENING    the transport connects         up -> UP (client), GREETING (server); down -> DOWN
+ *     GREETING   the client's HELLO is awaited  HELLO -> UP; anything else, down, time -> DOWN
+ *     UP         bytes pass to and fro          down; before WELCOME: time -> DOWN
+ *     DOWN       reported once; nothing passes  the transport's closed -> freed
  *
  * Until the greeting is over a stranger costs a link and 264 bytes, for at most NQI_GREETING_NS.
  *

@@ -267,6 +267,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("frame");
     TCase *heads = tcase_create("heads"), *hellos = tcase_create("hellos");
 
+    tcase_set_timeout(heads, 30);
     tcase_add_test(heads, numbers_are_big_endian_at_their_places);
     tcase_add_test(heads, only_data_has_the_larger_head);
     tcase_add_loop_test(heads, control_bodies_have_one_length, 0, NQI_LEN(bodies));

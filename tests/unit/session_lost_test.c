@@ -399,6 +399,7 @@ Suite *nqtest_suite(void)
     TCase *memory = tcase_create("memory");
 
     tcase_add_checked_fixture(states, setup, teardown);
+    tcase_set_timeout(states, 30);
     tcase_add_test(states, before_the_first_link_nothing_is_lost);
     tcase_add_test(states, lost_while_greeting_everything_waits);
     tcase_add_loop_test(states, what_was_sent_and_not_acknowledged_is_unknown, 0, 4);
@@ -409,6 +410,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(states, a_lost_link_after_the_good_bye);
     suite_add_tcase(suite, states);
     tcase_add_checked_fixture(parts, setup, teardown);
+    tcase_set_timeout(parts, 30);
     tcase_add_loop_test(parts, a_message_that_is_cut_in_two_did_not_arrive, 0, 110);
     tcase_add_loop_test(parts, a_message_whose_end_has_no_record_yet_did_not_arrive, 0, 4);
     tcase_add_test(parts, a_begun_message_of_which_nothing_left_begins_again);

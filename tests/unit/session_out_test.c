@@ -504,6 +504,7 @@ Suite *nqtest_suite(void)
     TCase *bye = tcase_create("good-bye");
 
     tcase_add_checked_fixture(acks, setup, teardown);
+    tcase_set_timeout(acks, 30);
     tcase_add_test(acks, an_acknowledgement_may_wait_a_little);
     tcase_add_loop_test(acks, an_awaited_message_is_acknowledged_at_once, 0, 4);
     tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
@@ -512,6 +513,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(acks, what_is_acknowledged_is_let_go);
     suite_add_tcase(suite, acks);
     tcase_add_checked_fixture(credit, setup, teardown);
+    tcase_set_timeout(credit, 30);
     tcase_add_loop_test(credit, no_more_messages_are_sent_than_there_is_credit_for, 0, 2);
     tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);
     tcase_add_loop_test(credit, a_message_larger_than_the_window_arrives, 0, 2);
@@ -520,6 +522,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(credit, what_was_set_aside_is_given_back_when_the_link_is_lost);
     suite_add_tcase(suite, credit);
     tcase_add_checked_fixture(life, setup, teardown);
+    tcase_set_timeout(life, 30);
     tcase_add_test(life, a_silent_peer_is_asked_and_answers);
     tcase_add_test(life, data_counts_as_a_sign_of_life);
     tcase_add_test(life, a_peer_that_does_not_answer_is_given_up);
@@ -527,11 +530,13 @@ Suite *nqtest_suite(void)
     tcase_add_test(life, without_keepalive_silence_is_fine);
     suite_add_tcase(suite, life);
     tcase_add_checked_fixture(order, setup, teardown);
+    tcase_set_timeout(order, 30);
     tcase_add_test(order, nothing_overtakes_the_hello);
     tcase_add_test(order, nothing_overtakes_the_welcome);
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
     suite_add_tcase(suite, order);
     tcase_add_checked_fixture(bye, setup, teardown);
+    tcase_set_timeout(bye, 30);
     tcase_add_loop_test(bye, good_bye_comes_after_everything_queued, 0, 2);
     tcase_add_test(bye, good_bye_waits_for_credit);
     tcase_add_test(bye, both_say_good_bye_at_once);

@@ -384,6 +384,7 @@ Suite *nqtest_suite(void)
     TCase *queue = tcase_create("queue");
 
     tcase_add_checked_fixture(greeting, setup, teardown);
+    tcase_set_timeout(greeting, 30);
     tcase_add_test(greeting, hello_and_welcome_bring_both_up);
     tcase_add_test(greeting, nothing_but_the_hello_is_sent_before_the_welcome);
     tcase_add_test(greeting, a_server_of_other_versions_is_left_alone);
@@ -404,6 +405,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(data, control_messages_overtake_queued_ones);
     suite_add_tcase(suite, data);
     tcase_add_checked_fixture(queue, setup, teardown);
+    tcase_set_timeout(queue, 30);
     tcase_add_test(queue, what_waits_too_long_expires);
     tcase_add_test(queue, a_message_with_a_time_to_live_does_not_go_into_the_stage);
     tcase_add_test(queue, a_cancelled_message_is_its_owners_again);

@@ -1,0 +1,603 @@
+/* core/link.c: greeting, reading, the clock of the handshake, and one end for every link. */
+#include "core/link.h"
+#include "core/pool.h"
+#include "tests/support/fake_module.h"
+#include <check.h>
+#include <string.h>
+
+#define GREETING (NQI_HEAD + NQI_HELLO_SIZE)
+
+struct owner {
+    unsigned opened, ups, hellos, writables, downs, closed;
+    struct nqi_link *link; /* NULL once down */
+    struct nqi_hello hello;
+    nq_reason reason;
+    char text[216];
+    uint8_t bytes[200000];
+    size_t nbytes;
+    size_t commits;       /* bytes that came through the room of our own */
+    uint8_t room[100000]; /* a large body ... */
+    size_t body;          /* ... of which so much is to come */
+    bool reject;          /* what a hello is answered with */
+    struct owner *bind;   /* who takes the link at the hello */
+    bool close_inside;    /* when bytes come */
+    nq_err err;
+};
+
+static struct owner first, second;
+static struct nqi_strand *strand;
+static struct nqi_link *link_;
+static struct nqtp_link *plink;
+
+static const struct nqi_link_events owner_events;
+
+static void see(const struct owner *owner)
+{
+    ck_assert(!nqtest_fake.in_slot);
+    ck_assert_uint_eq(owner->closed, 0);
+}
+
+static void owner_on_opened(void *arg, struct nqi_link *link)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    owner->opened++;
+    owner->link = link_ = link;
+    strand = nqi_strand_ref(nqi_link_strand(link));
+}
+
+static void owner_on_up(void *arg, struct nqi_link *link)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    ck_assert_ptr_eq(link, link_);
+    owner->ups++;
+}
+
+static void owner_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    ck_assert_uint_eq(owner->hellos++, 0);
+    owner->hello = *hello;
+    if (owner->reject) {
+        nqi_link_reject(link, NQ_REASON_DUPLICATE);
+    } else if (owner->bind) {
+        owner->bind->link = link;
+        nqi_link_bind(link, &owner_events, owner->bind);
+        nqi_link_settled(link);
+    }
+}
+
+static nq_err owner_on_receive(void *arg, const uint8_t *data, size_t len)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    ck_assert_ptr_nonnull(owner->link);
+    memcpy(owner->bytes + owner->nbytes, data, len);
+    owner->nbytes += len;
+    if (!owner->close_inside)
+        return owner->err;
+    nqi_link_close(owner->link);
+    owner->link = NULL;
+    return NQ_ERR_CLOSED;
+}
+
+static size_t owner_on_space(void *arg, unsigned char **ret)
+{
+    struct owner *owner = arg;
+
+    if (owner->body)
+        *ret = owner->room;
+    return owner->body;
+}
+
+static nq_err owner_on_commit(void *arg, size_t len)
+{
+    struct owner *owner = arg;
+
+    ck_assert_uint_gt(len, 0);
+    ck_assert_uint_le(len, owner->body);
+    owner->body -= len;
+    owner->commits += len;
+    return owner_on_receive(arg, owner->room, len);
+}
+
+static void owner_on_writable(void *arg)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    owner->writables++;
+}
+
+static void owner_on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    ck_assert_ptr_eq(link, link_);
+    ck_assert_uint_eq(owner->downs++, 0);
+    owner->reason = reason;
+    owner->link = NULL;
+    strncpy(owner->text, text, sizeof(owner->text) - 1);
+}
+
+static void owner_on_closed(void *arg)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    owner->closed++;
+}
+
+static const struct nqi_link_events owner_events = {.opened = owner_on_opened,
+                                                    .up = owner_on_up,
+                                                    .hello = owner_on_hello,
+                                                    .receive = owner_on_receive,
+                                                    .space = owner_on_space,
+                                                    .commit = owner_on_commit,
+                                                    .writable = owner_on_writable,
+                                                    .down = owner_on_down,
+                                                    .closed = owner_on_closed};
+
+/* ---- fixture ---- */
+
+static void setup_any(bool bare)
+{
+    nqtest_fake_open(bare);
+    memset(&first, 0, sizeof(first));
+    memset(&second, 0, sizeof(second));
+}
+
+static void setup_client(void)
+{
+    setup_any(false);
+    strand = nqi_strand_new();
+    ck_assert(nqi_strand_try(strand));
+    ck_assert_int_eq(nqi_link_connect(nqtest_fake_room.ep, strand, nqtest_fake_room.loop,
+                                      &owner_events, &first, &link_),
+                     NQ_OK);
+    nqi_strand_leave(strand);
+    first.link = link_;
+    plink = &nqtest_fake.links[0];
+}
+
+/* The endpoint has accepted a link. */
+static nq_err accept_one(void)
+{
+    nq_err err;
+
+    plink = nqtest_fake_accept("peer:7");
+    err = nqi_link_accept(nqtest_fake_room.ep, plink, "peer:7", nqtest_fake_room.loop,
+                          &owner_events, &first);
+    return err;
+}
+
+static void come_up(void)
+{
+    nqtest_fake_emit_inside(plink, NQT_EV_LINK_UP, 0, NULL);
+}
+
+static void open_server(bool bare)
+{
+    setup_any(bare);
+    ck_assert_int_eq(accept_one(), NQ_OK);
+    ck_assert_uint_eq(first.opened, 1);
+    come_up();
+}
+
+static void setup_server(void)
+{
+    open_server(false);
+}
+
+static void close_it(void)
+{
+    ck_assert(nqi_strand_try(strand));
+    nqi_link_close(link_);
+    nqi_strand_leave(strand);
+    nqtest_fake_turn();
+}
+
+static void teardown(void)
+{
+    struct owner *owner = second.link || second.downs || second.closed ? &second : &first;
+
+    nqi_pool_fail_after(0);
+    if (owner->link)
+        close_it();
+    nqtest_fake_turn();
+    ck_assert_uint_eq(first.closed + second.closed, 1);
+    ck_assert_uint_eq(plink->closes, 1);
+    nqi_strand_unref(strand);
+    nqtest_fake_close();
+}
+
+static void lose(int code, const char *text)
+{
+    nqtest_fake_emit_inside(plink, NQT_EV_LINK_DOWN, code, text);
+}
+
+/* ---- a client ---- */
+
+START_TEST(bytes_pass_once_the_link_is_up)
+{
+    come_up();
+    ck_assert_uint_eq(first.ups, 1);
+    ck_assert_str_eq(nqi_link_address(link_), "fake:peer");
+    ck_assert_str_eq(nqi_link_transport(link_), "fake");
+    ck_assert_int_eq(nqtest_fake_read(plink, "hello", 5), NQT_OK);
+    ck_assert_mem_eq(first.bytes, "hello", 5);
+    nqtest_fake_emit_inside(plink, NQT_EV_WRITABLE, 0, NULL);
+    ck_assert_uint_eq(first.writables, 1);
+}
+END_TEST
+
+START_TEST(messages_pass_as_well)
+{
+    come_up();
+    nqtest_fake_rx(plink, "hel", 3);
+    nqtest_fake_rx(plink, "lo", 2);
+    ck_assert_mem_eq(first.bytes, "hello", 5);
+}
+END_TEST
+
+START_TEST(a_large_body_is_read_into_its_own_room)
+{
+    static const size_t bodies[] = {1, 4096, 65536, 100000};
+    static uint8_t bytes[150000];
+
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 256);
+    come_up();
+    ck_assert_int_eq(nqtest_fake_read(plink, bytes, 1000), NQT_OK);
+    first.body = bodies[_i];
+    ck_assert_int_eq(nqtest_fake_read(plink, bytes + 1000, sizeof(bytes) - 1000), NQT_OK);
+    ck_assert_uint_eq(first.commits, bodies[_i]);
+    ck_assert_uint_eq(first.nbytes, sizeof(bytes));
+    ck_assert_mem_eq(first.bytes, bytes, sizeof(bytes));
+}
+END_TEST
+
+START_TEST(without_memory_there_is_no_room)
+{
+    come_up();
+    nqi_pool_fail_after(1);
+    ck_assert_int_eq(nqtest_fake_read(plink, "hello", 5), NQT_E_NOMEM);
+    ck_assert_int_eq(nqtest_fake_read(plink, "hello", 5), NQT_OK);
+    first.body = 3;
+    nqi_pool_fail_after(1); /* the body's room is there all the same */
+    ck_assert_int_eq(nqtest_fake_read(plink, "abcde", 5), NQT_OK);
+    ck_assert_mem_eq(first.bytes, "helloabcde", 10);
+}
+END_TEST
+
+START_TEST(the_owner_may_close_while_bytes_come)
+{
+    come_up();
+    first.close_inside = true;
+    first.body = _i ? 3 : 0;
+    ck_assert_int_eq(nqtest_fake_read(plink, "hello", 5), NQT_E_CLOSED);
+    ck_assert_uint_eq(first.nbytes, _i ? 3 : 5);
+    ck_assert_uint_eq(first.downs, 0);
+}
+END_TEST
+
+START_TEST(what_the_owner_refuses_ends_the_reading)
+{
+    come_up();
+    first.err = NQ_ERR_PROTO;
+    ck_assert_int_eq(nqtest_fake_read(plink, "hello", 5), NQT_E_CLOSED);
+}
+END_TEST
+
+static const struct {
+    int code;
+    nq_reason reason;
+} reasons[] = {
+    {NQT_E_REFUSED, NQ_REASON_REFUSED}, {NQT_E_UNREACHABLE, NQ_REASON_REFUSED},
+    {NQT_E_AUTH, NQ_REASON_REFUSED},    {NQT_E_CONFIG, NQ_REASON_REFUSED},
+    {NQT_E_NOMEM, NQ_REASON_NO_MEMORY}, {NQT_E_PROTOCOL, NQ_REASON_PROTOCOL},
+    {NQT_E_LOST, NQ_REASON_LINK_LOST},  {NQT_E_EOF, NQ_REASON_LINK_LOST},
+    {NQT_E_SYS, NQ_REASON_LINK_LOST},   {-77, NQ_REASON_LINK_LOST},
+};
+
+START_TEST(a_lost_link_says_why_and_is_closed)
+{
+    if (_i % 2)
+        come_up();
+    lose(reasons[_i].code, "because");
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, reasons[_i].reason);
+    ck_assert_str_eq(first.text, "because");
+    ck_assert_uint_eq(plink->closes, 1);
+    ck_assert_int_lt(nqtest_fake_read(plink, "x", 1), 0);
+    nqtest_fake_turn();
+    ck_assert_uint_eq(first.closed, 1);
+}
+END_TEST
+
+START_TEST(a_server_that_does_not_answer_is_given_up)
+{
+    come_up();
+    nqtest_fake_pass(NQI_GREETING_NS - 1);
+    ck_assert_uint_eq(first.downs, 0);
+    nqtest_fake_pass(1);
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, NQ_REASON_TIMED_OUT);
+}
+END_TEST
+
+START_TEST(a_server_that_answered_may_be_silent)
+{
+    come_up();
+    ck_assert(nqi_strand_try(strand));
+    nqi_link_settled(link_);
+    nqi_link_settled(link_);
+    nqi_strand_leave(strand);
+    nqtest_fake_pass(100 * NQI_GREETING_NS);
+    ck_assert_uint_eq(first.downs, 0);
+}
+END_TEST
+
+START_TEST(a_closed_link_says_nothing_more)
+{
+    come_up();
+    nqtest_fake.keep_open = true;
+    close_it();
+    close_it();
+    nqtest_fake_pass(2 * NQI_GREETING_NS);
+    lose(NQT_E_LOST, "late");
+    ck_assert_uint_eq(first.downs, 0);
+    first.link = NULL;
+    nqtest_fake.keep_open = false;
+    nqtest_fake_emit_inside(plink, NQT_EV_LINK_CLOSED, 0, NULL);
+}
+END_TEST
+
+START_TEST(a_link_that_cannot_connect_leaves_nothing)
+{
+    struct nqi_link *none = NULL;
+
+    nqtest_fake.connect_rc = NQT_E_UNREACHABLE;
+    ck_assert(nqi_strand_try(strand));
+    ck_assert_int_eq(nqi_link_connect(nqtest_fake_room.ep, strand, nqtest_fake_room.loop,
+                                      &owner_events, &second, &none),
+                     NQ_ERR_LINK);
+    nqi_strand_leave(strand);
+    ck_assert_ptr_null(none);
+}
+END_TEST
+
+START_TEST(a_drained_link_goes_down_when_all_is_out)
+{
+    come_up();
+    ck_assert(nqi_strand_try(strand));
+    nqi_link_drain(link_);
+    nqi_strand_leave(strand);
+    ck_assert_uint_eq(plink->shutdowns, 1);
+    ck_assert_uint_eq(plink->closes, 0);
+    lose(NQT_E_EOF, "all is sent");
+    ck_assert_uint_eq(first.downs, 1);
+}
+END_TEST
+
+/* ---- a server ---- */
+
+static void hello_bytes(uint8_t raw[GREETING])
+{
+    struct nqi_hello hello = {.version_min = 1, .version_max = 1, .max_message = 99};
+
+    memset(hello.id.bytes, 5, sizeof(hello.id.bytes));
+    nqi_hello_write(raw, NQI_HELLO, &hello);
+}
+
+START_TEST(a_hello_in_any_pieces_is_read)
+{
+    static const size_t pieces[] = {1, 7, 8, 9, 100, GREETING - 1, GREETING, GREETING + 5};
+    uint8_t raw[GREETING + 5];
+
+    first.bind = &second;
+    hello_bytes(raw);
+    memcpy(raw + GREETING, "after", 5);
+    for (size_t at = 0; at < sizeof(raw); at += pieces[_i]) {
+        size_t len = NQI_MIN(pieces[_i], sizeof(raw) - at);
+
+        ck_assert_uint_eq(first.hellos, at >= GREETING);
+        if (at % 2)
+            nqtest_fake_rx(plink, raw + at, len);
+        else
+            ck_assert_int_eq(nqtest_fake_read(plink, raw + at, len), NQT_OK);
+    }
+    ck_assert_uint_eq(first.hellos, 1);
+    ck_assert_uint_eq(first.hello.max_message, 99);
+    ck_assert_uint_eq(first.nbytes, 0);
+    ck_assert_mem_eq(second.bytes, "after", 5); /* the new owner's */
+    ck_assert_str_eq(nqi_link_address(link_), "peer:7");
+    nqtest_fake_pass(10 * NQI_GREETING_NS);
+    ck_assert_uint_eq(first.downs + second.downs, 0);
+}
+END_TEST
+
+START_TEST(a_stranger_is_told_by_his_first_bytes)
+{
+    static const char *const strangers[] = {"GET / HTTP/1.1\r\n", "SSH-2.0-x\r\n",
+                                            "\x16\x03\x01\x02\x00\x01\x00\x01"};
+
+    nqtest_fake_rx(plink, strangers[_i], 7);
+    ck_assert_uint_eq(first.downs, 0);
+    nqtest_fake_rx(plink, strangers[_i] + 7, 1);
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+    ck_assert_str_ne(first.text, "");
+}
+END_TEST
+
+START_TEST(another_record_is_no_greeting)
+{
+    uint8_t raw[GREETING];
+
+    hello_bytes(raw);
+    raw[0] = NQI_WELCOME;
+    nqtest_fake_rx(plink, raw, 8);
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+}
+END_TEST
+
+START_TEST(a_hello_without_its_magic_is_refused)
+{
+    uint8_t raw[GREETING];
+
+    hello_bytes(raw);
+    raw[NQI_HEAD]++;
+    ck_assert_int_lt(nqtest_fake_read(plink, raw, sizeof(raw)), 0);
+    ck_assert_uint_eq(first.hellos, 0);
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+}
+END_TEST
+
+START_TEST(a_silent_stranger_is_sent_away)
+{
+    uint8_t raw[GREETING];
+
+    hello_bytes(raw);
+    nqtest_fake_rx(plink, raw, (size_t)_i);
+    nqtest_fake_pass(NQI_GREETING_NS - 1);
+    ck_assert_uint_eq(first.downs, 0);
+    nqtest_fake_pass(1);
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, NQ_REASON_TIMED_OUT);
+}
+END_TEST
+
+static void check_reject(void)
+{
+    struct nqi_head head;
+
+    ck_assert_uint_ge(plink->nsent, NQI_HEAD);
+    ck_assert_int_eq(nqi_head_read(plink->sent, &head), NQ_OK);
+    ck_assert_uint_eq(head.type, NQI_REJECT);
+    ck_assert_uint_eq(head.aux, NQ_REASON_DUPLICATE);
+    ck_assert_uint_eq(plink->nsent, NQI_HEAD + head.length);
+}
+
+START_TEST(a_refused_peer_is_told_why_and_drained)
+{
+    uint8_t raw[GREETING + 3];
+
+    first.reject = true;
+    first.err = NQ_ERR_CLOSED;
+    hello_bytes(raw);
+    memset(raw + GREETING, 0, 3);
+    nqtest_fake_rx(plink, raw, sizeof(raw));
+    check_reject();
+    ck_assert_uint_eq(plink->shutdowns, 1);
+    ck_assert_uint_eq(plink->closes, 0);
+    if (_i)
+        lose(NQT_E_EOF, "all is sent");
+    else
+        nqtest_fake_pass(NQI_GREETING_NS); /* he does not go by himself */
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_uint_eq(plink->closes, 1);
+}
+END_TEST
+
+START_TEST(a_link_that_cannot_drain_is_closed_with_its_clock)
+{
+    uint8_t raw[GREETING];
+
+    first.reject = true;
+    if (!_i)
+        nqtest_fake.shutdown_rc = NQT_E_LOST;
+    hello_bytes(raw);
+    nqtest_fake_rx(plink, raw, sizeof(raw));
+    check_reject();
+    first.link = NULL;
+    nqtest_fake_turn();
+    ck_assert_uint_eq(plink->closes, 1);
+    ck_assert_uint_eq(first.downs, 0);
+    ck_assert_uint_eq(first.closed, 1);
+    nqtest_fake_pass(10 * NQI_GREETING_NS); /* no clock fires for a link that is gone */
+}
+END_TEST
+
+static void setup_bare_server(void)
+{
+    open_server(true);
+}
+
+START_TEST(no_memory_for_a_greeting_refuses_the_link)
+{
+    nqtest_fake_open(false);
+    memset(&first, 0, sizeof(first));
+    plink = nqtest_fake_accept("peer:7");
+    nqi_pool_fail_after(1);
+    ck_assert_int_eq(nqi_link_accept(nqtest_fake_room.ep, plink, "peer:7", nqtest_fake_room.loop,
+                                     &owner_events, &first),
+                     NQ_ERR_NOMEM);
+    ck_assert_uint_eq(plink->closes, 1);
+    ck_assert_uint_eq(first.opened, 0);
+    nqtest_fake_close();
+}
+END_TEST
+
+START_TEST(a_link_that_cannot_be_attached_is_refused)
+{
+    nqtest_fake_open(false);
+    memset(&first, 0, sizeof(first));
+    nqtest_fake.attach_rc = NQT_E_LOST;
+    ck_assert_int_eq(accept_one(), NQ_ERR_LINK);
+    ck_assert_uint_eq(plink->closes, 1);
+    ck_assert_uint_eq(first.opened, 0);
+    nqtest_fake_close();
+}
+END_TEST
+
+static TCase *add_case(Suite *suite, const char *name, SFun setup, SFun down)
+{
+    TCase *tcase = tcase_create(name);
+
+    tcase_add_checked_fixture(tcase, setup, down);
+    tcase_set_timeout(tcase, 30);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("link");
+    TCase *client = add_case(suite, "client", setup_client, teardown);
+    TCase *server = add_case(suite, "server", setup_server, teardown);
+    TCase *bare = add_case(suite, "bare", setup_bare_server, teardown);
+    TCase *none = tcase_create("none");
+
+    suite_add_tcase(suite, none);
+    tcase_add_test(client, bytes_pass_once_the_link_is_up);
+    tcase_add_test(client, messages_pass_as_well);
+    tcase_add_loop_test(client, a_large_body_is_read_into_its_own_room, 0, 4);
+    tcase_add_test(client, without_memory_there_is_no_room);
+    tcase_add_loop_test(client, the_owner_may_close_while_bytes_come, 0, 2);
+    tcase_add_test(client, what_the_owner_refuses_ends_the_reading);
+    tcase_add_loop_test(client, a_lost_link_says_why_and_is_closed, 0, NQI_LEN(reasons));
+    tcase_add_test(client, a_server_that_does_not_answer_is_given_up);
+    tcase_add_test(client, a_server_that_answered_may_be_silent);
+    tcase_add_test(client, a_closed_link_says_nothing_more);
+    tcase_add_test(client, a_link_that_cannot_connect_leaves_nothing);
+    tcase_add_test(client, a_drained_link_goes_down_when_all_is_out);
+    tcase_add_loop_test(server, a_hello_in_any_pieces_is_read, 0, 8);
+    tcase_add_loop_test(server, a_stranger_is_told_by_his_first_bytes, 0, 3);
+    tcase_add_test(server, another_record_is_no_greeting);
+    tcase_add_test(server, a_hello_without_its_magic_is_refused);
+    tcase_add_loop_test(server, a_silent_stranger_is_sent_away, 0, 9);
+    tcase_add_loop_test(server, a_refused_peer_is_told_why_and_drained, 0, 2);
+    tcase_add_loop_test(server, a_link_that_cannot_drain_is_closed_with_its_clock, 0, 1);
+    tcase_add_loop_test(bare, a_link_that_cannot_drain_is_closed_with_its_clock, 1, 2);
+    tcase_add_test(none, no_memory_for_a_greeting_refuses_the_link);
+    tcase_add_test(none, a_link_that_cannot_be_attached_is_refused);
+    return suite;
+}
