@@ -14,6 +14,7 @@ struct nqi_dialer {
 
     size_t at;     /* the endpoint to try next */
     int64_t delay; /* ns: the pause after the whole list failed */
+    int64_t tried; /* when */
     uint64_t random;
     struct nqi_watch *timer;
     bool stopped;
@@ -32,7 +33,8 @@ NQ_MUST_CHECK nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link *
 /* The link that was tried is down: try again later. */
 void nqi_dialer_failed(struct nqi_dialer *dialer);
 
-/* It worked: after its loss the list is tried from the beginning, soon. */
+/* It worked, and is lost: the list is tried from the beginning, at once unless it was short-lived.
+ */
 void nqi_dialer_worked(struct nqi_dialer *dialer);
 
 /* No further tries. */

@@ -1,0 +1,235 @@
+/* core/dial.c: the list in order, then a pause that grows and is never the same. */
+#include "core/dial.h"
+#include "tests/support/fake_module.h"
+#include <check.h>
+#include <string.h>
+
+static struct nqi_dialer dialer;
+static struct nqi_serial serial;
+static struct nqi_link *link_;
+static nqt_ep *eps[3];
+static unsigned times, closed;
+static bool try_again; /* when it is time */
+
+static void on_closed(void *arg)
+{
+    (void)arg;
+    closed++;
+}
+
+static void on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
+{
+    (void)arg;
+    (void)link;
+    (void)reason;
+    (void)text;
+}
+
+static const struct nqi_link_events events = {.down = on_down, .closed = on_closed};
+
+static nq_err attempt(void)
+{
+    nq_err err = nqi_dialer_try(&dialer, &link_);
+
+    if (!err) { /* the test says how it went */
+        nqi_link_close(link_);
+    }
+    return err;
+}
+
+static void on_time(void *arg)
+{
+    ck_assert_ptr_eq(arg, &times);
+    times++;
+    if (try_again)
+        ck_assert_int_eq(nqi_dialer_try(&dialer, &link_), NQ_AGAIN);
+}
+
+static void enter(void)
+{
+    ck_assert(nqi_strand_try(serial.strand));
+}
+
+static void leave(void)
+{
+    nqi_strand_leave(serial.strand);
+}
+
+static void setup(void)
+{
+    nqtest_fake_open(false);
+    times = closed = 0;
+    try_again = false;
+    serial.strand = nqi_strand_new();
+    serial.loop = nqtest_fake_room.loop;
+    for (size_t i = 0; i < 3; i++)
+        eps[i] = nqtest_fake_room.ep;
+    nqi_dialer_init(&dialer, eps, 3, &serial, &events, NULL);
+    enter();
+    nqi_dialer_on_time(&dialer, on_time, &times);
+    leave();
+}
+
+static void teardown(void)
+{
+    enter();
+    nqi_dialer_fini(&dialer);
+    leave();
+    nqtest_fake_pass(60 * NQI_NS_PER_S);
+    nqi_strand_unref(serial.strand);
+    nqtest_fake_close();
+}
+
+/* The link that was tried is down. */
+static void link_lost(void)
+{
+    enter();
+    nqi_dialer_failed(&dialer);
+    leave();
+}
+
+static void try_one(void)
+{
+    enter();
+    ck_assert_int_eq(attempt(), NQ_OK);
+    leave();
+    nqtest_fake_turn();
+}
+
+/* How long until it is time again, looked at every ms; at most `most` ms. */
+static unsigned wait_ms(unsigned most)
+{
+    unsigned had = times, ms = 0;
+
+    nqtest_fake_turn();
+    while (times == had) {
+        ck_assert_uint_lt(ms, most);
+        nqtest_fake_pass(NQI_NS_PER_MS);
+        ms++;
+    }
+    return ms;
+}
+
+START_TEST(the_list_is_tried_without_pauses)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        try_one();
+        link_lost();
+        ck_assert_uint_eq(wait_ms(1), 0);
+    }
+    try_one();
+    ck_assert_uint_eq(nqtest_fake.connects, 3);
+    ck_assert_uint_eq(closed, 3);
+}
+END_TEST
+
+START_TEST(after_the_list_pauses_grow_to_a_limit)
+{
+    unsigned sum = 0, span = 100;
+
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < 2; i++) {
+            try_one();
+            link_lost();
+            wait_ms(1);
+        }
+        try_one();
+        link_lost();
+        sum += wait_ms(span + 1);
+        span = NQI_MIN(span * 2, 30000);
+    }
+    ck_assert_uint_gt(sum, 20000); /* some 190 s are to be expected */
+}
+END_TEST
+
+START_TEST(a_try_that_fails_at_once_is_followed_by_another)
+{
+    nqtest_fake.connect_rc = NQT_E_UNREACHABLE;
+    nqtest_fake.text = "no route";
+    try_again = true;
+    enter();
+    ck_assert_int_eq(nqi_dialer_try(&dialer, &link_), NQ_AGAIN);
+    leave();
+    ck_assert_ptr_nonnull(strstr(nq_error(), "no route"));
+    nqtest_fake_turn();
+    ck_assert_uint_ge(nqtest_fake.connects, 3); /* the list, and then a pause */
+    ck_assert_uint_le(nqtest_fake.connects, 6); /* which may be short */
+    for (unsigned i = 0; i < 100; i++) {
+        nqtest_fake_pass(NQI_NS_PER_S);
+    }
+    ck_assert_uint_gt(times, 9);
+    ck_assert_uint_lt(times, 200);
+}
+END_TEST
+
+/* A link that worked for a while, and was lost. */
+static unsigned work_and_lose(int64_t ns)
+{
+    try_one();
+    nqtest_fake_pass(ns);
+    enter();
+    nqi_dialer_worked(&dialer);
+    nqi_dialer_failed(&dialer);
+    leave();
+    return wait_ms(30001);
+}
+
+START_TEST(after_a_link_that_worked_it_is_tried_at_once)
+{
+    for (unsigned i = 0; i < 5; i++)
+        ck_assert_uint_eq(work_and_lose(10 * NQI_NS_PER_S), 0);
+}
+END_TEST
+
+START_TEST(links_that_end_as_soon_as_they_work_are_tried_less_and_less)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < 30; i++)
+        sum += work_and_lose(0);
+    ck_assert_uint_gt(sum, 5000);
+    work_and_lose(10 * NQI_NS_PER_S);
+    ck_assert_uint_eq(work_and_lose(10 * NQI_NS_PER_S), 0);
+}
+END_TEST
+
+START_TEST(nothing_is_tried_after_the_stop)
+{
+    try_one();
+    link_lost();
+    enter();
+    nqi_dialer_stop(&dialer);
+    leave();
+    link_lost();
+    nqtest_fake_pass(60 * NQI_NS_PER_S);
+    ck_assert_uint_eq(times, 0);
+}
+END_TEST
+
+START_TEST(two_dialers_do_not_return_in_step)
+{
+    struct nqi_dialer other;
+
+    nqi_dialer_init(&other, eps, 3, &serial, &events, NULL);
+    ck_assert_uint_ne(other.random, dialer.random);
+    ck_assert_uint_ne(other.random, 0);
+}
+END_TEST
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("dial");
+    TCase *tcase = tcase_create("dial");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 30);
+    tcase_add_test(tcase, the_list_is_tried_without_pauses);
+    tcase_add_test(tcase, after_the_list_pauses_grow_to_a_limit);
+    tcase_add_test(tcase, a_try_that_fails_at_once_is_followed_by_another);
+    tcase_add_test(tcase, after_a_link_that_worked_it_is_tried_at_once);
+    tcase_add_test(tcase, links_that_end_as_soon_as_they_work_are_tried_less_and_less);
+    tcase_add_test(tcase, nothing_is_tried_after_the_stop);
+    tcase_add_test(tcase, two_dialers_do_not_return_in_step);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
