@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define QUEUE_ABORT_NS (1 * NQI_NS_PER_S) /* for threads inside of peers to leave them */
 #define QUEUE_FREE_NS (10 * NQI_NS_PER_S) /* most that nq_free() waits for transports to let go */
 
 const char *nq_version(void)
@@ -302,10 +303,12 @@ static nq_err queue_close(nq_queue *queue, int64_t timeout_ns)
     }
     if (queue_no_peers(queue))
         return NQ_OK;
-    /* A strand that is taken aborts in a moment; nothing here waits for the network. */
     queue_for_each(queue, nqi_peer_abort);
     if (err < 0)
         return err;
+    /* A strand that is taken aborts in a moment: nobody inside waits for the network. */
+    if (nqi_room_wait(queue->rooms[0], queue_no_peers, queue, QUEUE_ABORT_NS))
+        nqi_log(NQ_LOG_WARN, "a closing queue could not settle all of its puts");
     return queue_failures(queue) == before ? NQ_OK : NQ_AGAIN;
 }
 
