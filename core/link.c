@@ -19,7 +19,7 @@
 #define LINK_GREETING (NQI_HEAD + NQI_HELLO_SIZE)
 #define LINK_ADDRESS 96
 
-enum link_state { LINK_OPENING, LINK_GREETING_STATE, LINK_UP, LINK_DOWN };
+enum link_state { LINK_OPENING, LINK_GREETING_STATE, LINK_UP, LINK_DRAINING, LINK_DOWN };
 
 struct nqi_link {
     struct nqi_list list;
@@ -89,20 +89,17 @@ void nqi_link_close(struct nqi_link *link)
     nqi_tlink_close(link->tlink);
 }
 
-void nqi_link_drain(struct nqi_link *link)
-{
-    if (!nqi_tlink_shutdown(link->tlink))
-        nqi_link_close(link);
-}
-
 /* Report once that the link is of no more use, and close it. */
 static void link_fail(struct nqi_link *link, nq_reason reason, const char *text)
 {
+    bool told = link->state == LINK_DRAINING;
+
     if (link->state == LINK_DOWN)
         return;
     link->state = LINK_DOWN;
     link_stop_clock(link);
-    link->events->down(link->arg, link, reason, text);
+    if (!told)
+        link->events->down(link->arg, link, reason, text);
     nqi_link_close(link);
 }
 
@@ -114,16 +111,27 @@ static void link_on_clock(void *arg)
               link->server ? "no hello within 10 s" : "no answer to the hello within 10 s");
 }
 
-static void link_start_clock(struct nqi_link *link)
+static void link_start_clock(struct nqi_link *link, int64_t ns)
 {
-    if (nqi_timer_add(nqi_tlink_serial(link->tlink), link_on_clock, link, &link->clock))
+    if (!link->clock &&
+        nqi_timer_add(nqi_tlink_serial(link->tlink), link_on_clock, link, &link->clock))
         return; /* without memory for a clock the transport's own time-outs remain */
-    nqi_timer_set(link->clock, nqi_now() + NQI_GREETING_NS);
+    nqi_timer_set(link->clock, nqi_now() + ns);
 }
 
 void nqi_link_settled(struct nqi_link *link)
 {
     link_stop_clock(link);
+}
+
+void nqi_link_drain(struct nqi_link *link)
+{
+    if (link->state == LINK_DOWN || link->state == LINK_DRAINING)
+        return;
+    link->state = LINK_DRAINING;
+    link_start_clock(link, NQI_DRAIN_NS);
+    if (!nqi_tlink_shutdown(link->tlink))
+        nqi_link_close(link);
 }
 
 /* ---- the greeting ----------------------------------------------------------------------- */
@@ -151,7 +159,7 @@ static nq_err link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
     link->state = LINK_UP;
     link->events->hello(link->arg, link, &hello);
     if (link->state != LINK_UP)
-        return NQ_ERR_CLOSED;
+        return link->state == LINK_DRAINING ? NQ_OK : NQ_ERR_CLOSED;
     return n < len ? link->events->receive(link->arg, data + n, len - n) : NQ_OK;
 }
 
@@ -172,14 +180,22 @@ void nqi_link_reject(struct nqi_link *link, nq_reason reason)
     nqi_link_drain(link);
 }
 
+/* A link that drains is read on, for its end. */
+static nq_err link_received(const struct nqi_link *link, nq_err err)
+{
+    return link->state == LINK_DRAINING ? NQ_OK : err;
+}
+
 static nq_err link_receive(struct nqi_link *link, const uint8_t *data, size_t len)
 {
     nq_err err;
 
     if (link->state == LINK_DOWN)
         return NQ_ERR_CLOSED;
-    if (link->state != LINK_GREETING_STATE)
-        return link->events->receive(link->arg, data, len);
+    if (link->state == LINK_DRAINING)
+        return NQ_OK;
+    if (link->state == LINK_UP)
+        return link_received(link, link->events->receive(link->arg, data, len));
     err = link_greet(link, data, len);
     if (err < 0 && link->state == LINK_GREETING_STATE)
         link_fail(link, NQ_REASON_PROTOCOL, nq_error());
@@ -196,8 +212,8 @@ static void link_on_up(void *arg)
         snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
     link->state = link->server ? LINK_GREETING_STATE : LINK_UP;
     if (link->server)
-        return;             /* the client speaks first */
-    link_start_clock(link); /* for WELCOME */
+        return;                              /* the client speaks first */
+    link_start_clock(link, NQI_GREETING_NS); /* for WELCOME */
     link->events->up(link->arg, link);
 }
 
@@ -247,7 +263,7 @@ static nq_err link_on_commit(void *arg, size_t len)
     nq_err err = NQ_OK;
 
     if (body)
-        err = link->events->commit(link->arg, body);
+        err = link_received(link, link->events->commit(link->arg, body));
     if (!err && len > body)
         err = link_receive(link, staging, len - body);
     nqi_pool_free(staging, link->staging_size);
@@ -265,6 +281,7 @@ static void link_on_closed(void *arg)
     const struct nqi_link_events *events = link->events;
     void *owner = link->arg;
 
+    link_stop_clock(link);
     link_free(link);
     events->closed(owner);
 }
@@ -334,7 +351,7 @@ nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
         nqi_strand_enter_new(strand);
         err = nqi_tlink_accept(ep, plink, strand, loop, &link_tlink_events, link, &link->tlink);
         if (!err) {
-            link_start_clock(link);
+            link_start_clock(link, NQI_GREETING_NS);
             events->opened(arg, link);
         }
         nqi_strand_leave(strand);

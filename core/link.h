@@ -1,9 +1,15 @@
 /* One path to one peer: up, down, and on a server the greeting before a peer is known.
  *
- *     OPENING    the transport connects         up -> UP (client), GREETING (server); down -> DOWN
- *     GREETING   the client's HELLO is awaited  HELLO -> UP; anything else, down, time -> DOWN
- *     UP         bytes pass to and fro          down; before WELCOME: time -> DOWN
- *     DOWN       reported once; nothing passes  the transport's closed -> freed
+ *     state     meaning                              leaves by
+ *     OPENING   the transport connects               up -> UP (client), GREETING (server)
+ *     GREETING  the client's HELLO is awaited        HELLO -> UP
+ *     UP        bytes pass to and from the owner     nqi_link_drain(), _reject() -> DRAINING
+ *     DRAINING  what was sent gets out; what comes   the other side's end, time -> DOWN
+ *               is dropped, and the owner is told
+ *               of the end only
+ *     DOWN      reported once; nothing passes        the transport's closed -> freed
+ *
+ *     and from each: down, time, an error, nqi_link_close() -> DOWN
  *
  * Until the greeting is over a stranger costs a link and 264 bytes, for at most NQI_GREETING_NS.
  *
@@ -17,6 +23,7 @@
 #include <netqueue/future.h>
 
 #define NQI_GREETING_NS (10 * NQI_NS_PER_S) /* from accept to HELLO, from connect to WELCOME */
+#define NQI_DRAIN_NS (2 * NQI_NS_PER_S)     /* for what was sent to get out */
 
 struct nqi_link;
 
@@ -58,7 +65,7 @@ void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, 
 /* The greeting or the wait for WELCOME is over: stop its clock. */
 void nqi_link_settled(struct nqi_link *link);
 
-/* Answer a HELLO with a refusal and close. */
+/* Answer a HELLO with a refusal and drain. */
 void nqi_link_reject(struct nqi_link *link, nq_reason reason);
 
 /* As nqi_tlink_send(). */
@@ -71,7 +78,10 @@ struct nqi_link *nqi_link_of_list(struct nqi_list *list);
 struct nqi_serial *nqi_link_serial(struct nqi_link *link);
 
 void nqi_link_close(struct nqi_link *link); /* now */
-void nqi_link_drain(struct nqi_link *link); /* once what was sent is out */
+
+/* Close once what was sent is out and the other side has closed, after NQI_DRAIN_NS at the latest.
+ * `closed` is the only event that follows. */
+void nqi_link_drain(struct nqi_link *link);
 
 const char *nqi_link_transport(const struct nqi_link *link);
 const char *nqi_link_address(const struct nqi_link *link); /* lives as long as the link */

@@ -112,7 +112,10 @@ static void peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
     nqi_peer_show_link(peer);
     peer_enter(peer, NQI_PEER_IDLE);
     nqi_session_down(&peer->session, reason);
-    nqi_link_close(link);
+    if (reason == NQ_REASON_PEER_CLOSED) /* it waits for our answer */
+        nqi_link_drain(link);
+    else
+        nqi_link_close(link);
     if (!peer->dials) {
         peer_end(peer, reason);
         return;
@@ -142,6 +145,15 @@ static nq_reason peer_reason(const struct nqi_peer *peer, nq_err err)
     }
 }
 
+/* The session is over: go, once the answer to the good-bye is with the link. */
+static void peer_finish(struct nqi_peer *peer)
+{
+    nq_reason reason = peer->session.bye_reason;
+
+    if (peer->state == NQI_PEER_LINKED && nqi_session_is_over(&peer->session))
+        peer_lost(peer, reason, nq_reason_text(reason));
+}
+
 /* What the session's new state means for the peer. */
 static void peer_follow_session(struct nqi_peer *peer)
 {
@@ -154,11 +166,8 @@ static void peer_follow_session(struct nqi_peer *peer)
         nqi_peer_event(peer, NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0, nqi_link_address(peer->link));
     }
     if (peer->session.state == NQI_SESSION_CLOSED) {
-        nq_reason reason = peer->session.bye_reason;
-
         nqi_peer_pump(peer); /* the last acknowledgement and BYE_ACK */
-        nqi_link_drain(peer->link);
-        peer_lost(peer, reason, nq_reason_text(reason));
+        peer_finish(peer);
     }
 }
 
@@ -282,6 +291,9 @@ static void peer_settle(void *arg)
     nqi_peer_show_counts(peer); /* before the acknowledgement: who has it may ask at once */
     if (peer->link)
         nqi_peer_pump(peer);
+    peer_finish(peer);
+    if (peer->state == NQI_PEER_ENDED)
+        return;
     peer_set_clock(peer);
     nqi_peer_show_counts(peer);
 }

@@ -277,8 +277,6 @@ static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hel
     return NQ_REASON_NONE;
 }
 
-static const struct nqi_link_events refused_events;
-
 static void greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
 {
     nq_queue *queue = arg;
@@ -302,7 +300,6 @@ static void greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi
         return;
     }
     queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
-    nqi_link_bind(link, &refused_events, queue);
     nqi_link_reject(link, reason);
 }
 
@@ -426,26 +423,6 @@ static const struct nqi_link_events greeting_events = {
     .commit = greeting_on_commit,
     .writable = greeting_on_writable,
     .down = greeting_on_down,
-    .closed = greeting_on_closed,
-};
-
-static void refused_on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
-{
-    (void)arg; /* told already */
-    (void)link;
-    (void)reason;
-    (void)text;
-}
-
-/* A link whose HELLO was refused, until the refusal is out. */
-static const struct nqi_link_events refused_events = {
-    .opened = greeting_on_opened,
-    .hello = greeting_on_hello,
-    .receive = greeting_on_receive,
-    .space = greeting_on_space,
-    .commit = greeting_on_commit,
-    .writable = greeting_on_writable,
-    .down = refused_on_down,
     .closed = greeting_on_closed,
 };
 

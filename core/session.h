@@ -226,6 +226,13 @@ static inline bool nqi_session_has_output(const struct nqi_session *session)
     return session->state != NQI_SESSION_DOWN && (session->stage || nqi_session_has_more(session));
 }
 
+/* CLOSED, and all that the other side still waits for was pulled and taken. */
+static inline bool nqi_session_is_over(const struct nqi_session *session)
+{
+    return session->state == NQI_SESSION_CLOSED && !session->control.head && !session->ack_due &&
+           !session->pong_due && !session->ping_due && !session->bye_ack_due;
+}
+
 /* Buffers to send next, in order, at most `cap`.  They stay the session's; nqi_session_taken() must
  * follow.  @param seal  the stage leaves too  @return how many */
 uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,

@@ -420,6 +420,24 @@ START_TEST(both_sides_may_close_at_once)
 }
 END_TEST
 
+/* The server's link is full of what the client has not read when the client says good-bye. */
+START_TEST(a_good_bye_is_answered_over_a_full_link)
+{
+    nq_queue *server = nqtest_server(_i, ""), *client = stopped_client(server);
+    struct nq_close_report report;
+
+    while (nqtest_stats(server).queued < 3)
+        nqtest_put(server, nqtest_noise(MIB, 1));
+    nqtest_put(client, nqtest_number(1));
+    ck_assert_int_eq(nq_close(client, NQTEST_WAIT, &report), NQ_OK);
+    ck_assert_uint_eq(report.delivered, 1);
+    ck_assert_uint_eq(nqtest_get_number(server), 1);
+    nq_free(client);
+    nqtest_drive_until(server, no_links, 1);
+    nqtest_end(server);
+}
+END_TEST
+
 struct callback {
     nq_queue *queue;
     _Atomic bool done;
@@ -676,6 +694,23 @@ START_TEST(a_free_ends_the_threads_of_the_library)
 }
 END_TEST
 
+/* Each side waits for the other's end of the link, which comes at once. */
+START_TEST(a_good_bye_costs_no_time)
+{
+    int64_t start = nqtest_clock();
+
+    for (int i = 0; i < 10; i++) {
+        nq_queue *server = nqtest_server(_i % 2, ""), *client = nqtest_join(server, "");
+        nq_queue *first = _i / 2 ? server : client, *second = _i / 2 ? client : server;
+
+        nqtest_end(first);
+        nqtest_event(second, NQ_EVENT_PEER_GONE);
+        nq_free(second);
+    }
+    ck_assert_int_lt(nqtest_clock() - start, SOON);
+}
+END_TEST
+
 START_TEST(unread_messages_are_counted_and_released)
 {
     nq_queue *server = nqtest_server(_i, ""), *client = nqtest_join(server, "");
@@ -714,6 +749,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_client_that_never_met_its_server_closes_at_once);
     nqtest_each(tc, a_close_waits_for_a_server_that_comes_late);
     nqtest_each(tc, both_sides_may_close_at_once);
+    nqtest_each(tc, a_good_bye_is_answered_over_a_full_link);
     nqtest_each(tc, a_close_inside_a_callback_begins_and_does_not_wait);
     nqtest_each(tc, a_close_inside_a_callback_wakes_another_that_waits);
     nqtest_each_of(tc, a_close_amid_puts_of_other_threads_accounts_for_all, 2);
@@ -722,6 +758,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, queues_can_be_freed_in_the_midst_of_traffic_and_leave_nothing);
     nqtest_each(tc, queues_that_were_just_opened_can_be_freed);
     nqtest_each(tc, a_free_ends_the_threads_of_the_library);
+    nqtest_each_of(tc, a_good_bye_costs_no_time, 2);
     nqtest_each(tc, unread_messages_are_counted_and_released);
     suite_add_tcase(suite, tc);
     return suite;
