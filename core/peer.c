@@ -106,6 +106,8 @@ static void peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
     if (peer->state != NQI_PEER_LINKED)
         return;
     nqi_peer_hand_over(peer);
+    peer->base_messages = peer->delivered_messages;
+    peer->base_bytes = peer->delivered_bytes;
     nqi_peer_event(peer, was_up ? NQ_EVENT_PEER_GONE : NQ_EVENT_REFUSED, reason, 0, text);
     peer->link = NULL;
     peer->up = peer->blocked = false;
@@ -183,6 +185,7 @@ static void peer_on_up(void *arg, struct nqi_link *link)
 
 static nq_err peer_received(struct nqi_peer *peer, nq_err err)
 {
+    peer->flow.heard = true;
     if (err < 0)
         peer_lost(peer, peer_reason(peer, err), nq_error());
     else

@@ -84,6 +84,7 @@ struct nqi_flow {
     uint32_t looks;
     bool batching, timer_set;
     bool busy;        /* the last batch was full or old when it left: more is coming */
+    bool heard;       /* something came since the last send */
     int64_t interval; /* of the flush timer */
     struct nqi_watch *timer;
 };

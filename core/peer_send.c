@@ -2,9 +2,10 @@
  *
  * A send of one message costs some microseconds.  `credit` is the time that such sends may take: it
  * grows by half of the time that passes, up to FLOW_CREDIT.  While there is some, a put leaves at
- * once.  When puts come faster than that, they gather in the session's stage for FLOW_FLUSH_NS or
- * FLOW_FLUSH_BYTES; a put that follows such a batch within FLOW_GAP begins the next, because
- * whoever filled one fills another.
+ * once; so does the first after something came from the peer, which may be an answer.  When puts
+ * come faster than that, they gather in the session's stage for FLOW_FLUSH_NS or FLOW_FLUSH_BYTES;
+ * a put that follows such a batch within FLOW_GAP begins the next, because whoever filled one fills
+ * another.
  *
  * The clock is asked once for every FLOW_LOOKS messages of a batch: it costs as much as a small
  * message. */
@@ -19,6 +20,7 @@
 #define FLOW_LOOKS 16
 #define FLOW_TIMER_MIN (200 * NQI_NS_PER_US)
 #define FLOW_TIMER_MAX (5 * NQI_NS_PER_MS)
+#define FLOW_STARVED_NS (10 * NQI_NS_PER_MS) /* without memory, until the next attempt */
 #define SEND_BUFS 64
 
 static void flow_reckon(struct nqi_flow *flow, int64_t now)
@@ -55,6 +57,11 @@ void nqi_peer_on_flush_timer(void *arg)
     int64_t now = nqi_now();
 
     flow->timer_set = false;
+    if (peer->session.starved) {
+        peer->session.starved = false;
+        peer->force = true;
+        return;
+    }
     if (!nqi_session_staged(&peer->session) || now - flow->batch_at < FLOW_FLUSH_NS) {
         flow->interval = NQI_MIN(flow->interval * 2, FLOW_TIMER_MAX);
         if (nqi_session_staged(&peer->session))
@@ -95,7 +102,7 @@ static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
     flow_reckon(flow, *now);
     if (flow->batching)
         return *now - flow->batch_at >= FLOW_FLUSH_NS ? FLOW_SEND_TIMED : FLOW_HOLD;
-    if (flow->credit > 0 && !(flow->busy && gap < FLOW_GAP))
+    if ((flow->credit > 0 || flow->heard) && !(flow->busy && gap < FLOW_GAP))
         return FLOW_SEND_TIMED;
     flow_begin_batch(peer, *now);
     return FLOW_HOLD;
@@ -131,10 +138,12 @@ void nqi_peer_pump(struct nqi_peer *peer)
         return;
     while (peer_send(peer, answer != FLOW_HOLD, &sent))
         ;
+    if (peer->session.starved && peer->flow.timer)
+        nqi_timer_set(peer->flow.timer, nqi_now() + FLOW_STARVED_NS);
     if (answer == FLOW_HOLD)
         return;
     peer->flow.busy = peer->flow.batching && !peer->force;
-    peer->force = false;
+    peer->force = peer->flow.heard = false;
     if (peer->flow.busy || (answer == FLOW_SEND_TIMED && sent))
         flow_charge(&peer->flow, answer == FLOW_SEND_TIMED ? start : 0);
     peer->flow.batching = false;

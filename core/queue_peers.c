@@ -433,7 +433,8 @@ static void ep_on_up(void *arg, const char *address)
     struct nqi_queue_ep *ep = arg;
 
     if (address[0]) /* a client's endpoint is up without one */
-        nqi_log(NQ_LOG_INFO, "transport %s: listening on %s", nqi_transport_name(ep->core), address);
+        nqi_log(NQ_LOG_INFO, "transport %s: listening on %s", nqi_transport_name(ep->core),
+                address);
 }
 
 static void ep_on_down(void *arg, const struct nqt_error *err)

@@ -149,6 +149,7 @@ struct nqi_session {
     int64_t ack_at, ping_at, retry_at, expire_at;
     int64_t last_rx;
     uint32_t pings;       /* unanswered */
+    bool starved;         /* something due found no memory; the owner tries again and clears it */
     nq_reason bye_reason; /* why CLOSED */
     struct nqi_session_stats stats;
 };

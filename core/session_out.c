@@ -69,6 +69,7 @@ static void tx_control(struct nqi_session *session)
         nqi_txbuf_new(1, session->hello_due ? NQI_HEAD + NQI_HELLO_SIZE + 128 : 128);
     uint8_t *at;
 
+    session->starved |= !txbuf;
     if (!txbuf)
         return;
     at = txbuf->room;
@@ -97,6 +98,7 @@ static void tx_bye(struct nqi_session *session)
         nqi_session_next_queue(session))
         return;
     txbuf = nqi_txbuf_new(1, NQI_HEAD + 8);
+    session->starved |= !txbuf;
     if (!txbuf)
         return;
     control_write(txbuf->room, NQI_BYE, 0, &session->seq, 1);

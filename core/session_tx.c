@@ -50,6 +50,7 @@ static struct nqi_block *tx_block(struct nqi_session *session, uint32_t size)
     /* The header of the block is in the same pooled memory: stay inside the size class. */
     next = NQI_MAX(next - (uint32_t)sizeof(struct nqi_block), size);
     session->block = nqi_block_new(next);
+    session->starved |= !session->block;
     return session->block;
 }
 
@@ -64,6 +65,7 @@ static uint8_t *tx_stage(struct nqi_session *session, uint32_t size)
         return NULL;
     if (!stage) {
         stage = nqi_txbuf_new(1, 0);
+        session->starved |= !stage;
         if (!stage)
             return NULL;
         atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
@@ -219,6 +221,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
         return false;
     len = tx_measure(tx->msg, tx->sent, len, &nseg);
     txbuf = nqi_txbuf_new(nseg + 1, NQI_HEAD_BIG + (uint32_t)meta_len);
+    session->starved |= !txbuf;
     if (!txbuf)
         return false;
     if (!tx->begun)

@@ -115,57 +115,98 @@ static struct nqt_buf *host_buf_new(nqt_core *core, size_t len)
 
 /* ---- events ----------------------------------------------------------------------------- */
 
-#define HOST_NAME 128
+static void event_run(const struct nqt_event *event)
+{
+    if (event->link)
+        nqi_tlink_on_event(event->link, event);
+    else
+        nqi_ep_on_event(event->ep, event);
+}
 
-struct host_event {
-    struct nqi_work work;
-    struct nqt_event event;
-    struct nqt_error err;
-    char name[HOST_NAME];
-    size_t size;
-    struct nqt_buf *bufs[];
-};
+/* The last event may free the core, and its spares with it. */
+static void event_run_spare(struct nqi_transport_event *node)
+{
+    struct nqi_spare_event *spare = NQI_CONTAINER(node, struct nqi_spare_event, event);
+    struct nqt_event event = node->event;
+    struct nqt_error err = node->err;
+    char name[NQI_EVENT_NAME];
+
+    memcpy(name, node->name, sizeof(name));
+    event.err = &err;
+    event.peer_name = event.peer_name ? name : NULL;
+    atomic_flag_clear(&spare->taken);
+    event_run(&event);
+}
 
 static void host_event_run(void *arg)
 {
-    struct host_event *node = arg;
+    struct nqi_transport_event *node = arg;
 
-    if (node->event.link)
-        nqi_tlink_on_event(node->event.link, &node->event);
-    else
-        nqi_ep_on_event(node->event.ep, &node->event);
+    if (!node->size) {
+        event_run_spare(node);
+        return;
+    }
+    event_run(&node->event);
     nqi_pool_free(node, node->size);
 }
 
 static void host_event_work(struct nqi_work *work)
 {
-    host_event_run(NQI_CONTAINER(work, struct host_event, work));
+    host_event_run(NQI_CONTAINER(work, struct nqi_transport_event, work));
 }
 
-static struct host_event *host_event_copy(const struct nqt_event *event)
+static struct nqi_transport_event *host_event_spare(nqt_core *core)
 {
-    size_t size = sizeof(struct host_event) + event->nbuf * sizeof(struct nqt_buf *);
-    struct host_event *node = nqi_pool_alloc(size);
+    for (unsigned i = 0; i < NQI_EVENT_SPARES; i++)
+        if (!atomic_flag_test_and_set(&core->spares[i].taken)) {
+            memset(&core->spares[i].event, 0, sizeof(core->spares[i].event));
+            return &core->spares[i].event;
+        }
+    return NULL;
+}
+
+static struct nqi_transport_event *host_event_new(nqt_core *core, uint32_t nbuf)
+{
+    size_t size = sizeof(struct nqi_transport_event) + nbuf * sizeof(struct nqt_buf *);
+    struct nqi_transport_event *node = nqi_pool_alloc(size);
+
+    if (!node)
+        return nbuf ? NULL : host_event_spare(core);
+    memset(node, 0, sizeof(*node));
+    node->size = size;
+    return node;
+}
+
+static struct nqi_transport_event *host_event_copy(nqt_core *core, const struct nqt_event *event)
+{
+    struct nqi_transport_event *node = host_event_new(core, event->nbuf);
+    struct nqt_buf **bufs = (struct nqt_buf **)(node + 1);
 
     if (!node)
         return NULL;
-    memset(node, 0, sizeof(*node));
-    node->size = size;
     node->work.run = host_event_work;
     memcpy(&node->event, event, NQI_MIN(sizeof(node->event), event->size));
-    node->event.buf = node->bufs;
+    node->event.buf = bufs;
     if (event->nbuf)
-        memcpy(node->bufs, event->buf, event->nbuf * sizeof(struct nqt_buf *));
+        memcpy(bufs, event->buf, event->nbuf * sizeof(struct nqt_buf *));
     node->err.size = sizeof(node->err);
     if (event->err)
         memcpy(&node->err, event->err, NQI_MIN(sizeof(node->err), event->err->size));
     node->err.text[sizeof(node->err.text) - 1] = '\0';
     node->event.err = &node->err;
     if (event->peer_name) {
-        strncpy(node->name, event->peer_name, HOST_NAME - 1);
+        strncpy(node->name, event->peer_name, NQI_EVENT_NAME - 1);
         node->event.peer_name = node->name;
     }
     return node;
+}
+
+static void host_event_free(struct nqi_transport_event *node)
+{
+    if (node->size)
+        nqi_pool_free(node, node->size);
+    else
+        atomic_flag_clear(&NQI_CONTAINER(node, struct nqi_spare_event, event)->taken);
 }
 
 /* The smallest event that says what it is and of whom. */
@@ -173,12 +214,12 @@ static struct host_event *host_event_copy(const struct nqt_event *event)
 
 /* Inside the serial the event is pushed to the strand: the slot goes on first.  The last event goes
  * through the loop in any case, behind what other threads emitted before. */
-static int host_emit_one(const struct nqt_event *event)
+static int host_emit_one(nqt_core *core, const struct nqt_event *event)
 {
     struct nqi_serial *serial = event->link ? &event->link->serial : &event->ep->serial;
     bool last = event->kind == NQT_EV_LINK_CLOSED || event->kind == NQT_EV_EP_CLOSED;
     bool inside = nqi_strand_inside(serial->strand);
-    struct host_event *node = host_event_copy(event);
+    struct nqi_transport_event *node = host_event_copy(core, event);
 
     if (!node)
         return NQT_E_NOMEM;
@@ -188,7 +229,7 @@ static int host_emit_one(const struct nqt_event *event)
         nqi_strand_run(serial->strand, &node->work);
         return NQT_OK;
     }
-    nqi_pool_free(node, node->size);
+    host_event_free(node);
     return NQT_E_NOMEM;
 }
 
@@ -205,7 +246,7 @@ static int host_emit(nqt_core *core, const struct nqt_event *events, uint32_t n)
                     core->module->name);
             return NQT_E_INVAL;
         }
-        rc = host_emit_one(event);
+        rc = host_emit_one(core, event);
         if (rc)
             return rc;
     }

@@ -5,11 +5,30 @@
 #include "core/transport.h"
 #include <stdatomic.h>
 
+#define NQI_EVENT_NAME 128
+#define NQI_EVENT_SPARES 8
+
+/* An event between the module that emits it and the strand that it is for. */
+struct nqi_transport_event {
+    struct nqi_work work;
+    struct nqt_event event;
+    struct nqt_error err;
+    char name[NQI_EVENT_NAME];
+    size_t size; /* with the list of buffers behind it; 0: one of the core's spares */
+};
+
+/* For when there is no memory: a link's coming and going must not get lost. */
+struct nqi_spare_event {
+    struct nqi_transport_event event;
+    atomic_flag taken;
+};
+
 struct nqt_core {
     const struct nqt_module *module;
     struct nqi_options *options; /* borrowed from the configuration */
     struct nqtp_mod *mod;
     _Atomic int64_t counts[4]; /* by NQT_COUNT_* */
+    struct nqi_spare_event spares[NQI_EVENT_SPARES];
 };
 
 struct nqt_ep {

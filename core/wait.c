@@ -308,13 +308,6 @@ void nqi_room_kick(struct nqi_room *room)
     }
 }
 
-void nqi_room_attend(struct nqi_room *room)
-{
-    if (atomic_load(&room->token) == TOKEN_FREE && room->mode == NQI_ROOM_AUTO &&
-        atomic_load(&room->keeper) != KEEPER_ARMED)
-        room_leave_to_keeper(room);
-}
-
 enum nqi_heat nqi_room_cool(struct nqi_room *room)
 {
     struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
@@ -513,6 +506,12 @@ void nqi_room_help(struct nqi_room *room)
     room_turn_once(room);
     if (nqi_room_callbacks_due(room))
         nqi_room_kick(room);
+}
+
+void nqi_room_attend(struct nqi_room *room)
+{
+    nqi_room_help(room);
+    nqi_keeper_hurry(room);
 }
 
 void nqi_room_poll(struct nqi_room *room)

@@ -58,10 +58,6 @@ void nqi_room_notify(struct nqi_room *room);
  * Thread: any, also a transport's. */
 void nqi_room_kick(struct nqi_room *room);
 
-/* Something is left to be done later (a timer was set, bytes wait for more): when nobody drives,
- * have the keeper watch the loop.  Thread: any. */
-void nqi_room_attend(struct nqi_room *room);
-
 /* A user's callback: run outside of strand and token, one at a time in the room, soon. */
 struct nqi_callback {
     struct nqi_node node;
@@ -75,6 +71,10 @@ bool nqi_room_in_callback(void);
 /* One turn, when nobody drives, and no callbacks: for a thread that makes work faster than it
  * leaves. Thread: any, outside of strands.  Blocks: no. */
 void nqi_room_help(struct nqi_room *room);
+
+/* The same, and bytes are left that wait for more: when nobody drives within about two
+ * milliseconds, the keeper does. */
+void nqi_room_attend(struct nqi_room *room);
 
 /* Do what is to be done now; manual mode's progress.  Thread: any.  Blocks: no. */
 void nqi_room_poll(struct nqi_room *room);

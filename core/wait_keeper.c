@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define KEEPER_TICK_NS (5 * NQI_NS_PER_MS)
+#define KEEPER_HURRY_NS (1 * NQI_NS_PER_MS)
 
 enum { KEEPER_DATA_LOOP, KEEPER_DATA_TICK };
 
@@ -44,7 +45,7 @@ static void keeper_set_timer(struct nqi_room *room, int64_t ns)
 static void keeper_start_ticking(struct nqi_room *room)
 {
     atomic_store(&room->keeper, KEEPER_TICK);
-    keeper_set_timer(room, KEEPER_TICK_NS);
+    keeper_set_timer(room, room->hurried ? KEEPER_HURRY_NS : KEEPER_TICK_NS);
 }
 
 /* Under keeper_lock.  ARMED first, then the token: a driver takes the token first and then looks
@@ -92,6 +93,21 @@ void nqi_keeper_tick(struct nqi_room *room)
     pthread_mutex_unlock(&room->keeper_lock);
 }
 
+void nqi_keeper_hurry(struct nqi_room *room)
+{
+    uint32_t state;
+
+    if (room->mode != NQI_ROOM_AUTO)
+        return;
+    pthread_mutex_lock(&room->keeper_lock);
+    state = atomic_load(&room->keeper);
+    if (state == KEEPER_OFF || (state == KEEPER_TICK && !room->hurried)) {
+        room->hurried = true;
+        keeper_start_ticking(room);
+    }
+    pthread_mutex_unlock(&room->keeper_lock);
+}
+
 static bool keeper_enter(struct nqi_room *room, uint32_t from)
 {
     bool entered;
@@ -104,11 +120,13 @@ static bool keeper_enter(struct nqi_room *room, uint32_t from)
     return entered;
 }
 
-/* BUSY -> TICK: callers drive now and then. */
+/* BUSY -> TICK: callers drive now and then.  After a hurried tick one more is short: a turn ended
+ * before the bytes were left that it is about. */
 static void keeper_rest_ticking(struct nqi_room *room)
 {
     pthread_mutex_lock(&room->keeper_lock);
     keeper_start_ticking(room);
+    room->hurried = false;
     pthread_mutex_unlock(&room->keeper_lock);
     /* Who left work or waiters meanwhile saw BUSY and relied on us. */
     if (atomic_load(&room->token) == TOKEN_FREE &&

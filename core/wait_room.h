@@ -50,6 +50,7 @@ struct nqi_room {
     /* under keeper_lock; `keeper` is also read without it */
     pthread_mutex_t keeper_lock NQI_ALIGNED_LINE;
     _Atomic uint32_t keeper;
+    bool hurried; /* the next tick is a short one */
     _Atomic bool stop;
     _Atomic uint64_t keeper_ticks, keeper_turns;
 
@@ -94,7 +95,8 @@ void nqi_keeper_stop(struct nqi_room *room); /* may be repeated */
 /* Watch the loop: nobody drives.  @return false: the keeper is busy, with a slow callback for all
  * that is known, and watches only when it has done. */
 bool nqi_keeper_arm(struct nqi_room *room);
-void nqi_keeper_tick(struct nqi_room *room); /* look now and then: somebody drives */
+void nqi_keeper_tick(struct nqi_room *room);  /* look now and then: somebody drives */
+void nqi_keeper_hurry(struct nqi_room *room); /* the same, the next two times soon */
 
 /* A driver comes: do not wake for its events. */
 void nqi_keeper_disarm(struct nqi_room *room);

@@ -374,7 +374,8 @@ START_TEST(a_link_that_cannot_connect_leaves_nothing)
 }
 END_TEST
 
-START_TEST(a_drained_link_goes_down_when_all_is_out)
+/* The owner let go of it: it hears of the end only. */
+START_TEST(a_drained_link_closes_when_all_is_out)
 {
     come_up();
     ck_assert(nqi_strand_try(strand));
@@ -383,7 +384,8 @@ START_TEST(a_drained_link_goes_down_when_all_is_out)
     ck_assert_uint_eq(plink->shutdowns, 1);
     ck_assert_uint_eq(plink->closes, 0);
     lose(NQT_E_EOF, "all is sent");
-    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_uint_eq(first.downs, 0);
+    ck_assert_uint_eq(plink->closes, 1);
 }
 END_TEST
 
@@ -501,8 +503,8 @@ START_TEST(a_refused_peer_is_told_why_and_drained)
     if (_i)
         lose(NQT_E_EOF, "all is sent");
     else
-        nqtest_fake_pass(NQI_GREETING_NS); /* he does not go by himself */
-    ck_assert_uint_eq(first.downs, 1);
+        nqtest_fake_pass(NQI_DRAIN_NS); /* he does not go by himself */
+    ck_assert_uint_eq(first.downs, 0);
     ck_assert_uint_eq(plink->closes, 1);
 }
 END_TEST
@@ -588,7 +590,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(client, a_server_that_answered_may_be_silent);
     tcase_add_test(client, a_closed_link_says_nothing_more);
     tcase_add_test(client, a_link_that_cannot_connect_leaves_nothing);
-    tcase_add_test(client, a_drained_link_goes_down_when_all_is_out);
+    tcase_add_test(client, a_drained_link_closes_when_all_is_out);
     tcase_add_loop_test(server, a_hello_in_any_pieces_is_read, 0, 8);
     tcase_add_loop_test(server, a_stranger_is_told_by_his_first_bytes, 0, 3);
     tcase_add_test(server, another_record_is_no_greeting);

@@ -216,6 +216,27 @@ START_TEST(counts_logs_memory)
 }
 END_TEST
 
+/* Not even when there is no memory for a while: as many as there are spares, again and again. */
+START_TEST(no_event_is_lost_for_want_of_memory)
+{
+    struct nqt_event event = {.size = sizeof(event), .kind = NQT_EV_WRITABLE, .ep = t->ep};
+
+    event.link = t->tlink;
+    for (unsigned round = 0; round < 3; round++) {
+        nqtest_transport_enter();
+        for (unsigned i = 0; i < 8; i++) {
+            nqi_pool_fail_after(1);
+            ck_assert_int_eq(nqtest_fake.host->emit(t->core, &event, 1), NQT_OK);
+        }
+        nqi_pool_fail_after(1);
+        ck_assert_int_eq(nqtest_fake.host->emit(t->core, &event, 1), NQT_E_NOMEM);
+        nqi_pool_fail_after(0);
+        nqtest_transport_leave();
+        ck_assert_uint_eq(t->on_link.writables, 8 * (round + 1));
+    }
+}
+END_TEST
+
 START_TEST(an_error_text_without_end_is_cut)
 {
     struct nqt_error err = {.size = sizeof(err), .code = NQT_E_LOST};
@@ -387,6 +408,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(services, timers_fire_in_the_serial);
     tcase_add_test(services, counts_logs_memory);
     tcase_add_test(services, an_error_text_without_end_is_cut);
+    tcase_add_test(services, no_event_is_lost_for_want_of_memory);
     tcase_add_test(services, addresses_are_found_later);
     tcase_add_test(services, open_questions_are_answered_when_the_link_closes);
     tcase_add_test(services, one_answer_of_several_leaves_the_others);

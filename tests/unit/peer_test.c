@@ -1,0 +1,349 @@
+/* core/peer.c and core/peer_send.c: links that come and go under a peer, what becomes of messages
+ * then, keep-alive, what leaves without anybody waiting, and a lack of memory. */
+#include "core/base.h"
+#include "core/pool.h"
+#include "tests/support/queue.h"
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MIB ((size_t)1 << 20)
+#define MANUAL ", 'progress': {'mode': 'manual'}"
+
+static uint64_t delivered(nq_queue *queue)
+{
+    return nqtest_stats(queue).delivered;
+}
+
+static uint64_t unread(nq_queue *queue)
+{
+    return nqtest_stats(queue).unread;
+}
+
+static uint64_t bytes_in(nq_queue *queue)
+{
+    return nqtest_stats(queue).bytes_in;
+}
+
+static uint64_t no_links(nq_queue *queue)
+{
+    return !nqtest_stats(queue).links;
+}
+
+/* ---- a server that comes and goes ---- */
+
+START_TEST(what_waits_for_a_server_arrives_when_it_comes)
+{
+    nq_queue *client, *server;
+    nq_future *future;
+
+    nqtest_choose_place(_i);
+    client = nqtest_client("");
+    for (uint64_t i = 0; i < 100; i++)
+        nqtest_put(client, nqtest_noise(i * 1000, i));
+    future = nqtest_put_future(client, nqtest_number(100));
+    nqtest_event(client, NQ_EVENT_REFUSED);
+    ck_assert_int_eq(nq_future_poll(future), NQ_AGAIN);
+    server = nqtest_server_again("");
+    for (uint64_t i = 0; i < 100; i++) {
+        nq_msg *msg = nqtest_get(server);
+
+        nqtest_check_noise(msg, i * 1000, i);
+        nq_msg_free(msg);
+    }
+    ck_assert_uint_eq(nqtest_get_number(server), 100);
+    ck_assert_int_eq(nqtest_outcome(future, NULL), NQ_DELIVERED);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+START_TEST(a_client_outlives_its_servers)
+{
+    nq_queue *client, *server;
+
+    nqtest_choose_place(_i);
+    client = nqtest_client("");
+    for (uint64_t round = 0; round < 5; round++) {
+        server = nqtest_server_again("");
+        nqtest_event(client, NQ_EVENT_PEER_UP);
+        nqtest_event(server, NQ_EVENT_PEER_UP);
+        for (uint64_t i = 0; i < 50; i++) {
+            nqtest_put(client, nqtest_number(i));
+            ck_assert_uint_eq(nqtest_get_number(server), i);
+            nqtest_put(server, nqtest_noise(i * 100, i));
+            nq_msg_free(nqtest_get(client));
+        }
+        if (round % 2)
+            nqtest_end(server);
+        else
+            nq_free(server);
+        nqtest_event(client, NQ_EVENT_PEER_GONE);
+    }
+    ck_assert_uint_eq(nqtest_stats(client).connects, 5);
+    ck_assert_int_eq(nq_close(client, 0, NULL), NQ_OK);
+    nq_free(client);
+}
+END_TEST
+
+/* The id of a server is learned anew with each session. */
+START_TEST(another_server_at_the_same_place_is_another_peer)
+{
+    nq_queue *server = nqtest_server(_i, ""), *client = nqtest_join(server, "");
+    nq_uuid old = *nq_id(server), new = nqtest_id(1);
+    nq_msg *msg;
+
+    nqtest_put(server, nqtest_number(1));
+    nqtest_drive_until(client, unread, 1);
+    nq_free(server);
+    server = nqtest_open("{'purpose': 'server', 'id': '00000000-0000-4000-8000-000000000001', %s}",
+                         nqtest_place());
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    msg = nqtest_number(2);
+    ck_assert_int_eq(nq_put(client, msg, &old, 1, NULL), NQ_ERR_NO_PEER);
+    ck_assert_int_eq(nq_put(client, msg, &new, 1, NULL), NQ_OK);
+    ck_assert_int_eq(nq_get(client, &new, 1, 0, &msg), NQ_AGAIN);
+    ck_assert_int_eq(nq_get(client, &old, 1, 0, &msg), NQ_OK);
+    ck_assert(nq_uuid_equal(nq_msg_sender(msg), &old));
+    nq_msg_free(msg);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* What was taken before counts for the session before: the window of the new one is as large as
+ * that of any. */
+START_TEST(credit_begins_anew_with_a_session)
+{
+    nq_queue *server = nqtest_server(_i, ""),
+             *client = nqtest_join(server, ", 'queue': {'messages': 4}");
+    nq_msg *none;
+
+    for (uint64_t i = 0; i < 200; i++)
+        nqtest_put(server, nqtest_number(i));
+    for (uint64_t i = 0; i < 200; i++)
+        ck_assert_uint_eq(nqtest_get_number(client), i);
+    nq_free(server);
+    server = nqtest_server_again("");
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    for (uint64_t i = 0; i < 200; i++)
+        nqtest_put(server, nqtest_number(i));
+    for (uint64_t i = 0; i < 200; i++) {
+        ck_assert_uint_eq(nqtest_get_number(client), i);
+        if (i < 5) /* let what may come come */
+            ck_assert_int_eq(nq_get(server, NULL, 0, 20 * NQTEST_MS, &none), NQ_AGAIN);
+        ck_assert_uint_le(nqtest_stats(client).unread, 4);
+    }
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* The first records of a large message are acknowledged, the last were never made: on the next
+ * link it cannot go on, and what follows it can. */
+START_TEST(a_link_lost_in_the_midst_of_a_large_message_loses_that_message)
+{
+    nq_queue *server = nqtest_server(_i, ""),
+             *client = nqtest_join(server, ", 'session': {'record': '64KiB'}");
+    nq_future *large = nqtest_put_future(client, nqtest_noise(60 * MIB, 1)), *small;
+    nq_outcome outcome;
+
+    small = nqtest_put_future(client, nqtest_number(5));
+    while (bytes_in(server) == 0 && nqtest_stats(client).unacked == 0 &&
+           nqtest_stats(client).messages_out == 0)
+        nqtest_drive_until(server, no_links, 0);
+    ck_assert_int_eq(nq_disconnect(server, nq_id(client)), NQ_OK);
+    outcome = nqtest_outcome(large, NULL);
+    ck_assert(outcome == NQ_NOT_DELIVERED || outcome == NQ_UNKNOWN || outcome == NQ_DELIVERED);
+    ck_assert_int_eq(nqtest_outcome(small, NULL), NQ_DELIVERED);
+    nqtest_put(client, nqtest_noise(3 * MIB, 2));
+    nqtest_drive_until(client, delivered, outcome == NQ_DELIVERED ? 3 : 2);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* ---- keep-alive ---- */
+
+/* _i / 2: the silent one is the client, or the server. */
+START_TEST(a_peer_without_a_sign_of_life_is_given_up)
+{
+    const char *alive = ", 'session': {'keepalive': '100ms'}";
+    nq_queue *server = nqtest_server(_i % 2, _i / 2 ? alive : MANUAL);
+    nq_queue *client = nqtest_client(_i / 2 ? MANUAL : alive), *loud = _i / 2 ? server : client;
+    nq_queue *silent = _i / 2 ? client : server;
+    struct nq_event event;
+
+    while (!nqtest_stats(loud).connects || !nqtest_stats(silent).connects)
+        ck_assert_int_eq(nq_poll(silent), NQ_OK);
+    nqtest_put(loud, nqtest_number(1));
+    event = nqtest_event(loud, NQ_EVENT_PEER_GONE);
+    ck_assert_int_eq(event.reason, NQ_REASON_TIMED_OUT);
+    ck_assert_str_ne(event.text, "");
+    ck_assert_uint_eq(nqtest_stats(loud).unknown, 1);
+    nq_free(loud);
+    nq_free(silent);
+}
+END_TEST
+
+START_TEST(a_peer_that_is_idle_answers_and_stays)
+{
+    nq_queue *server = nqtest_server(_i, ", 'session': {'keepalive': '100ms'}");
+    nq_queue *client = nqtest_join(server, "");
+    nq_msg *none;
+
+    ck_assert_int_eq(nq_get(server, NULL, 0, 900 * NQTEST_MS, &none), NQ_AGAIN);
+    nqtest_put(client, nqtest_number(1));
+    ck_assert_uint_eq(nqtest_get_number(server), 1);
+    ck_assert_uint_eq(nqtest_stats(client).connects, 1);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* ---- what leaves by itself ---- */
+
+/* Puts so fast that they gather, and then nobody calls anything: looking at counters drives
+ * nothing. */
+START_TEST(what_was_gathered_leaves_although_nobody_waits)
+{
+    nq_queue *server = nqtest_server(_i, ", 'progress': {'mode': 'thread'}");
+    nq_queue *client = nqtest_join(server, "");
+    int64_t until = nqtest_clock() + NQTEST_WAIT;
+
+    for (uint64_t burst = 1; burst <= 200; burst++) {
+        for (uint64_t i = 0; i < burst; i++)
+            nqtest_put(client, nqtest_number(i));
+        while (unread(server) < burst * (burst + 1) / 2)
+            ck_assert_int_lt(nqtest_clock(), until);
+    }
+    nqtest_end(client);
+    nq_free(server);
+}
+END_TEST
+
+START_TEST(without_coalescing_messages_arrive_as_well)
+{
+    nq_queue *server = nqtest_server(_i, ", 'session': {'coalesce': 'off'}");
+    nq_queue *client = nqtest_join(server, ", 'session': {'coalesce': 0, 'record': '4KiB'}");
+
+    for (uint64_t i = 0; i < 300; i++) {
+        nqtest_put(client, nqtest_noise(i * 50, i));
+        nqtest_put(server, nqtest_noise(i * 50, i));
+    }
+    for (uint64_t i = 0; i < 300; i++) {
+        nq_msg *up = nqtest_get(server), *down = nqtest_get(client);
+
+        nqtest_check_noise(up, i * 50, i);
+        nqtest_check_noise(down, i * 50, i);
+        nq_msg_free(up);
+        nq_msg_free(down);
+    }
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* ---- a lack of memory: both ends on this one thread ---- */
+
+static void turn(nq_queue *a, nq_queue *b)
+{
+    ck_assert_int_ge(nq_poll(a), 0);
+    ck_assert_int_ge(nq_poll(b), 0);
+}
+
+/* Whichever allocation fails: the put says so or the message ends in one outcome, and afterwards
+ * all is well again. */
+START_TEST(each_allocation_of_a_put_may_fail)
+{
+    static const size_t sizes[] = {10, 3000, 2 * MIB};
+    nq_queue *server = nqtest_server(_i, MANUAL), *client = nqtest_client(MANUAL);
+    uint64_t put = 0;
+
+    while (!nqtest_stats(client).connects || !nqtest_stats(server).connects)
+        turn(server, client);
+    for (unsigned n = 1; n < 20; n++)
+        for (size_t s = 0; s < NQI_LEN(sizes); s++) {
+            int64_t until = nqtest_clock() + NQTEST_WAIT;
+            nq_msg *msg = nqtest_noise(sizes[s], n), *got;
+            nq_future *future = NULL;
+            nq_err err;
+
+            nqi_pool_fail_after(n);
+            err = nq_put(client, msg, NULL, 0, n % 2 ? &future : NULL);
+            for (int i = 0; i < 3; i++)
+                turn(server, client);
+            nqi_pool_fail_after(0);
+            ck_assert(err == NQ_OK || err == NQ_ERR_NOMEM);
+            if (err)
+                nq_msg_free(msg);
+            else
+                put++;
+            while (future && nq_future_poll(future)) {
+                turn(server, client);
+                ck_assert_int_lt(nqtest_clock(), until);
+            }
+            nq_future_free(future);
+            while (nq_get(server, NULL, 0, 0, &got) == NQ_OK)
+                nq_msg_free(got);
+        }
+    while (nqtest_stats(client).delivered + nqtest_stats(client).unknown +
+               nqtest_stats(client).not_delivered <
+           put) {
+        nq_msg *got;
+
+        turn(server, client);
+        while (nq_get(server, NULL, 0, 0, &got) == NQ_OK)
+            nq_msg_free(got);
+    }
+    nq_free(client);
+    nq_free(server);
+}
+END_TEST
+
+START_TEST(each_allocation_of_a_greeting_may_fail)
+{
+    nq_queue *server = nqtest_server(_i, MANUAL);
+
+    for (unsigned n = 1; n < 12; n++) {
+        int64_t until = nqtest_clock() + NQTEST_WAIT;
+        nq_queue *client = nqtest_client(MANUAL);
+
+        nqi_pool_fail_after(n);
+        for (int i = 0; i < 4; i++)
+            turn(server, client);
+        nqi_pool_fail_after(0);
+        while (!nqtest_stats(client).connects) {
+            turn(server, client);
+            ck_assert_int_lt(nqtest_clock(), until);
+        }
+        nq_free(client);
+        while (nqtest_stats(server).links)
+            ck_assert_int_eq(nq_poll(server), NQ_OK);
+    }
+    nq_free(server);
+}
+END_TEST
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("peer");
+    TCase *tc = tcase_create("peer");
+
+    tcase_set_timeout(tc, 30);
+    nqtest_each(tc, what_waits_for_a_server_arrives_when_it_comes);
+    nqtest_each(tc, a_client_outlives_its_servers);
+    nqtest_each(tc, another_server_at_the_same_place_is_another_peer);
+    nqtest_each(tc, credit_begins_anew_with_a_session);
+    nqtest_each(tc, a_link_lost_in_the_midst_of_a_large_message_loses_that_message);
+    nqtest_each_of(tc, a_peer_without_a_sign_of_life_is_given_up, 2);
+    nqtest_each(tc, a_peer_that_is_idle_answers_and_stays);
+    nqtest_each(tc, what_was_gathered_leaves_although_nobody_waits);
+    nqtest_each(tc, without_coalescing_messages_arrive_as_well);
+    nqtest_each(tc, each_allocation_of_a_put_may_fail);
+    nqtest_each(tc, each_allocation_of_a_greeting_may_fail);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
