@@ -180,10 +180,11 @@ static struct nqi_transport_event *host_event_new(nqt_core *core, uint32_t nbuf)
 static struct nqi_transport_event *host_event_copy(nqt_core *core, const struct nqt_event *event)
 {
     struct nqi_transport_event *node = host_event_new(core, event->nbuf);
-    struct nqt_buf **bufs = (struct nqt_buf **)(node + 1);
+    struct nqt_buf **bufs;
 
     if (!node)
         return NULL;
+    bufs = (struct nqt_buf **)(node + 1);
     node->work.run = host_event_work;
     memcpy(&node->event, event, NQI_MIN(sizeof(node->event), event->size));
     node->event.buf = bufs;
