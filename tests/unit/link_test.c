@@ -241,8 +241,8 @@ END_TEST
 START_TEST(messages_pass_as_well)
 {
     come_up();
-    nqtest_fake_rx(plink, "hel", 3);
-    nqtest_fake_rx(plink, "lo", 2);
+    nqtest_fake_rx(plink, "he", 2);
+    nqtest_fake_rx(plink, "llo", 3);
     ck_assert_mem_eq(first.bytes, "hello", 5);
 }
 END_TEST
