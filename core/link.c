@@ -146,9 +146,11 @@ static nq_err link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
     memcpy(link->greeting + link->filled, data, n);
     link->filled += n;
     if (link->filled >= NQI_HEAD) { /* tell a stranger by its first bytes, not by its silence */
+        if (link->greeting[0] != NQI_HELLO) /* other heads may be longer than what has come */
+            return nqi_fail(NQ_ERR_PROTO, "the first record is no hello");
         err = nqi_head_read(link->greeting, &head);
-        if (err || head.type != NQI_HELLO)
-            return err ? err : nqi_fail(NQ_ERR_PROTO, "the first record is no hello");
+        if (err)
+            return err;
     }
     if (link->filled < LINK_GREETING)
         return NQ_OK;

@@ -218,7 +218,7 @@ else
     not_ok "a silent connection ends after 10 s"
     note <unfinished.out
 fi
-check "random bytes are no greeting" survives random 'refused: '
+check "random bytes are no greeting" survives random 'refused: .*the first record is no hello'
 check "a greeting that ends half way" survives truncated 'refused: .*closed by the other side'
 check "a record with unknown flags" survives flags 'peer gone: .*unknown flags 0x43'
 check "a record of a wrong length" survives body 'peer gone: .*type 5 with a body of 7 bytes'
