@@ -142,6 +142,7 @@ static void doc_type(struct doc *doc, json_t *schema, const struct nqt_opt *opt)
                 json_string("^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"));
         return;
     case NQI_OPT_NAME:
+    case NQT_OPT_TRANSPORT:
         doc_set(doc, schema, "type", json_string("string"));
         doc_set(doc, schema, "pattern", json_string("^[a-z][a-z0-9_-]{0,31}$"));
         return;
@@ -271,7 +272,11 @@ static json_t *doc_chosen(struct doc *doc, const struct nqt_module *module, cons
     doc_key_names(doc, names, NQI_CONF_ENTRY);
     if (!*place)
         doc_key_names(doc, names, place);
-    doc_set(doc, chosen, "propertyNames", doc_wrap(doc, "enum", names));
+    /* Beside the options of one that stands on another are the other's. */
+    if (nqi_options_find_inner(module) == NQI_OPTIONS_NONE)
+        doc_set(doc, chosen, "propertyNames", doc_wrap(doc, "enum", names));
+    else
+        json_decref(names);
     doc_set(doc, chosen, "allOf", json_pack("[{s:s}]", "$ref", ref));
     return chosen;
 }

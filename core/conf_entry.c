@@ -1,5 +1,8 @@
 /* The core knows no transport: what an entry may say comes from the module's table, and the one
- * rule about addresses goes by the name "host" and the capability LOCAL_ONLY. */
+ * rule about addresses goes by the name "host" and the capability LOCAL_ONLY.
+ *
+ * A transport may stand on another one, which an option of type TRANSPORT names: then the keys that
+ * are none of its own belong to the other, and every rule holds for both. */
 #include "core/conf_entry.h"
 #include "core/err.h"
 #include "core/log.h"
@@ -28,14 +31,14 @@ static bool entry_is_loopback(const char *host)
 }
 
 /* Without TLS and without a key a queue is open, so it stays on this host. */
-static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_conf_transport *entry,
+static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_options *options,
                              const char *at)
 {
     char pointer[NQI_CONF_AT], seen[256];
     const char *host;
 
-    if (entry->module->caps & NQT_CAP_LOCAL_ONLY ||
-        nqi_options_str(entry->options, "host", &host) || entry_is_loopback(host))
+    if (nqi_options_module(options)->caps & NQT_CAP_LOCAL_ONLY ||
+        nqi_options_str(options, "host", &host) || entry_is_loopback(host))
         return;
     nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, "host", pointer),
                   "the address \"%s\", which is not loopback, needs \"security\": "
@@ -55,20 +58,20 @@ static void entry_check_caps(struct nqi_conf_notes *notes, const struct nqt_modu
                   server ? "listen" : "connect", server ? "server" : "client");
 }
 
-static void entry_check_required(struct nqi_conf_notes *notes,
-                                 const struct nqi_conf_transport *entry, const json_t *json,
-                                 const char *at)
+static void entry_check_required(struct nqi_conf_notes *notes, const struct nqi_options *options,
+                                 const json_t *json, const char *at)
 {
+    const struct nqt_module *module = nqi_options_module(options);
     const struct nqt_opt *opt;
     char pointer[NQI_CONF_AT];
 
-    for (size_t i = 0; i < entry->module->nopt; i++) {
-        opt = nqi_options_at(entry->module, i);
-        if (!(opt->flags & NQT_OPT_REQUIRED) || nqi_options_is_set(entry->options, i) ||
+    for (size_t i = 0; i < module->nopt; i++) {
+        opt = nqi_options_at(module, i);
+        if (!(opt->flags & NQT_OPT_REQUIRED) || nqi_options_is_set(options, i) ||
             json_object_get(json, opt->name))
             continue;
         nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, opt->name, pointer),
-                      "is missing: the transport \"%s\" needs it (%s)", entry->module->name,
+                      "is missing: the transport \"%s\" needs it (%s)", module->name,
                       nqi_value_type(opt));
     }
 }
@@ -104,11 +107,12 @@ static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct 
     return NQ_OK;
 }
 
-static nq_err entry_keys(const struct nqi_conf_ground *ground,
-                         const struct nqi_conf_transport *entry, const json_t *json, const char *at)
+static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_options *options,
+                         const json_t *json, const char *at)
 {
     char pointer[NQI_CONF_AT], why[NQI_WHY];
     json_t *object = (json_t *)json; /* the loop wants it so, and changes nothing */
+    struct nqi_options *inner = nqi_options_inner(options), *whose;
     const char *name;
     json_t *value;
     nq_err err;
@@ -116,35 +120,36 @@ static nq_err entry_keys(const struct nqi_conf_ground *ground,
 
     json_object_foreach(object, name, value)
     {
-        i = nqi_options_find(entry->module, name);
+        whose = options;
+        i = nqi_options_find(nqi_options_module(options), name);
+        if (i == NQI_OPTIONS_NONE && inner) {
+            whose = inner;
+            i = nqi_options_find(nqi_options_module(inner), name);
+        }
         if (i == NQI_OPTIONS_NONE)
-            err = entry_core_key(ground, entry->module, at, name, value);
+            err = entry_core_key(ground, nqi_options_module(whose), at, name, value);
         else
-            err = nqi_options_set(entry->options, i, value, ground->folder, why);
+            err = nqi_options_set(whose, i, value, ground->folder, why);
         if (err == NQ_ERR_CONFIG)
             nqi_conf_note(ground->notes, err, nqi_conf_pointer(at, name, pointer), "%s", why);
         else if (err)
             return err;
     }
-    return nqi_options_fill(entry->options, ground->folder, why);
+    err = nqi_options_fill(options, ground->folder, why);
+    return err || !inner ? err : nqi_options_fill(inner, ground->folder, why);
 }
 
 /* ---- module ----------------------------------------------------------------------------- */
 
-/* The module that the entry names, or NULL after a problem. */
-static nq_err entry_module(const struct nqi_conf_ground *ground, const json_t *json, const char *at,
-                           const struct nqt_module **ret)
+/* The module that the key names, or NULL after a problem. */
+static nq_err entry_module(const struct nqi_conf_ground *ground, const char *key,
+                           const json_t *name, const char *at, const struct nqt_module **ret)
 {
-    const json_t *name = json_object_get(json, "transport");
     char pointer[NQI_CONF_AT], seen[80];
     nq_err err;
 
     *ret = NULL;
-    nqi_conf_pointer(at, "transport", pointer);
-    if (!json_is_object(json)) {
-        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, at, "must be an object, in { }");
-        return NQ_OK;
-    }
+    nqi_conf_pointer(at, key, pointer);
     if (!json_is_string(name)) {
         nqi_conf_note(ground->notes, NQ_ERR_CONFIG, pointer,
                       "must be the name of a transport, not %s",
@@ -159,9 +164,57 @@ static nq_err entry_module(const struct nqi_conf_ground *ground, const json_t *j
     return err;
 }
 
+static void entry_json_decref(json_t **json)
+{
+    json_decref(*json);
+}
+
 static void entry_optionsp(struct nqi_options **options)
 {
     nqi_options_free(*options);
+}
+
+/* The options of the transport that this one stands on, not set yet; none after a problem. */
+static nq_err entry_inner(const struct nqi_conf_ground *ground, struct nqi_options *options,
+                          const json_t *json, const char *at)
+{
+    const struct nqt_module *outer = nqi_options_module(options), *module;
+    size_t i = nqi_options_find_inner(outer);
+    const struct nqt_opt *opt = i == NQI_OPTIONS_NONE ? NULL : nqi_options_at(outer, i);
+    NQI_CLEANUP(entry_json_decref) json_t *name = NULL;
+    struct nqi_options *inner;
+    char pointer[NQI_CONF_AT];
+    nq_err err;
+
+    if (!opt)
+        return NQ_OK;
+    name = json_incref(json_object_get(json, opt->name));
+    if (!name)
+        name = nqi_value_default_json(opt);
+    if (!json_is_string(name)) /* missing or no text: noted with the other keys */
+        return NQ_OK;
+    err = entry_module(ground, opt->name, name, at, &module);
+    if (err || !module)
+        return err;
+    if (nqi_options_find_inner(module) != NQI_OPTIONS_NONE) {
+        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, opt->name, pointer),
+                      "the transport \"%s\" stands on another one itself", module->name);
+        return NQ_OK;
+    }
+    err = nqi_options_new(module, &inner);
+    if (!err)
+        nqi_options_set_inner(options, inner);
+    return err;
+}
+
+/* What the tables alone do not say, of one transport. */
+static void entry_check(const struct nqi_conf_ground *ground, const struct nqi_conf *conf,
+                        const struct nqi_options *options, const json_t *json, const char *at)
+{
+    entry_check_caps(ground->notes, nqi_options_module(options), at, conf->server);
+    entry_check_required(ground->notes, options, json, at);
+    if (!conf->insecure)
+        entry_check_open(ground->notes, options, at);
 }
 
 nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, const char *at,
@@ -172,20 +225,25 @@ nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, 
     size_t before = ground->notes->count;
     nq_err err;
 
-    err = entry_module(ground, json, at, &entry.module);
+    if (!json_is_object(json)) {
+        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, at, "must be an object, in { }");
+        return NQ_OK;
+    }
+    err = entry_module(ground, "transport", json_object_get(json, "transport"), at, &entry.module);
     if (err || !entry.module)
         return err;
     err = nqi_options_new(entry.module, &options);
     if (err)
         return err;
     entry.options = options;
-    err = entry_keys(ground, &entry, json, at);
+    err = entry_inner(ground, options, json, at);
+    if (!err)
+        err = entry_keys(ground, options, json, at);
     if (err)
         return err;
-    entry_check_caps(ground->notes, entry.module, at, conf->server);
-    entry_check_required(ground->notes, &entry, json, at);
-    if (!conf->insecure)
-        entry_check_open(ground->notes, &entry, at);
+    entry_check(ground, conf, options, json, at);
+    if (nqi_options_inner(options))
+        entry_check(ground, conf, nqi_options_inner(options), json, at);
     if (ground->notes->count == before)
         entry_check_twice(ground->notes, conf, &entry, at);
     conf->transports[conf->ntransports++] = entry;

@@ -7,6 +7,7 @@
 
 struct nqi_options {
     const struct nqt_module *module;
+    struct nqi_options *inner; /* owned; of the transport that `module` stands on, or NULL */
     struct nqi_value values[]; /* module->nopt of them */
 };
 
@@ -19,6 +20,14 @@ size_t nqi_options_find(const struct nqt_module *module, const char *name)
 {
     for (size_t i = 0; i < module->nopt; i++)
         if (strcmp(nqi_options_at(module, i)->name, name) == 0)
+            return i;
+    return NQI_OPTIONS_NONE;
+}
+
+size_t nqi_options_find_inner(const struct nqt_module *module)
+{
+    for (size_t i = 0; i < module->nopt; i++)
+        if (nqi_options_at(module, i)->type == NQT_OPT_TRANSPORT)
             return i;
     return NQI_OPTIONS_NONE;
 }
@@ -46,8 +55,10 @@ static const char *options_row_wrong(const struct nqt_module *module, size_t i)
         return "has a name that the core needs itself";
     if (nqi_options_find(module, opt->name) != i)
         return "is there twice";
-    if (opt->type < NQT_OPT_BOOL || opt->type > NQT_OPT_LIST)
+    if (opt->type < NQT_OPT_BOOL || opt->type > NQT_OPT_TRANSPORT)
         return "has a type that this core does not know";
+    if (opt->type == NQT_OPT_TRANSPORT && nqi_options_find_inner(module) != i)
+        return "is a second transport to stand on";
     if (opt->type == NQT_OPT_ENUM && (!opt->choices || !opt->choices[0]))
         return "is a choice without choices";
     if ((opt->min || opt->max) && opt->min > opt->max)
@@ -120,7 +131,24 @@ void nqi_options_free(struct nqi_options *options)
         return;
     for (size_t i = 0; i < options->module->nopt; i++)
         nqi_value_fini(&options->values[i]);
+    nqi_options_free(options->inner);
     free(options);
+}
+
+void nqi_options_set_inner(struct nqi_options *options, struct nqi_options *inner)
+{
+    nqi_options_free(options->inner);
+    options->inner = inner;
+}
+
+struct nqi_options *nqi_options_inner(const struct nqi_options *options)
+{
+    return options->inner;
+}
+
+const struct nqt_module *nqi_options_module(const struct nqi_options *options)
+{
+    return options->module;
 }
 
 nq_err nqi_options_set(struct nqi_options *options, size_t i, const json_t *json,
@@ -163,7 +191,9 @@ bool nqi_options_equal(const struct nqi_options *a, const struct nqi_options *b)
     for (size_t i = 0; i < a->module->nopt; i++)
         if (!nqi_value_equal(&a->values[i], &b->values[i]))
             return false;
-    return true;
+    if (!a->inner || !b->inner)
+        return a->inner == b->inner;
+    return nqi_options_equal(a->inner, b->inner);
 }
 
 /* ---- what a plugin asks ----------------------------------------------------------------- */
@@ -195,8 +225,9 @@ int nqi_options_int(const struct nqi_options *options, const char *name, int64_t
 
 int nqi_options_str(const struct nqi_options *options, const char *name, const char **ret)
 {
-    const struct nqi_value *value =
-        options_get(options, name, 1u << NQT_OPT_STR | 1u << NQT_OPT_ENUM | 1u << NQT_OPT_PATH);
+    const struct nqi_value *value = options_get(options, name,
+                                                1u << NQT_OPT_STR | 1u << NQT_OPT_ENUM |
+                                                    1u << NQT_OPT_PATH | 1u << NQT_OPT_TRANSPORT);
 
     if (!value)
         return NQT_E_CONFIG;

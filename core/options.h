@@ -17,6 +17,9 @@ const struct nqt_opt *nqi_options_at(const struct nqt_module *module, size_t i);
 /* Place of the option `name`, or NQI_OPTIONS_NONE. */
 size_t nqi_options_find(const struct nqt_module *module, const char *name);
 
+/* Place of the option that names the transport which `module` stands on, or NQI_OPTIONS_NONE. */
+size_t nqi_options_find_inner(const struct nqt_module *module);
+
 /* Is the module's option table fit for use?  Names, types, choices, ranges and defaults are
  * looked at; reads data only.
  * @param why  [out] on NQ_ERR_PLUGIN: what is wrong, as one line
@@ -26,6 +29,12 @@ NQ_MUST_CHECK nq_err nqi_options_check_table(const struct nqt_module *module, ch
 /* Options of `module`, none set.  @param ret [out] owned, ends with nqi_options_free() */
 NQ_MUST_CHECK nq_err nqi_options_new(const struct nqt_module *module, struct nqi_options **ret);
 void nqi_options_free(struct nqi_options *options);
+
+/* The options of the transport that this one stands on: `inner` becomes `options`' own, NULL =
+ * none. */
+void nqi_options_set_inner(struct nqi_options *options, struct nqi_options *inner);
+struct nqi_options *nqi_options_inner(const struct nqi_options *options);
+const struct nqt_module *nqi_options_module(const struct nqi_options *options);
 
 /* Read option `i`.  @return as nqi_value_read(), which also explains `folder` and `why`. */
 NQ_MUST_CHECK nq_err nqi_options_set(struct nqi_options *options, size_t i, const json_t *json,

@@ -6,6 +6,7 @@
 
 #include "core/err.h"
 #include "core/log.h"
+#include "core/options.h"
 #include "core/pool.h"
 #include "core/resolve.h"
 #include <pthread.h>
@@ -271,6 +272,20 @@ static int host_cfg_list(nqt_cfg *cfg, const char *name, uint32_t i, const char 
     return nqi_options_list((const struct nqi_options *)cfg, name, i, out);
 }
 
+static int host_cfg_inner(nqt_cfg *cfg, const char *name, const struct nqt_module **module,
+                          nqt_cfg **out)
+{
+    const struct nqi_options *options = (const struct nqi_options *)cfg;
+    struct nqi_options *inner = nqi_options_inner(options);
+    size_t i = nqi_options_find(nqi_options_module(options), name);
+
+    if (!inner || i == NQI_OPTIONS_NONE || i != nqi_options_find_inner(nqi_options_module(options)))
+        return NQT_E_CONFIG;
+    *module = nqi_options_module(inner);
+    *out = (nqt_cfg *)inner;
+    return NQT_OK;
+}
+
 /* ---- watches ---------------------------------------------------------------------------- */
 
 static int host_fd_add(nqt_serial *serial, int fd, uint32_t events, void (*fn)(void *, uint32_t),
@@ -512,4 +527,5 @@ const struct nqt_host nqi_transport_host = {
     .resolve = host_resolve,
     .rx_space = host_rx_space,
     .rx_commit = host_rx_commit,
+    .cfg_inner = host_cfg_inner,
 };

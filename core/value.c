@@ -77,6 +77,8 @@ const char *nqi_value_type(const struct nqt_opt *opt)
         return "path";
     case NQT_OPT_LIST:
         return "list";
+    case NQT_OPT_TRANSPORT:
+        return "transport";
     case NQI_OPT_UUID:
         return "uuid";
     case NQI_OPT_OBJECT:

@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 #define NQT_ABI_MAJOR 0
-#define NQT_ABI_MINOR 0
+#define NQT_ABI_MINOR 1
 #define NQT_MAGIC UINT32_C(0x4e515400)
 
 /** True when the producer of *p knew this slot and filled it. */
@@ -53,6 +53,7 @@ typedef struct nqt_cfg nqt_cfg;       /* checked options; the core's */
 typedef struct nqt_watch nqt_watch;   /* a descriptor or timer in a loop; the core's */
 typedef struct nqt_ep nqt_ep;         /* the core's cookie for an endpoint */
 typedef struct nqt_link nqt_link;     /* the core's cookie for a link */
+struct nqt_module;                    /* below */
 struct nqtp_mod;                      /* the plugin defines these three */
 struct nqtp_ep;
 struct nqtp_link;
@@ -114,6 +115,9 @@ struct nqt_buf {
 #define NQT_OPT_ENUM 6u
 #define NQT_OPT_PATH 7u /* made absolute, from the configuration's folder */
 #define NQT_OPT_LIST 8u /* of strings */
+/* Name of another transport that this one stands on (minor 1); at most one in a table.  Keys that
+ * are no option of ours are then that transport's, whose own table checks them. */
+#define NQT_OPT_TRANSPORT 9u
 
 #define NQT_OPT_REQUIRED 0x1u
 #define NQT_OPT_SECRET 0x2u /* never printed */
@@ -219,6 +223,13 @@ struct nqt_host {
     /* `n` bytes of that space are filled (0 = the space goes unused).  Must follow every
      * successful rx_space().  Negative: the core closes the link, stop reading. */
     int (*rx_commit)(nqt_link *, size_t n);
+
+    /* minor 1; optional */
+
+    /* The transport that an option of type TRANSPORT names, and its options for the slots of that
+     * module.  The module is never unloaded; otherwise as cfg_int.  A plugin cannot load another
+     * one by itself: where they lie, and which may be trusted, only the core knows. */
+    int (*cfg_inner)(nqt_cfg *, const char *name, const struct nqt_module **module, nqt_cfg **out);
 };
 
 /* ---- capabilities ----------------------------------------------------------------------- */

@@ -66,6 +66,22 @@ const struct nqt_module nqtest_module_odd = {
     .opt = modules_odd_opts,
 };
 
+static const struct nqt_opt modules_upon_opts[] = {
+    {.name = "below", .type = NQT_OPT_TRANSPORT, .flags = NQT_OPT_REQUIRED},
+    {.name = "count", .def = "3", .type = NQT_OPT_INT, .max = 9},
+};
+
+const struct nqt_module nqtest_module_upon = {
+    .magic = NQT_MAGIC,
+    .size = sizeof(struct nqt_module),
+    .threading = NQT_THREADING_LOOP,
+    .nopt = sizeof(modules_upon_opts) / sizeof(modules_upon_opts[0]),
+    .opt_size = sizeof(struct nqt_opt),
+    .caps = NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT,
+    .name = "upon",
+    .opt = modules_upon_opts,
+};
+
 size_t nqtest_module_npaths;
 char nqtest_module_path[256];
 
@@ -76,6 +92,7 @@ nq_err nqtest_module(const char *name, const char *const *paths, size_t npaths,
         &nqtest_module_tcp,
         &nqtest_module_loop,
         &nqtest_module_odd,
+        &nqtest_module_upon,
     };
 
     nqtest_module_npaths = npaths;

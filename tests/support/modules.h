@@ -12,6 +12,8 @@ extern const struct nqt_module nqtest_module_tcp;
 extern const struct nqt_module nqtest_module_loop;
 /* "odd": local only, connects only; one option of each type, "name" is required. */
 extern const struct nqt_module nqtest_module_odd;
+/* "upon": stands on the one that its option "below" names; "count" is an option of its own. */
+extern const struct nqt_module nqtest_module_upon;
 
 /* A nqi_conf_module_fn: one of the above, else NQ_ERR_PLUGIN with a text of its own. */
 nq_err nqtest_module(const char *name, const char *const *paths, size_t npaths,

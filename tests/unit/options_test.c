@@ -44,7 +44,7 @@ static const struct {
     {{.name = "a23456789012345678901234567890123", .type = NQT_OPT_INT}, "malformed"},
     {{.name = "transport", .type = NQT_OPT_STR}, "needs itself"},
     {{.name = "a", .type = 0}, "type that this core does not know"},
-    {{.name = "a", .type = 9}, "type that this core does not know"},
+    {{.name = "a", .type = 10}, "type that this core does not know"},
     {{.name = "a", .type = NQT_OPT_ENUM}, "without choices"},
     {{.name = "a", .type = NQT_OPT_ENUM, .choices = no_choices}, "without choices"},
     {{.name = "a", .type = NQT_OPT_INT, .min = 5, .max = 4}, "ends before it begins"},
