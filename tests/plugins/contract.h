@@ -15,6 +15,8 @@ struct nqtest_transport {
     /* The option whose value is what follows the last ':' of the name in EP_UP; NULL = the options
      * above say all. */
     const char *port;
+    /* rx_poll() is there, but below it nothing can be asked. */
+    bool polls_nothing;
 };
 
 /* Adds the suite's tests to `suite`; only one transport a program.  `setup` (may be NULL) runs
@@ -28,6 +30,7 @@ extern const struct nqtest_transport *nqtest_tested;
 
 /* It has one of these NQT_CAP_*; a test of what is not there passes. */
 bool nqtest_can(uint64_t caps);
+bool nqtest_can_poll(void);
 
 /* ---- for the tests of one transport ------------------------------------------------- */
 

@@ -81,6 +81,11 @@ bool nqtest_can(uint64_t which)
     return nqtest_tested->module->caps & which;
 }
 
+bool nqtest_can_poll(void)
+{
+    return nqtest_tested->module->ops->rx_poll && !nqtest_tested->polls_nothing;
+}
+
 struct nqtest_rig nqtest_rig_usual(void)
 {
     return nqtest_rig_up(nqtest_tested->server, nqtest_tested->client);

@@ -272,7 +272,7 @@ void nqtest_host_free(struct nqtest_host *host)
 int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_opt *opts,
                    struct nqtest_ep **ret, struct nqt_error *err)
 {
-    struct host_cfg cfg = {host, opts};
+    struct host_cfg cfg = {host, opts, host->module};
     struct nqtest_ep *ep = calloc(1, sizeof(*ep));
     struct nqt_error own = {.size = sizeof(own)};
     int rc;

@@ -119,6 +119,9 @@ struct nqtest_host {
     _Atomic long send_calls, recv_calls;
 };
 
+/* What options of type TRANSPORT name, whatever they say: the plugin under test stands on it. */
+extern const struct nqt_module *nqtest_inner;
+
 /* Buffers of ours that are referenced, in all hosts. */
 extern _Atomic long nqtest_bufs;
 

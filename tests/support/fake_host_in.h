@@ -48,6 +48,7 @@ struct nqtest_queued {
 struct host_cfg {
     struct nqtest_host *host;
     const struct nqtest_opt *opts;
+    const struct nqt_module *module; /* whose options these are */
 };
 
 extern const struct nqt_host nqtest_host_table;

@@ -169,7 +169,7 @@ static const void *host_ext(nqt_core *core, const char *id)
 static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t *type)
 {
     const struct host_cfg *own = (const struct host_cfg *)cfg;
-    const struct nqt_module *module = own->host->module;
+    const struct nqt_module *module = own->module;
     const char *text = NULL;
     bool known = false;
 
@@ -220,7 +220,8 @@ static int host_cfg_str(nqt_cfg *cfg, const char *name, const char **out)
 
     if (!text)
         return NQT_E_CONFIG;
-    ck_assert(type == NQT_OPT_STR || type == NQT_OPT_ENUM || type == NQT_OPT_PATH);
+    ck_assert(type == NQT_OPT_STR || type == NQT_OPT_ENUM || type == NQT_OPT_PATH ||
+              type == NQT_OPT_TRANSPORT);
     *out = text;
     return NQT_OK;
 }
@@ -232,6 +233,24 @@ static int host_cfg_list(nqt_cfg *cfg, const char *name, uint32_t i, const char 
     (void)i;
     (void)out;
     return NQT_E_CONFIG;
+}
+
+const struct nqt_module *nqtest_inner;
+
+/* The same list of options, read by the other's table. */
+static int host_cfg_inner(nqt_cfg *cfg, const char *name, const struct nqt_module **module,
+                          nqt_cfg **out)
+{
+    static _Thread_local struct host_cfg inner;
+    const struct host_cfg *own = (const struct host_cfg *)cfg;
+
+    (void)name;
+    if (!nqtest_inner)
+        return NQT_E_CONFIG;
+    inner = (struct host_cfg){own->host, own->opts, nqtest_inner};
+    *module = nqtest_inner;
+    *out = (nqt_cfg *)&inner;
+    return NQT_OK;
 }
 
 /* ---- watches and timers --------------------------------------------------------------- */
@@ -476,4 +495,5 @@ const struct nqt_host nqtest_host_table = {
     .resolve = host_resolve,
     .rx_space = host_rx_space,
     .rx_commit = host_rx_commit,
+    .cfg_inner = host_cfg_inner,
 };
