@@ -321,7 +321,7 @@ static int send_whole(struct nqtp_link *link, struct nqt_buf *const *bufs, uint3
                                  *taken + part < n ? NQT_SEND_MORE : flags, &got);
         if (rc)
             return *taken ? NQT_OK : rc; /* what was taken is not the core's any more */
-        for (uint32_t i = 0; i < got; i++)
+        for (uint32_t i = 0; i < got && i < part; i++)
             (void)fault_plan_count(link, true, lens[i]);
         *taken += got;
         if (got < part) {

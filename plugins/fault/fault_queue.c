@@ -22,7 +22,7 @@ static bool queue_reserve(struct nqtp_link *link, uint32_t n)
     ring = mod->host->mem(mod->core, NULL, cap * sizeof(struct nqt_buf *));
     if (!ring)
         return false;
-    for (uint32_t i = 0; i < queue->count; i++)
+    for (uint32_t i = 0; queue->cap && i < queue->count; i++)
         ring[i] = queue->ring[(queue->first + i) % queue->cap];
     fault_free(mod, queue->ring);
     queue->ring = ring;
