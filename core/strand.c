@@ -34,8 +34,10 @@ void nqi_strand_unref(struct nqi_strand *strand)
 {
     if (!strand)
         return;
-    if (atomic_fetch_sub_explicit(&strand->refs, 1, memory_order_acq_rel) == 1)
-        free(strand);
+    if (atomic_fetch_sub_explicit(&strand->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    nqi_strand_unref(atomic_load_explicit(&strand->next, memory_order_relaxed));
+    free(strand);
 }
 
 static void strand_own(struct nqi_strand *strand)
@@ -43,7 +45,10 @@ static void strand_own(struct nqi_strand *strand)
     atomic_store_explicit(&strand->owner, (uintptr_t)pthread_self(), memory_order_relaxed);
 }
 
-bool nqi_strand_try(struct nqi_strand *strand)
+/* Leave without settling: nothing was done.  Work that came meanwhile goes on in `next`. */
+static void strand_pass_by(struct nqi_strand *strand);
+
+static bool strand_try(struct nqi_strand *strand)
 {
     struct nqi_work *expected = STRAND_FREE;
 
@@ -54,7 +59,24 @@ bool nqi_strand_try(struct nqi_strand *strand)
     return true;
 }
 
-bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
+/* Whoever enters a strand has to look again whether it has joined another meanwhile. */
+static bool strand_has_joined(struct nqi_strand *strand)
+{
+    return NQI_UNLIKELY(atomic_load_explicit(&strand->next, memory_order_relaxed) != NULL);
+}
+
+bool nqi_strand_try(struct nqi_strand *strand)
+{
+    strand = nqi_strand_now(strand);
+    if (!strand_try(strand))
+        return false;
+    if (!strand_has_joined(strand))
+        return true;
+    strand_pass_by(strand);
+    return strand_try(nqi_strand_now(strand));
+}
+
+static bool strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
 {
     struct nqi_work *word = STRAND_FREE;
 
@@ -72,6 +94,17 @@ bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
                                                   memory_order_relaxed))
             return false;
     }
+}
+
+bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
+{
+    strand = nqi_strand_now(strand);
+    if (!strand_enter_or_push(strand, work))
+        return false;
+    if (!strand_has_joined(strand))
+        return true;
+    strand_pass_by(strand);
+    return strand_enter_or_push(nqi_strand_now(strand), work);
 }
 
 static struct nqi_work *strand_reverse(struct nqi_work *newest)
@@ -97,29 +130,53 @@ static unsigned strand_drain(struct nqi_strand *strand)
     for (work = strand_reverse(work); work;) {
         struct nqi_work *next = work->next; /* run() may free the work */
 
-        work->run(work);
+        if (strand_has_joined(strand))
+            nqi_strand_run(nqi_strand_now(strand), work);
+        else
+            work->run(work);
         work = next;
         count++;
     }
     return count;
 }
 
+static bool strand_leave(struct nqi_strand *strand)
+{
+    struct nqi_work *expected = STRAND_OWNED;
+
+    atomic_store_explicit(&strand->owner, 0, memory_order_relaxed);
+    if (atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_FREE,
+                                                memory_order_release, memory_order_relaxed))
+        return true;
+    strand_own(strand);
+    return false;
+}
+
+static void strand_pass_by(struct nqi_strand *strand)
+{
+    while (!strand_leave(strand))
+        strand_drain(strand);
+}
+
+/* The thread is inside `strand` itself, and not inside the one that it has joined. */
+static bool strand_is_mine(struct nqi_strand *strand)
+{
+    return atomic_load_explicit(&strand->owner, memory_order_relaxed) == (uintptr_t)pthread_self();
+}
+
 unsigned nqi_strand_leave(struct nqi_strand *strand)
 {
     unsigned count = 0;
 
+    if (strand_has_joined(strand) && !strand_is_mine(strand))
+        strand = nqi_strand_now(strand);
     for (;;) {
-        struct nqi_work *expected = STRAND_OWNED;
-
         if (atomic_load_explicit(&strand->word, memory_order_relaxed) != STRAND_OWNED)
             count += strand_drain(strand);
         if (strand->settle)
             strand->settle(strand->arg);
-        atomic_store_explicit(&strand->owner, 0, memory_order_relaxed);
-        if (atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_FREE,
-                                                    memory_order_release, memory_order_relaxed))
+        if (strand_leave(strand))
             return count;
-        strand_own(strand);
     }
 }
 
@@ -129,4 +186,11 @@ void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)
         return;
     work->run(work);
     nqi_strand_leave(strand);
+}
+
+void nqi_strand_join(struct nqi_strand *strand, struct nqi_strand *next)
+{
+    assert(strand_is_mine(strand) && !strand_has_joined(strand) && !strand_has_joined(next));
+    nqi_strand_on_settle(strand, NULL, NULL);
+    atomic_store_explicit(&strand->next, nqi_strand_ref(next), memory_order_release);
 }

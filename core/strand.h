@@ -17,6 +17,10 @@
  * word that says OWNED, so no work is left behind.  Before each attempt to leave the owner calls
  * `settle`, once for everything that ran since the last: one flush for many puts.
  *
+ * A strand may end in another (nqi_strand_join): from then on whoever comes to it comes to the
+ * other one, and what was left for it goes on there.  So a link that was accepted in a strand of
+ * its own can become part of a peer that has one.
+ *
  * A strand is reference-counted; whoever may still bring work holds a reference. */
 #ifndef NQ_CORE_STRAND_H
 #define NQ_CORE_STRAND_H
@@ -36,6 +40,7 @@ struct nqi_strand {
     _Atomic uint32_t refs;
     void (*settle)(void *arg); /* inside the strand only; NULL = nothing to settle */
     void *arg;
+    _Atomic(struct nqi_strand *) next; /* the one it has joined: one reference; else NULL */
 };
 
 /* A new strand with one reference; NULL = no memory. */
@@ -76,10 +81,23 @@ bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work);
  * already has it run before it leaves. */
 void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work);
 
-/* True when the calling thread is inside. */
-static inline bool nqi_strand_inside(const struct nqi_strand *strand)
+/* From now on `strand` is `next`, which has joined none.  Inside `strand`, as its last act: from
+ * its settle, when nothing else is done inside it.  The work that is left for it runs in `next`. */
+void nqi_strand_join(struct nqi_strand *strand, struct nqi_strand *next);
+
+/* The strand that `strand` is now; lives as long as `strand`. */
+static inline struct nqi_strand *nqi_strand_now(struct nqi_strand *strand)
 {
-    return atomic_load_explicit(&strand->owner, memory_order_relaxed) == (uintptr_t)pthread_self();
+    struct nqi_strand *next = atomic_load_explicit(&strand->next, memory_order_acquire);
+
+    return NQI_UNLIKELY(next != NULL) ? next : strand;
+}
+
+/* True when the calling thread is inside. */
+static inline bool nqi_strand_inside(struct nqi_strand *strand)
+{
+    return atomic_load_explicit(&nqi_strand_now(strand)->owner, memory_order_relaxed) ==
+           (uintptr_t)pthread_self();
 }
 
 #endif
