@@ -57,6 +57,8 @@ const char *nq_reason_text(nq_reason reason)
         [NQ_REASON_NO_MEMORY] = "out of memory",
         [NQ_REASON_DISCONNECTED] = "disconnected",
         [NQ_REASON_TRANSPORT] = "handed to the transport",
+        [NQ_REASON_NO_SESSION] = "no such session",
+        [NQ_REASON_EXPIRED] = "the session expired",
     };
 
     return (size_t)reason < NQI_LEN(text) ? text[reason] : "no such reason";
@@ -186,8 +188,11 @@ bool nqi_part_settle(struct nqi_part *part, nq_outcome outcome, nq_reason reason
     uint32_t word = atomic_load(&part->word);
 
     do
-        if (part_state(word) == PART_SETTLED)
+        if (part_state(word) == PART_SETTLED) {
+            if (part_outcome(word) == NQ_CANCELLED) /* the put lets go of it now */
+                future_unref(part->future);
             return false;
+        }
     while (!atomic_compare_exchange_weak(&part->word, &word,
                                          part_word(PART_SETTLED, outcome, reason)));
     return future_count_down(part->future);
@@ -203,12 +208,15 @@ nq_err nq_future_cancel(nq_future *future)
         struct nqi_part *part = &future->parts[i];
         uint32_t word = PART_QUEUED;
 
+        /* For the put, which looks at its part until its strand comes to it. */
+        atomic_fetch_add(&future->refs, 1);
         if (atomic_compare_exchange_strong(&part->word, &word,
                                            part_word(PART_SETTLED, NQ_CANCELLED, NQ_REASON_NONE))) {
             future_count_down(future);
             future->ops->purge(part->target);
             purged = true;
         } else {
+            atomic_fetch_sub(&future->refs, 1);
             late |= part_outcome(word) != NQ_CANCELLED;
         }
     }

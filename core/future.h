@@ -42,7 +42,8 @@ struct nqi_part *nqi_future_part(nq_future *future, size_t i, const nq_uuid *pee
 /* The message leaves its queue.  False: it was cancelled.  True again when called again. */
 bool nqi_part_begin(struct nqi_part *part);
 
-/* Set the outcome; harmless for a part that is settled.  Thread: any, also inside strands.
+/* Set the outcome, unless the part was cancelled: then its put only lets go of it, so this is
+ * called once in any case.  Thread: any, also inside strands.
  * @return true when this settled the whole future: somebody should be notified */
 bool nqi_part_settle(struct nqi_part *part, nq_outcome outcome, nq_reason reason);
 
