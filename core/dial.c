@@ -1,7 +1,7 @@
 /* Pauses: none between the transports of the list; after the last a random part (full jitter, so
  * that a thousand clients do not return in step) of a span that doubles from 100 ms to 30 s.  A
- * link that ends as soon as it works counts as a failure of the whole list, or two sides that do
- * not get on would connect as fast as they can. */
+ * link that ends as soon as it works, and carried nothing, counts as a failure of the whole list,
+ * or two sides that do not get on would connect as fast as they can. */
 #include "core/dial.h"
 
 #include <sys/random.h>
@@ -54,9 +54,9 @@ void nqi_dialer_stop(struct nqi_dialer *dialer)
         nqi_timer_set(dialer->timer, NQI_NEVER);
 }
 
-void nqi_dialer_worked(struct nqi_dialer *dialer)
+void nqi_dialer_worked(struct nqi_dialer *dialer, bool useful)
 {
-    if (nqi_now() - dialer->tried < DIAL_STEADY) {
+    if (!useful && nqi_now() - dialer->tried < DIAL_STEADY) {
         dialer->at = dialer->count;
         return;
     }

@@ -11,16 +11,19 @@
  * HELLO is type 0, flags 0, aux 0, length 256: read as 8 bytes big-endian, that is a frame of 256
  * bytes of the older wire that shares the port, and no peer of that wire is led to reserve memory.
  *
- *     record    dir     body
- *     HELLO     c -> s  struct nqi_hello, 256 bytes
- *     WELCOME   s -> c  struct nqi_hello, 256 bytes
- *     REJECT    s -> c  aux = reason; text for people
- *     DATA      both    aux = bytes of metadata; metadata (first record of a message), payload
- *     ACK       both    sequence, credit in messages, credit in bytes: u64 each, absolute
- *     PING      both    u64 of the sender's
- *     PONG      both    the same u64
- *     BYE       both    aux = reason; u64 last sequence sent: no DATA follows
- *     BYE_ACK   both    - : everything up to the BYE has arrived
+ *     record     dir     body
+ *     HELLO      c -> s  256 bytes, core/attach.h
+ *     CHALLENGE  s -> c  256 bytes, core/attach.h
+ *     AUTH       c -> s  128 bytes, core/attach.h; aux = method
+ *     WELCOME    s -> c  160 bytes, core/attach.h; aux = 1: resumed
+ *     REJECT     s -> c  aux = reason; text for people
+ *     DATA       both    aux = bytes of metadata; metadata (first record of a message), payload
+ *     ACK        both    sequence, credit in messages, credit in bytes: u64 each, absolute
+ *     PING       both    u64 of the sender's
+ *     PONG       both    the same u64
+ *     BYE        both    u64 last sequence sent: no DATA follows
+ *     BYE_ACK    both    - : everything up to the BYE has arrived
+ *     GOAWAY     -       reserved; no state expects it
  *
  * DATA records carry no sequence: each direction counts them from 1. */
 #ifndef NQ_CORE_FRAME_H
@@ -28,26 +31,28 @@
 
 #include "core/base.h"
 #include "core/buf.h"
-#include <netqueue/uuid.h>
 
 #define NQI_HEAD 8          /* bytes of every head */
 #define NQI_HEAD_BIG 16     /* of a DATA head with flag BIG */
 #define NQI_CONTROL_MAX 256 /* bytes in the body of any record but DATA */
-#define NQI_HELLO_SIZE 256  /* body of HELLO and WELCOME */
-#define NQI_VERSION_MIN 1   /* protocol versions that this library speaks */
-#define NQI_VERSION_MAX 1
+#define NQI_HELLO_SIZE 256  /* body of HELLO and CHALLENGE */
+#define NQI_AUTH_SIZE 128
+#define NQI_WELCOME_SIZE 160
 #define NQI_LENGTH_MAX (UINT64_C(1) << 56) /* no message is longer, whatever the limits */
 
 enum nqi_record_type {
     NQI_HELLO = 0,
-    NQI_WELCOME = 1,
-    NQI_REJECT = 2,
-    NQI_DATA = 3,
-    NQI_ACK = 4,
-    NQI_PING = 5,
-    NQI_PONG = 6,
-    NQI_BYE = 7,
-    NQI_BYE_ACK = 8,
+    NQI_CHALLENGE = 1,
+    NQI_AUTH = 2,
+    NQI_WELCOME = 3,
+    NQI_REJECT = 4,
+    NQI_DATA = 5,
+    NQI_ACK = 6,
+    NQI_PING = 7,
+    NQI_PONG = 8,
+    NQI_BYE = 9,
+    NQI_BYE_ACK = 10,
+    NQI_GOAWAY = 11,
     NQI_RECORD_TYPES
 };
 
@@ -63,16 +68,6 @@ struct nqi_head {
     uint16_t aux;
     uint32_t length;
     uint64_t total; /* payload of the whole message: BIG's number, or this record's */
-};
-
-struct nqi_hello {
-    uint16_t version_min, version_max; /* WELCOME: both the chosen one */
-    uint64_t features;                 /* bits; none are defined yet */
-    nq_uuid id, incarnation, session;
-    uint64_t credit_messages, credit_bytes; /* what the other side may send */
-    uint64_t max_message;                   /* bytes */
-    int64_t keepalive_ns, expiry_ns;
-    uint64_t received; /* DATA records that the sender of this has */
 };
 
 /* Bytes that the head of a record of this type and flags has. */
@@ -99,11 +94,5 @@ static inline size_t nqi_head_write(uint8_t *at, uint8_t type, uint8_t flags, ui
  * unknown flags, lengths of control records, metadata and whole length against each other.
  * @return NQ_OK, NQ_ERR_PROTO */
 NQ_MUST_CHECK nq_err nqi_head_read(const uint8_t *at, struct nqi_head *ret);
-
-/* A whole HELLO or WELCOME: head and body, NQI_HEAD + NQI_HELLO_SIZE bytes. */
-void nqi_hello_write(uint8_t *at, enum nqi_record_type type, const struct nqi_hello *hello);
-
-/* Its body.  @return NQ_OK, NQ_ERR_PROTO (no magic, nil or all-ones id, bad ranges) */
-NQ_MUST_CHECK nq_err nqi_hello_read(const uint8_t *body, struct nqi_hello *ret);
 
 #endif

@@ -13,13 +13,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define LINK_STAGING ((size_t)64 << 10)
 #define LINK_STAGING_LITTLE 4096u
-#define LINK_GREETING (NQI_HEAD + NQI_HELLO_SIZE)
 #define LINK_ADDRESS 96
 
-enum link_state { LINK_OPENING, LINK_GREETING_STATE, LINK_UP, LINK_DRAINING, LINK_DOWN };
+enum link_state {
+    LINK_OPENING,
+    LINK_HELLO,
+    LINK_AUTH,
+    LINK_MOVING,
+    LINK_UP,
+    LINK_DRAINING,
+    LINK_DOWN
+};
+
+/* A server's link, until a session has it. */
+struct link_greeting {
+    uint8_t hello[NQI_HELLO_RECORD];
+    size_t filled; /* bytes of the record that is awaited */
+    struct nqi_attach attach;
+    /* MOVING */
+    struct nqi_strand *strand; /* one reference */
+    nqi_link_moved_fn moved;
+    void *arg;
+    struct nqi_work work;
+    struct nqi_link *link;
+    bool joined; /* `work` is on its way: the link lives until it has run */
+    nq_reason lost;
+};
 
 struct nqi_link {
     struct nqi_list list;
@@ -31,9 +54,9 @@ struct nqi_link {
     nqt_ep *ep;
     const struct nqi_link_events *events;
     void *arg;
-    struct nqi_watch *clock; /* of the handshake; NULL = stopped */
-    uint8_t *greeting;       /* pooled, LINK_GREETING bytes, while greeting */
-    size_t filled;           /* bytes of it */
+    struct nqi_watch *clock;        /* of the handshake; NULL = stopped */
+    const struct nqi_hello *self;   /* a server's CHALLENGE, but for what is this link's */
+    struct link_greeting *greeting; /* pooled; NULL = over */
     /* between space and commit */
     size_t body; /* bytes that the owner's room has in this read */
     uint8_t *staging;
@@ -68,8 +91,20 @@ static void link_stop_clock(struct nqi_link *link)
 
 static void link_end_greeting(struct nqi_link *link)
 {
-    nqi_pool_free(link->greeting, LINK_GREETING);
+    nqi_pool_free(link->greeting, sizeof(*link->greeting));
     link->greeting = NULL;
+}
+
+/* It was to move, and it is lost: whoever waits for it is told. */
+static void link_stop_moving(struct nqi_link *link)
+{
+    struct link_greeting *greeting = link->greeting;
+
+    if (link->state != LINK_MOVING)
+        return;
+    nqi_strand_on_settle(nqi_link_strand(link), NULL, NULL);
+    nqi_strand_unref(greeting->strand);
+    greeting->moved(greeting->arg, NULL, NULL);
 }
 
 static void link_free(struct nqi_link *link)
@@ -84,6 +119,7 @@ void nqi_link_close(struct nqi_link *link)
     if (link->closing)
         return;
     link->closing = true;
+    link_stop_moving(link);
     link->state = LINK_DOWN;
     link_stop_clock(link);
     nqi_tlink_close(link->tlink);
@@ -96,6 +132,11 @@ static void link_fail(struct nqi_link *link, nq_reason reason, const char *text)
 
     if (link->state == LINK_DOWN)
         return;
+    if (link->state == LINK_MOVING && link->greeting->joined) {
+        link->greeting->lost = reason;
+        return;
+    }
+    link_stop_moving(link);
     link->state = LINK_DOWN;
     link_stop_clock(link);
     if (!told)
@@ -136,48 +177,179 @@ void nqi_link_drain(struct nqi_link *link)
 
 /* ---- the greeting ----------------------------------------------------------------------- */
 
-static nq_err link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
+/* Send one record of the greeting, with the reference; a link that takes it not at once is not
+ * worth waiting for. */
+static void link_send_record(struct nqi_link *link, struct nqi_txbuf *txbuf)
 {
-    size_t n = NQI_MIN(len, LINK_GREETING - link->filled);
-    struct nqi_hello hello;
+    uint32_t taken = 0;
+
+    if (nqi_tlink_send(link->tlink, (struct nqt_buf *[]){&txbuf->buf}, 1, &taken) || !taken)
+        nqi_log(NQ_LOG_DEBUG, "%s: an answer could not be sent", link->address);
+}
+
+static nq_err link_challenge(struct nqi_link *link, const struct nqi_hello *theirs)
+{
+    struct nqi_txbuf *txbuf = nqi_txbuf_new(1, NQI_HELLO_RECORD);
+    struct nqi_hello hello = *link->self;
+
+    if (!txbuf)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a greeting");
+    if (!nqi_hello_agree(theirs, &hello) || getrandom(hello.nonce, NQI_NONCE, 0) != NQI_NONCE) {
+        nqi_txbuf_unref(txbuf);
+        return nqi_fail(NQ_ERR_SYS, "no random numbers");
+    }
+    nqi_hello_write(txbuf->room, NQI_CHALLENGE, &hello);
+    nqi_txbuf_add(txbuf, txbuf->room, NQI_HELLO_RECORD);
+    nqi_transcript(link->greeting->hello, txbuf->room, link->greeting->attach.transcript);
+    link_send_record(link, txbuf);
+    return NQ_OK;
+}
+
+static nq_err link_on_hello(struct nqi_link *link)
+{
+    struct link_greeting *greeting = link->greeting;
+    struct nqi_hello *hello = &greeting->attach.hello;
+    nq_err err = nqi_hello_read(greeting->hello + NQI_HEAD, hello);
+    nq_reason reason;
+
+    if (err)
+        return err;
+    reason = link->events->hello(link->arg, link, hello);
+    if (link->state != LINK_HELLO)
+        return NQ_ERR_CLOSED;
+    if (reason) {
+        nqi_link_reject(link, reason);
+        return NQ_OK;
+    }
+    err = link_challenge(link, hello);
+    if (err)
+        return err;
+    link->state = LINK_AUTH;
+    greeting->filled = 0;
+    return NQ_OK;
+}
+
+static nq_err link_on_auth(struct nqi_link *link)
+{
+    struct nqi_attach *attach = &link->greeting->attach;
+    nq_err err = nqi_auth_read(attach->auth_record, &attach->auth);
+
+    if (err)
+        return err;
+    link->events->auth(link->arg, link, attach);
+    if (link->state == LINK_AUTH)
+        link->state = LINK_UP;
+    if (link->state != LINK_MOVING)
+        link_end_greeting(link);
+    return link->state == LINK_DOWN ? NQ_ERR_CLOSED : NQ_OK;
+}
+
+/* Collect the record that is awaited.  @return bytes used; *whole: it is there */
+static size_t link_collect(struct link_greeting *greeting, uint8_t *into, size_t want,
+                           const uint8_t *data, size_t len, bool *whole)
+{
+    size_t n = NQI_MIN(len, want - greeting->filled);
+
+    memcpy(into + greeting->filled, data, n);
+    greeting->filled += n;
+    *whole = greeting->filled == want;
+    return n;
+}
+
+/* Tell a stranger by its first bytes, not by its silence. */
+static nq_err link_check_head(const struct link_greeting *greeting, const uint8_t *record,
+                              enum nqi_record_type type)
+{
     struct nqi_head head;
     nq_err err;
 
-    memcpy(link->greeting + link->filled, data, n);
-    link->filled += n;
-    if (link->filled >= NQI_HEAD) { /* tell a stranger by its first bytes, not by its silence */
-        if (link->greeting[0] != NQI_HELLO) /* other heads may be longer than what has come */
-            return nqi_fail(NQ_ERR_PROTO, "the first record is no hello");
-        err = nqi_head_read(link->greeting, &head);
-        if (err)
-            return err;
-    }
-    if (link->filled < LINK_GREETING)
+    if (greeting->filled < NQI_HEAD)
         return NQ_OK;
-    err = nqi_hello_read(link->greeting + NQI_HEAD, &hello);
-    if (err)
-        return err;
-    link_end_greeting(link);
-    link->state = LINK_UP;
-    link->events->hello(link->arg, link, &hello);
-    if (link->state != LINK_UP)
-        return link->state == LINK_DRAINING ? NQ_OK : NQ_ERR_CLOSED;
-    return n < len ? link->events->receive(link->arg, data + n, len - n) : NQ_OK;
+    if (record[0] != type) /* other heads may be longer than what has come */
+        return nqi_fail(NQ_ERR_PROTO, "the first record is no %s",
+                        type == NQI_HELLO ? "hello" : "answer to the challenge");
+    err = nqi_head_read(record, &head);
+    return err;
 }
+
+static nq_err link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
+{
+    struct link_greeting *greeting = link->greeting;
+    bool auth = link->state == LINK_AUTH, whole;
+    uint8_t *record = auth ? greeting->attach.auth_record : greeting->hello;
+    size_t n = link_collect(greeting, record, auth ? NQI_AUTH_RECORD : NQI_HELLO_RECORD, data, len,
+                            &whole);
+    nq_err err = link_check_head(greeting, record, auth ? NQI_AUTH : NQI_HELLO);
+
+    if (!err && n < len)
+        err = nqi_fail(NQ_ERR_PROTO, "bytes that nobody asked for in the greeting");
+    if (err || !whole)
+        return err;
+    return auth ? link_on_auth(link) : link_on_hello(link);
+}
+
+/* ---- to another strand ------------------------------------------------------------------ */
+
+/* Inside the new strand. */
+static void link_moved(struct nqi_work *work)
+{
+    struct link_greeting *greeting = NQI_CONTAINER(work, struct link_greeting, work);
+    struct nqi_link *link = greeting->link;
+
+    link->state = LINK_UP;
+    nqi_strand_unref(greeting->strand); /* the join has its own */
+    if (greeting->lost) {
+        greeting->moved(greeting->arg, NULL, NULL);
+        link_fail(link, greeting->lost, "lost before the welcome");
+        return;
+    }
+    greeting->moved(greeting->arg, link, &greeting->attach);
+    link_end_greeting(link);
+}
+
+/* The strand's settle: nothing else is done inside it, and nobody touches the link any more. */
+static void link_move(void *arg)
+{
+    struct nqi_link *link = arg;
+    struct link_greeting *greeting = link->greeting;
+    struct nqi_strand *strand = greeting->strand;
+
+    greeting->joined = true;
+    nqi_strand_join(nqi_link_strand(link), strand);
+    /* From here on others may be inside it with an event of the link's, before the work. */
+    nqi_strand_run(strand, &greeting->work);
+}
+
+void nqi_link_hand_over(struct nqi_link *link, struct nqi_strand *strand, nqi_link_moved_fn fn,
+                        void *arg)
+{
+    struct link_greeting *greeting = link->greeting;
+
+    assert(link->state == LINK_AUTH);
+    greeting->strand = nqi_strand_ref(strand);
+    greeting->moved = fn;
+    greeting->arg = arg;
+    greeting->link = link;
+    greeting->work.run = link_moved;
+    greeting->joined = false;
+    greeting->lost = NQ_REASON_NONE;
+    link->state = LINK_MOVING;
+    nqi_strand_on_settle(nqi_link_strand(link), link_move, link);
+}
+
+/* ---- refusal ---------------------------------------------------------------------------- */
 
 void nqi_link_reject(struct nqi_link *link, nq_reason reason)
 {
     const char *text = nq_reason_text(reason);
     size_t len = NQI_MIN(strlen(text), (size_t)NQI_CONTROL_MAX);
     struct nqi_txbuf *txbuf = nqi_txbuf_new(1, (uint32_t)(NQI_HEAD + len));
-    uint32_t taken;
 
     if (txbuf) {
         nqi_head_write(txbuf->room, NQI_REJECT, 0, (uint16_t)reason, (uint32_t)len, 0);
         memcpy(txbuf->room + NQI_HEAD, text, len);
         nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + len);
-        if (nqi_tlink_send(link->tlink, (struct nqt_buf *[]){&txbuf->buf}, 1, &taken))
-            nqi_log(NQ_LOG_DEBUG, "%s: the refusal could not be sent", link->address);
+        link_send_record(link, txbuf);
     }
     nqi_link_drain(link);
 }
@@ -198,9 +370,12 @@ static nq_err link_receive(struct nqi_link *link, const uint8_t *data, size_t le
         return NQ_OK;
     if (link->state == LINK_UP)
         return link_received(link, link->events->receive(link->arg, data, len));
-    err = link_greet(link, data, len);
-    if (err < 0 && link->state == LINK_GREETING_STATE)
-        link_fail(link, NQ_REASON_PROTOCOL, nq_error());
+    if (link->state == LINK_MOVING)
+        err = nqi_fail(NQ_ERR_PROTO, "bytes before the welcome");
+    else
+        err = link_greet(link, data, len);
+    if (err < 0 && link->state != LINK_DOWN)
+        link_fail(link, err == NQ_ERR_PROTO ? NQ_REASON_PROTOCOL : NQ_REASON_NO_MEMORY, nq_error());
     return err;
 }
 
@@ -212,7 +387,7 @@ static void link_on_up(void *arg)
 
     if (!link->address[0])
         snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
-    link->state = link->server ? LINK_GREETING_STATE : LINK_UP;
+    link->state = link->server ? LINK_HELLO : LINK_UP;
     if (link->server)
         return;                              /* the client speaks first */
     link_start_clock(link, NQI_GREETING_NS); /* for WELCOME */
@@ -300,13 +475,13 @@ static const struct nqi_tlink_events link_tlink_events = {
 
 /* ---- making ----------------------------------------------------------------------------- */
 
-static struct nqi_link *link_new(nqt_ep *ep, bool server, const struct nqi_link_events *events,
-                                 void *arg)
+static struct nqi_link *link_new(nqt_ep *ep, const struct nqi_hello *self,
+                                 const struct nqi_link_events *events, void *arg)
 {
     struct nqi_link *link = calloc(1, sizeof(*link));
 
-    if (link && server) {
-        link->greeting = nqi_pool_alloc(LINK_GREETING);
+    if (link && self) {
+        link->greeting = nqi_pool_alloc(sizeof(*link->greeting));
         if (!link->greeting) {
             free(link);
             link = NULL;
@@ -316,9 +491,12 @@ static struct nqi_link *link_new(nqt_ep *ep, bool server, const struct nqi_link_
         nqi_fail(NQ_ERR_NOMEM, "no memory for a link");
         return NULL;
     }
+    if (self)
+        link->greeting->filled = 0;
+    link->self = self;
     nqi_list_init(&link->list);
     link->ep = ep;
-    link->server = server;
+    link->server = self;
     link->events = events;
     link->arg = arg;
     return link;
@@ -327,7 +505,7 @@ static struct nqi_link *link_new(nqt_ep *ep, bool server, const struct nqi_link_
 nq_err nqi_link_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
                         const struct nqi_link_events *events, void *arg, struct nqi_link **ret)
 {
-    struct nqi_link *link = link_new(ep, false, events, arg);
+    struct nqi_link *link = link_new(ep, NULL, events, arg);
     nq_err err;
 
     if (!link)
@@ -342,9 +520,10 @@ nq_err nqi_link_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *
 }
 
 nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
-                       struct nqi_loop *loop, const struct nqi_link_events *events, void *arg)
+                       struct nqi_loop *loop, const struct nqi_hello *self,
+                       const struct nqi_link_events *events, void *arg)
 {
-    struct nqi_link *link = link_new(ep, true, events, arg);
+    struct nqi_link *link = link_new(ep, self, events, arg);
     struct nqi_strand *strand = nqi_strand_new();
     nq_err err = NQ_ERR_NOMEM;
 

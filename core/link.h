@@ -1,8 +1,11 @@
 /* One path to one peer: up, down, and on a server the greeting before a peer is known.
  *
  *     state     meaning                              leaves by
- *     OPENING   the transport connects               up -> UP (client), GREETING (server)
- *     GREETING  the client's HELLO is awaited        HELLO -> UP
+ *     OPENING   the transport connects               up -> UP (client), HELLO (server)
+ *     HELLO     a client's HELLO is awaited          HELLO -> AUTH
+ *     AUTH      CHALLENGE is sent, AUTH is awaited   AUTH -> UP, or MOVING: the session is in
+ *                                                    another strand
+ *     MOVING    this strand is about to be left      joined to that strand -> UP
  *     UP        bytes pass to and from the owner     nqi_link_drain(), _reject() -> DRAINING
  *     DRAINING  what was sent gets out; what comes   the other side's end, time -> DOWN
  *               is dropped, and the owner is told
@@ -11,30 +14,35 @@
  *
  *     and from each: down, time, an error, nqi_link_close() -> DOWN
  *
- * Until the greeting is over a stranger costs a link and 264 bytes, for at most NQI_GREETING_NS.
+ * Until the greeting is over a stranger costs a link and less than 1 KiB, for at most
+ * NQI_GREETING_NS.
  *
  * Thread: everything inside the link's strand. */
 #ifndef NQ_CORE_LINK_H
 #define NQ_CORE_LINK_H
 
+#include "core/attach.h"
 #include "core/base.h"
-#include "core/frame.h"
 #include "core/transport.h"
 #include <netqueue/future.h>
 
-#define NQI_GREETING_NS (10 * NQI_NS_PER_S) /* from accept to HELLO, from connect to WELCOME */
+#define NQI_GREETING_NS (10 * NQI_NS_PER_S) /* from accept to AUTH, from connect to WELCOME */
 #define NQI_DRAIN_NS (2 * NQI_NS_PER_S)     /* for what was sent to get out */
 
 struct nqi_link;
 
-/* Calls up.  `arg` is the owner's, which may change at `hello` (nqi_link_bind). */
+/* Calls up.  `arg` is the owner's, which may change at `auth` (nqi_link_bind). */
 struct nqi_link_events {
     /* Server: the link exists; `hello`, `down` or `closed` follows. */
     void (*opened)(void *arg, struct nqi_link *link);
     /* Client: the medium accepts data. */
     void (*up)(void *arg, struct nqi_link *link);
-    /* Server: a well-formed HELLO came.  Answer with nqi_link_bind() or nqi_link_reject(). */
-    void (*hello)(void *arg, struct nqi_link *link, const struct nqi_hello *hello);
+    /* Server: a well-formed HELLO came.  @return NQ_REASON_NONE: it is challenged; else why it is
+     * refused */
+    nq_reason (*hello)(void *arg, struct nqi_link *link, const struct nqi_hello *hello);
+    /* Server: AUTH came; `attach` lives until the answer: nqi_link_bind(), nqi_link_hand_over() or
+     * nqi_link_reject(). */
+    void (*auth)(void *arg, struct nqi_link *link, const struct nqi_attach *attach);
     /* UP: bytes; as nqi_session_receive(), _space(), _commit().  Negative: the owner has ended the
      * link or will: stop reading. */
     nq_err (*receive)(void *arg, const uint8_t *data, size_t len);
@@ -54,10 +62,19 @@ NQ_MUST_CHECK nq_err nqi_link_connect(nqt_ep *ep, struct nqi_strand *strand, str
                                       struct nqi_link **ret);
 
 /* Server: adopt a connection; the link makes a strand of its own.  In the endpoint's serial.
+ * @param self  what CHALLENGE says of this side; borrowed for the link's life
  * @return NQ_OK (hello or closed follows), NQ_ERR_NOMEM (the connection is closed) */
 NQ_MUST_CHECK nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
-                                     struct nqi_loop *loop, const struct nqi_link_events *events,
-                                     void *arg);
+                                     struct nqi_loop *loop, const struct nqi_hello *self,
+                                     const struct nqi_link_events *events, void *arg);
+
+/* The link becomes part of `strand`; then `fn` is called inside that one, to bind or reject.  With
+ * a `link` of NULL, in any strand: it was lost before.  Only in `auth`.
+ * @param attach  lives until `fn` returns */
+typedef void (*nqi_link_moved_fn)(void *arg, struct nqi_link *link,
+                                  const struct nqi_attach *attach);
+void nqi_link_hand_over(struct nqi_link *link, struct nqi_strand *strand, nqi_link_moved_fn fn,
+                        void *arg);
 
 /* From now on events go to `events` and `arg`. */
 void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, void *arg);
@@ -65,7 +82,7 @@ void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, 
 /* The greeting or the wait for WELCOME is over: stop its clock. */
 void nqi_link_settled(struct nqi_link *link);
 
-/* Answer a HELLO with a refusal and drain. */
+/* Answer HELLO or AUTH with a refusal and drain. */
 void nqi_link_reject(struct nqi_link *link, nq_reason reason);
 
 /* As nqi_tlink_send(). */

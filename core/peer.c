@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum {
     TODO_FLUSH = 1u << 0,
@@ -79,8 +80,12 @@ static void peer_enter(struct nqi_peer *peer, enum nqi_peer_state next)
     peer->state = next;
 }
 
+/* Without a link the table's reference may be the last: whoever calls this without one of his own
+ * does nothing more with the peer. */
 static void peer_end(struct nqi_peer *peer, nq_reason reason)
 {
+    const struct nqi_peer_conf *conf = peer->conf;
+
     if (peer->state == NQI_PEER_ENDED)
         return;
     peer_enter(peer, NQI_PEER_ENDED);
@@ -93,42 +98,89 @@ static void peer_end(struct nqi_peer *peer, nq_reason reason)
     nqi_watch_del(NQI_STEAL(peer->clock));
     nqi_watch_del(NQI_STEAL(peer->flow.timer));
     atomic_store(&peer->ended, true);
-    peer->conf->events->ended(peer->conf->arg, peer);
-    peer->conf->events->changed(peer->conf->arg);
+    conf->events->ended(conf->arg, peer);
+    conf->events->changed(conf->arg);
 }
 
-/* The link is of no more use.  A client goes on without, a server's peer ends. */
+/* The next session counts what the user takes from here on. */
+static void peer_set_base(struct nqi_peer *peer)
+{
+    peer->base_messages = peer->delivered_messages;
+    peer->base_bytes = peer->delivered_bytes;
+    peer->expires_at = NQI_NEVER;
+}
+
+/* No link can go on with the session that had this one. */
+static bool peer_is_over(const struct nqi_peer *peer, nq_reason reason)
+{
+    if (!nqi_session_is_resumable(&peer->session) || reason == NQ_REASON_NO_SESSION)
+        return true;
+    if (!peer->up) /* one more attempt failed */
+        return false;
+    return reason == NQ_REASON_PROTOCOL || reason == NQ_REASON_LIMIT ||
+           reason == NQ_REASON_DISCONNECTED || reason == NQ_REASON_PEER_CLOSED;
+}
+
+static nq_event_kind peer_lost_kind(const struct nqi_peer *peer, bool over)
+{
+    if (peer->up)
+        return over ? NQ_EVENT_PEER_GONE : NQ_EVENT_PEER_DOWN;
+    return over && peer->expires_at != NQI_NEVER ? NQ_EVENT_PEER_GONE : NQ_EVENT_REFUSED;
+}
+
+/* The link goes; the session is kept, or is over. */
+static void peer_unlink(struct nqi_peer *peer, bool over, nq_reason reason)
+{
+    struct nqi_link *link = NQI_STEAL(peer->link);
+    bool was_up = peer->up;
+
+    peer->up = peer->blocked = false;
+    nqi_peer_show_link(peer);
+    peer_enter(peer, NQI_PEER_IDLE);
+    nqi_session_down(&peer->session);
+    if (reason == NQ_REASON_PEER_CLOSED || reason == NQ_REASON_DISCONNECTED) /* our last words */
+        nqi_link_drain(link);
+    else
+        nqi_link_close(link);
+    if (over && peer->dials) {
+        nqi_session_restart(&peer->session, reason);
+        peer_set_base(peer);
+    } else if (!over && was_up) {
+        peer->expires_at = nqi_now() + peer->session.name.expiry_ns;
+    }
+}
+
+/* Grows with what is final on either side. */
+static uint64_t peer_progress(const struct nqi_peer *peer)
+{
+    return peer->session.received + peer->session.acked;
+}
+
+/* @param worked  the link was up  @param useful  and something passed over it */
+static void peer_redial(struct nqi_peer *peer, bool worked, bool useful)
+{
+    if (worked)
+        nqi_dialer_worked(&peer->dialer, useful);
+    nqi_dialer_failed(&peer->dialer);
+}
+
+/* The link is of no more use. */
 static void peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
 {
-    struct nqi_link *link = peer->link;
-    bool was_up = peer->up;
+    bool was_up = peer->up, useful = peer_progress(peer) != peer->came_up, over;
 
     if (peer->state != NQI_PEER_LINKED)
         return;
     nqi_peer_hand_over(peer);
-    peer->base_messages = peer->delivered_messages;
-    peer->base_bytes = peer->delivered_bytes;
-    nqi_peer_event(peer, was_up ? NQ_EVENT_PEER_GONE : NQ_EVENT_REFUSED, reason, 0, text);
-    peer->link = NULL;
-    peer->up = peer->blocked = false;
-    nqi_peer_show_link(peer);
-    peer_enter(peer, NQI_PEER_IDLE);
-    nqi_session_down(&peer->session, reason);
-    if (reason == NQ_REASON_PEER_CLOSED) /* it waits for our answer */
-        nqi_link_drain(link);
-    else
-        nqi_link_close(link);
-    if (!peer->dials) {
+    over = peer_is_over(peer, reason);
+    nqi_peer_event(peer, peer_lost_kind(peer, over), reason, 0, text);
+    peer_unlink(peer, over, reason);
+    if (over && !peer->dials)
         peer_end(peer, reason);
-        return;
-    }
-    if (peer->closing && nqi_session_flushed(&peer->session)) {
+    else if (peer->closing && nqi_session_flushed(&peer->session))
         peer_end(peer, NQ_REASON_LOCAL_CLOSE);
-        return;
-    }
-    if (was_up)
-        nqi_dialer_worked(&peer->dialer);
-    nqi_dialer_failed(&peer->dialer);
+    else if (peer->dials)
+        peer_redial(peer, was_up || reason == NQ_REASON_NO_SESSION, was_up && useful);
 }
 
 static nq_reason peer_reason(const struct nqi_peer *peer, nq_err err)
@@ -162,13 +214,20 @@ static void peer_follow_session(struct nqi_peer *peer)
     if (peer->state != NQI_PEER_LINKED)
         return;
     if (!peer->up && peer->session.state == NQI_SESSION_UP) {
+        bool again = peer->expires_at != NQI_NEVER;
+
         peer->up = true;
+        peer->came_up = peer_progress(peer);
+        peer->expires_at = NQI_NEVER;
         nqi_link_settled(peer->link);
         nqi_peer_show_link(peer);
-        nqi_peer_event(peer, NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0, nqi_link_address(peer->link));
+        nqi_peer_event(peer, again ? NQ_EVENT_PEER_RESUMED : NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0,
+                       nqi_link_address(peer->link));
     }
     if (peer->session.state == NQI_SESSION_CLOSED) {
-        nqi_peer_pump(peer); /* the last acknowledgement and BYE_ACK */
+        nqi_peer_hand_over(peer);
+        nqi_peer_show_counts(peer); /* before they are acknowledged */
+        nqi_peer_pump(peer);        /* the last acknowledgement and BYE_ACK */
         peer_finish(peer);
     }
 }
@@ -179,8 +238,14 @@ static void peer_on_up(void *arg, struct nqi_link *link)
 {
     struct nqi_peer *peer = arg;
 
+    uint8_t nonce[NQI_NONCE];
+
+    if (getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce)) {
+        peer_lost(peer, NQ_REASON_NO_MEMORY, "no random numbers");
+        return;
+    }
     (void)link;
-    nqi_session_connect(&peer->session, nqi_now());
+    nqi_session_connect(&peer->session, nonce, nqi_now());
 }
 
 static nq_err peer_received(struct nqi_peer *peer, nq_err err)
@@ -241,16 +306,8 @@ static void peer_on_closed(void *arg)
     nqi_peer_unref(peer); /* the link's reference */
 }
 
-static void peer_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
-{
-    (void)arg;
-    (void)hello;
-    nqi_link_close(link); /* a client's link has no greeting */
-}
-
 static const struct nqi_link_events peer_link_events = {
     .up = peer_on_up,
-    .hello = peer_on_hello,
     .receive = peer_on_receive,
     .space = peer_on_space,
     .commit = peer_on_commit,
@@ -261,19 +318,38 @@ static const struct nqi_link_events peer_link_events = {
 
 /* ---- time ------------------------------------------------------------------------------- */
 
+/* Nobody came back for the session. */
+static void peer_expire(struct nqi_peer *peer)
+{
+    nqi_peer_event(peer, NQ_EVENT_PEER_GONE, NQ_REASON_EXPIRED, 0,
+                   nq_reason_text(NQ_REASON_EXPIRED));
+    if (!peer->dials || peer->closing) {
+        peer_end(peer, NQ_REASON_EXPIRED);
+        return;
+    }
+    if (peer->state == NQI_PEER_LINKED) /* in the midst of an attempt */
+        peer_unlink(peer, true, NQ_REASON_EXPIRED);
+    nqi_session_fini(&peer->session, NQ_REASON_EXPIRED);
+    peer_set_base(peer);
+    peer_redial(peer, false, false);
+}
+
 static void peer_on_clock(void *arg)
 {
     struct nqi_peer *peer = arg;
-    nq_err err = nqi_session_tick(&peer->session, nqi_now());
+    int64_t now = nqi_now();
+    nq_err err = nqi_session_tick(&peer->session, now);
 
     peer->clock_at = NQI_NEVER;
     if (err)
         peer_lost(peer, peer_reason(peer, err), nq_error());
+    if (now >= peer->expires_at && peer->state != NQI_PEER_ENDED)
+        peer_expire(peer);
 }
 
 static void peer_set_clock(struct nqi_peer *peer)
 {
-    int64_t due = nqi_session_deadline(&peer->session);
+    int64_t due = NQI_MIN(nqi_session_deadline(&peer->session), peer->expires_at);
 
     /* It only moves forward when it fires: one system call for many messages. */
     if (due >= peer->clock_at || !peer->clock)
@@ -338,33 +414,51 @@ static void peer_begin_close(struct nqi_peer *peer)
     peer->closing = true;
     peer->force = true;
     nqi_session_close(&peer->session);
-    if (peer->dials && peer->state == NQI_PEER_IDLE && nqi_session_flushed(&peer->session))
+    if (peer->state == NQI_PEER_IDLE && nqi_session_flushed(&peer->session))
         peer_end(peer, NQ_REASON_LOCAL_CLOSE);
+}
+
+/* The session ends now, and the other side is told when the link takes it at once. */
+static void peer_reset_link(struct nqi_peer *peer, nq_reason told)
+{
+    struct nqi_link *link = NQI_STEAL(peer->link);
+
+    if (!link)
+        return;
+    if (peer->up && !peer->blocked)
+        nqi_link_reject(link, told);
+    else
+        nqi_link_close(link);
 }
 
 static void peer_cut(struct nqi_peer *peer, nq_reason reason)
 {
-    struct nqi_link *link = peer->link;
-
     if (peer->state == NQI_PEER_ENDED)
         return;
-    if (peer->up)
+    if (peer->up || peer->expires_at != NQI_NEVER)
         nqi_peer_event(peer, NQ_EVENT_PEER_GONE, reason, 0, nq_reason_text(reason));
-    peer->link = NULL;
+    peer_reset_link(peer, reason == NQ_REASON_LOCAL_CLOSE ? NQ_REASON_PEER_CLOSED : reason);
     peer->up = false;
-    if (link)
-        nqi_link_close(link);
     peer_end(peer, reason);
+}
+
+void nqi_peer_supersede(struct nqi_peer *peer)
+{
+    peer_cut(peer, NQ_REASON_NO_SESSION);
 }
 
 /* A client's session ends, and another begins with the next link; nothing is kept for it. */
 static void peer_start_over(struct nqi_peer *peer, nq_reason reason)
 {
+    struct nqi_link *link = peer->link;
+
+    if (peer->up && !peer->blocked) /* so that the server need not wait for us to come back */
+        nqi_link_reject(link, reason);
     peer_lost(peer, reason, nq_reason_text(reason));
     if (peer->state == NQI_PEER_ENDED)
         return;
     nqi_session_fini(&peer->session, reason);
-    nqi_session_down(&peer->session, reason); /* its numbers begin anew */
+    peer_set_base(peer);
 }
 
 static void peer_run_todo(struct nqi_work *work)
@@ -457,6 +551,7 @@ void nqi_peer_unref(struct nqi_peer *peer)
     assert(peer->state == NQI_PEER_ENDED);
     strand = peer->serial.strand;
     pthread_mutex_destroy(&peer->shown.lock);
+    explicit_bzero(&peer->name, sizeof(peer->name));
     free(peer);
     nqi_strand_unref(strand);
 }
@@ -474,7 +569,7 @@ static struct nqi_peer *peer_new(const struct nqi_peer_conf *conf, struct nqi_st
     peer->serial.strand = nqi_strand_ref(strand);
     peer->serial.loop = loop;
     peer->todo_work.run = peer_run_todo;
-    peer->clock_at = NQI_NEVER;
+    peer->clock_at = peer->expires_at = NQI_NEVER;
     pthread_mutex_init(&peer->shown.lock, NULL);
     nqi_fifo_init(&peer->in);
     nqi_fifo_init(&peer->inbox.messages);
@@ -494,20 +589,54 @@ static struct nqi_peer *peer_new(const struct nqi_peer_conf *conf, struct nqi_st
 }
 
 nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
-                       const struct nqi_hello *hello, struct nqi_peer **ret)
+                       const struct nqi_attach *attach, struct nqi_peer **ret)
 {
-    struct nqi_strand *strand = nqi_link_strand(link);
-    struct nqi_peer *peer = peer_new(conf, strand, nqi_link_loop(link));
+    struct nqi_strand *strand = nqi_strand_now(nqi_link_strand(link));
+    struct nqi_session_name name = {0};
+    struct nqi_peer *peer;
+    nq_err err = nq_uuid_random(&name.id);
 
+    if (err || getrandom(name.key, NQI_KEY, 0) != NQI_KEY)
+        return nqi_fail(NQ_ERR_SYS, "no random numbers");
+    peer = peer_new(conf, strand, nqi_link_loop(link));
     if (!peer)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");
+    peer->name = name;
+    peer->opening = attach->auth.opening;
     peer->link = link;
     nqi_link_bind(link, &peer_link_events, nqi_peer_ref(peer));
     nqi_strand_on_settle(strand, peer_settle, peer);
     peer_enter(peer, NQI_PEER_LINKED);
-    nqi_session_accept(&peer->session, hello, nqi_now());
+    nqi_session_begin(&peer->session, attach, &name.id, name.key, nqi_now());
     *ret = peer;
     return NQ_OK;
+}
+
+void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    nq_err err = NQ_ERR_CLOSED;
+
+    if (peer->state != NQI_PEER_ENDED && (attach->auth.method == NQI_AUTH_OPEN ||
+                                          attach->auth.counter > peer->session.name.counter)) {
+        peer_lost(peer, NQ_REASON_LINK_LOST, "another link took its place");
+        if (peer->state == NQI_PEER_IDLE)
+            err = nqi_session_resume(&peer->session, attach, nqi_now());
+    }
+    if (err) {
+        nqi_link_reject(link, err == NQ_ERR_NOMEM ? NQ_REASON_NO_MEMORY : NQ_REASON_NO_SESSION);
+        return;
+    }
+    peer->link = link;
+    nqi_link_bind(link, &peer_link_events, nqi_peer_ref(peer));
+    peer_enter(peer, NQI_PEER_LINKED);
+    peer_follow_session(peer);
+}
+
+void nqi_peer_skip(struct nqi_peer *peer, uint64_t messages, uint64_t bytes)
+{
+    peer->delivered_messages += messages;
+    peer->delivered_bytes += bytes;
+    peer_set_base(peer);
 }
 
 void nqi_peer_announce(struct nqi_peer *peer)

@@ -2,12 +2,15 @@
  *
  *     put --(limits)--> session --> link        link --> session --> events->delivered
  *
- *     IDLE     no link; a client dials           link up -> LINKED; abort -> ENDED
- *     LINKED   a link carries the session        link lost: client -> IDLE, server -> ENDED;
- *                                                close done, abort -> ENDED
+ *     IDLE     no link; a client dials, a        link -> LINKED; abort -> ENDED;
+ *              server waits to be resumed        expired: server -> ENDED
+ *     LINKED   a link carries the session        link lost -> IDLE; session over: client -> IDLE,
+ *                                                server -> ENDED; close done, abort -> ENDED
  *     ENDED    all is settled; final
  *
- * A server's peer begins LINKED; a client has one peer, its server, from open to close.
+ * A server's peer is one session, begins LINKED and outlives its links; each link that resumes it
+ * is joined to its strand.  A client has one peer, its server, from open to close, with one session
+ * after the other.
  *
  * Sending: what is put leaves at once, unless the sends of single messages took more than half of
  * the time lately; then messages gather for FLUSH_NS or FLUSH_BYTES and leave together.  Whoever
@@ -93,7 +96,9 @@ struct nqi_peer {
     _Atomic uint32_t refs;
     const struct nqi_peer_conf *conf;
     struct nqi_serial serial;
-    struct nqi_peer_inbox inbox; /* the queue's */
+    struct nqi_peer_inbox inbox;  /* the queue's */
+    struct nqi_session_name name; /* a server's: what a link that resumes it must prove; fixed */
+    nq_uuid opening;              /* a server's: as its client asked for it; fixed */
 
     /* any thread */
     _Atomic uint64_t queued, queued_bytes; /* put and not begun, reservations included */
@@ -110,26 +115,40 @@ struct nqi_peer {
     enum nqi_peer_state state;
     struct nqi_session session;
     struct nqi_link *link;
-    bool up;      /* LINKED and the session has been UP */
-    bool blocked; /* the link takes nothing until WRITABLE */
-    bool force;   /* flush in this settling */
-    bool high;    /* the high mark was reported */
+    bool up;          /* LINKED and the session has been UP */
+    uint64_t came_up; /* peer_progress() then */
+    bool blocked;     /* the link takes nothing until WRITABLE */
+    bool force;       /* flush in this settling */
+    bool high;        /* the high mark was reported */
     bool closing;
     struct nqi_flow flow;
     struct nqi_watch *clock;
     int64_t clock_at;
+    int64_t expires_at; /* the session, which waits for a link; NQI_NEVER */
     struct nqi_fifo in; /* delivered in this ownership */
     uint64_t in_count, in_bytes;
     uint64_t delivered_messages, delivered_bytes; /* ever */
-    uint64_t base_messages, base_bytes;           /* of those, before this attachment */
+    uint64_t base_messages, base_bytes;           /* of those, before this session */
     struct nqi_dialer dialer;                     /* a client's */
     bool dials;
 };
 
-/* A server's peer over `link`, whose HELLO came; in the link's strand, which becomes the peer's.
- * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM */
+/* A server's peer over `link`, whose AUTH was accepted; in the link's strand, which becomes the
+ * peer's.
+ * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_SYS (no random numbers) */
 NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
-                                     const struct nqi_hello *hello, struct nqi_peer **ret);
+                                     const struct nqi_attach *attach, struct nqi_peer **ret);
+
+/* Its session goes on over `link`, whose AUTH proved it or asks for it once more, or the link is
+ * rejected.  In strand. */
+void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct nqi_attach *attach);
+
+/* Its client proved to be who has the session, and wants another: this one ends.  In strand. */
+void nqi_peer_supersede(struct nqi_peer *peer);
+
+/* The first `messages` that the user will take are not of this session.  In strand, before it is
+ * announced. */
+void nqi_peer_skip(struct nqi_peer *peer, uint64_t messages, uint64_t bytes);
 
 /* Begin to send and to report, once the queue knows the peer.  In strand. */
 void nqi_peer_announce(struct nqi_peer *peer);

@@ -141,6 +141,7 @@ static nq_err queue_fill_peer_conf(nq_queue *queue)
     peer->session.record = (uint32_t)conf->record;
     peer->session.coalesce = (uint32_t)conf->coalesce;
     peer->session.keepalive_ns = conf->keepalive_ns;
+    peer->session.expiry_ns = conf->expiry_ns;
     peer->session.ack_consumed = conf->ack == NQI_ACK_CONSUMED;
     peer->queue_messages = conf->queue_messages;
     peer->queue_bytes = conf->queue_bytes;
@@ -151,6 +152,17 @@ static nq_err queue_fill_peer_conf(nq_queue *queue)
     return nq_uuid_random(&peer->session.incarnation);
 }
 
+static void queue_fill_hello(nq_queue *queue)
+{
+    const struct nqi_session_conf *session = &queue->peer_conf.session;
+
+    queue->hello = (struct nqi_hello){.id = session->id,
+                                      .incarnation = session->incarnation,
+                                      .max_message = session->max_message,
+                                      .keepalive_ns = session->keepalive_ns,
+                                      .expiry_ns = session->expiry_ns};
+}
+
 static nq_err queue_start(nq_queue *queue)
 {
     nq_err err = queue_open_loops(queue);
@@ -159,6 +171,7 @@ static nq_err queue_start(nq_queue *queue)
         err = queue_fill_peer_conf(queue);
     if (err)
         return err;
+    queue_fill_hello(queue);
     nqi_events_init(&queue->events, queue->rooms[0]);
     err = queue_open_eps(queue);
     if (err || queue->conf->server)

@@ -29,6 +29,7 @@ struct nq_queue {
     /* fixed by nq_open() */
     struct nqi_conf *conf;
     struct nqi_peer_conf peer_conf;
+    struct nqi_hello hello; /* what a server says in each CHALLENGE */
     uint32_t nloops;
     struct nqi_loop **loops;
     struct nqi_room **rooms;
@@ -90,6 +91,9 @@ void nqi_queue_mark_locked(nq_queue *queue);
 void nqi_queue_mark(nq_queue *queue);
 
 /* queue_get.c */
+/* Under lock: what the last session of this peer left unread comes before what this one brings.
+ * @return who had it, with a reference that is free; NULL = nobody */
+struct nqi_peer *nqi_queue_inherit(nq_queue *queue, struct nqi_peer *heir);
 void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
                        uint64_t count, uint64_t bytes);
 

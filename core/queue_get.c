@@ -78,6 +78,39 @@ static void get_unlist(struct nqi_peer *peer)
     peer->inbox.listed = false;
 }
 
+/* Under lock: a peer of this id that has ended, and has messages that nobody took. */
+static struct nqi_peer *get_find_ended(nq_queue *queue, const nq_uuid *id)
+{
+    for (struct nqi_list *at = queue->ready.next; at != &queue->ready; at = at->next) {
+        struct nqi_peer *peer = NQI_CONTAINER(at, struct nqi_peer, inbox.ready);
+
+        if (nq_uuid_equal(nqi_peer_id(peer), id))
+            return peer;
+    }
+    return NULL;
+}
+
+struct nqi_peer *nqi_queue_inherit(nq_queue *queue, struct nqi_peer *heir)
+{
+    struct nqi_peer *old = get_find_ended(queue, nqi_peer_id(heir));
+    struct nqi_peer_inbox *from, *to = &heir->inbox;
+
+    if (!old)
+        return NULL;
+    from = &old->inbox;
+    to->messages = from->messages;
+    to->unread = from->unread;
+    to->unread_bytes = from->unread_bytes;
+    nqi_fifo_init(&from->messages);
+    from->unread = from->unread_bytes = 0;
+    nqi_peer_skip(heir, to->unread, to->unread_bytes);
+    to->listed = true;
+    nqi_peer_ref(heir); /* the ready list's */
+    nqi_list_add_tail(&from->ready, &to->ready);
+    get_unlist(old);
+    return old;
+}
+
 /* Take the first message of a peer that has one.  True: the ready list's reference is free. */
 static bool get_take(struct getter *getter, struct nqi_peer *peer)
 {

@@ -263,44 +263,161 @@ static void greeting_leave(nq_queue *queue, struct nqi_link *link)
     pthread_mutex_unlock(&queue->lock);
 }
 
-/* Under lock: why this peer may not come in; NONE = it may. */
+/* Why whoever says this is not even challenged; NONE = it is.  A queue that closes still waits for
+ * those whose links were lost. */
 static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hello)
 {
-    if (atomic_load(&queue->closing))
+    static const nq_uuid nil;
+
+    if (atomic_load(&queue->closing) && nq_uuid_equal(&hello->session, &nil))
         return NQ_REASON_PEER_CLOSED;
     if (hello->version_min > NQI_VERSION_MAX || hello->version_max < NQI_VERSION_MIN)
         return NQ_REASON_VERSION;
-    if (nq_uuid_equal(&hello->id, &queue->conf->id) || table_find(queue, &hello->id))
+    if (nq_uuid_equal(&hello->id, &queue->conf->id))
         return NQ_REASON_DUPLICATE;
-    if (queue->npeers >= queue->conf->max_peers)
-        return NQ_REASON_LIMIT;
     return NQ_REASON_NONE;
 }
 
-static void greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
+static nq_reason greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
 {
     nq_queue *queue = arg;
-    struct nqi_peer *peer = NULL;
-    nq_reason reason;
+    nq_reason reason = greeting_objection(queue, hello);
+
+    if (!reason)
+        return NQ_REASON_NONE;
+    greeting_leave(queue, link);
+    queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
+    return reason;
+}
+
+/* The client asks for the session that it has: WELCOME was lost. */
+static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attach *attach)
+{
+    static const nq_uuid nil;
+
+    return !nq_uuid_equal(&attach->auth.opening, &nil) &&
+           nq_uuid_equal(&attach->auth.opening, &peer->opening);
+}
+
+/* What is to be done with a link whose AUTH came. */
+struct greeting_answer {
+    nq_reason reason;       /* NONE, or it is rejected */
+    struct nqi_peer *fresh; /* a new one, which is the table's; or NULL */
+    struct nqi_peer *known; /* one reference: the link goes to this one's strand, to `moved` */
+    nqi_link_moved_fn moved;
+};
+
+/* Under lock: a new peer. */
+static nq_reason greeting_admit(nq_queue *queue, struct nqi_link *link,
+                                const struct nqi_attach *attach, struct nqi_peer **ret)
+{
+    struct nqi_peer *peer;
+
+    if (atomic_load(&queue->closing))
+        return NQ_REASON_PEER_CLOSED;
+    if (table_find(queue, &attach->hello.id))
+        return NQ_REASON_DUPLICATE;
+    if (queue->npeers >= queue->conf->max_peers)
+        return NQ_REASON_LIMIT;
+    if (table_grow(queue) || nqi_peer_accept(&queue->peer_conf, link, attach, &peer))
+        return NQ_REASON_NO_MEMORY;
+    peer->inbox.hash = table_hash(queue, &attach->hello.id);
+    table_link(queue, peer);
+    nqi_list_add_tail(&queue->all, &peer->inbox.all);
+    queue->npeers++;
+    nqi_peer_unref(nqi_queue_inherit(queue, peer));
+    *ret = peer;
+    return NQ_REASON_NONE;
+}
+
+static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct nqi_attach *attach,
+                          const struct greeting_answer *answer)
+{
+    nq_reason reason = answer->reason;
+
+    if (reason) {
+        queue_refused(queue, link, &attach->hello.id, reason, nq_reason_text(reason));
+        nqi_link_reject(link, reason);
+    } else if (answer->fresh) {
+        nqi_peer_announce(answer->fresh);
+    } else {
+        nqi_link_hand_over(link, answer->known->serial.strand, answer->moved, answer->known);
+    }
+}
+
+/* Inside the peer's strand, unless the link was lost: its session goes on. */
+static void greeting_go_on(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    struct nqi_peer *peer = arg;
+
+    if (link)
+        nqi_peer_attach(peer, link, attach);
+    nqi_peer_unref(peer);
+}
+
+/* The same: its session ends, and another begins. */
+static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    struct nqi_peer *old = arg;
+    nq_queue *queue = old->conf->arg;
+    struct greeting_answer answer = {0};
+
+    if (link) {
+        nqi_peer_supersede(old);
+        pthread_mutex_lock(&queue->lock);
+        answer.reason = greeting_admit(queue, link, attach, &answer.fresh);
+        pthread_mutex_unlock(&queue->lock);
+        greeting_give(queue, link, attach, &answer);
+    }
+    nqi_peer_unref(old);
+}
+
+/* Under lock: RESUME.  Whether the session is unknown or not proven must look the same. */
+static void greeting_resume(nq_queue *queue, const struct nqi_attach *attach,
+                            struct greeting_answer *answer)
+{
+    static const struct nqi_session_name nobody;
+    struct nqi_peer *peer = table_find(queue, &attach->hello.id);
+    bool proven = nqi_session_is_proven(peer ? &peer->name : &nobody, attach);
+
+    if (!peer || !proven) {
+        answer->reason = NQ_REASON_NO_SESSION;
+        return;
+    }
+    answer->known = nqi_peer_ref(peer);
+    answer->moved = greeting_go_on;
+}
+
+/* Under lock: OPEN.  Who has a session may ask for it once more, because WELCOME was lost, or prove
+ * that it was his and have another. */
+static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct nqi_attach *attach,
+                          struct greeting_answer *answer)
+{
+    struct nqi_peer *peer = table_find(queue, &attach->hello.id);
+
+    if (peer && greeting_repeats(peer, attach))
+        answer->moved = greeting_go_on;
+    else if (peer && nqi_session_is_proven(&peer->name, attach))
+        answer->moved = greeting_replace;
+    else
+        answer->reason = greeting_admit(queue, link, attach, &answer->fresh);
+    if (answer->moved)
+        answer->known = nqi_peer_ref(peer);
+}
+
+static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    nq_queue *queue = arg;
+    struct greeting_answer answer = {0};
 
     greeting_leave(queue, link);
     pthread_mutex_lock(&queue->lock);
-    reason = greeting_objection(queue, hello);
-    if (!reason && (table_grow(queue) || nqi_peer_accept(&queue->peer_conf, link, hello, &peer)))
-        reason = NQ_REASON_NO_MEMORY;
-    if (peer) {
-        peer->inbox.hash = table_hash(queue, &hello->id);
-        table_link(queue, peer);
-        nqi_list_add_tail(&queue->all, &peer->inbox.all);
-        queue->npeers++;
-    }
+    if (attach->auth.method == NQI_AUTH_RESUME)
+        greeting_resume(queue, attach, &answer);
+    else
+        greeting_open(queue, link, attach, &answer);
     pthread_mutex_unlock(&queue->lock);
-    if (peer) {
-        nqi_peer_announce(peer);
-        return;
-    }
-    queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
-    nqi_link_reject(link, reason);
+    greeting_give(queue, link, attach, &answer);
 }
 
 struct greeting_close {
@@ -418,6 +535,7 @@ static void greeting_on_closed(void *arg)
 static const struct nqi_link_events greeting_events = {
     .opened = greeting_on_opened,
     .hello = greeting_on_hello,
+    .auth = greeting_on_auth,
     .receive = greeting_on_receive,
     .space = greeting_on_space,
     .commit = greeting_on_commit,
@@ -482,7 +600,8 @@ static void ep_on_accepted(void *arg, struct nqtp_link *plink, const char *peer_
         return;
     }
     queue_on_links(queue, 1);
-    if (nqi_link_accept(ep->ep, plink, peer_name, queue->loops[loop], &greeting_events, queue)) {
+    if (nqi_link_accept(ep->ep, plink, peer_name, queue->loops[loop], &queue->hello,
+                        &greeting_events, queue)) {
         nqi_log(NQ_LOG_WARN, "%s: %s", peer_name, nq_error());
         queue_on_links(queue, -1);
     }

@@ -29,13 +29,16 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
 
 void nqi_session_fini(struct nqi_session *session, nq_reason reason)
 {
-    nqi_session_down(session, reason);
+    nqi_session_down(session);
+    nqi_session_restart(session, reason);
     nqi_session_tx_fini(session, reason);
+    assert(!session->in_flight && !session->untracked);
 }
 
 static void session_check(const struct nqi_session *session)
 {
-    assert(session->acked <= session->handed && session->handed <= session->seq);
+    assert(session->acked <= session->handed && session->handed <= session->reached);
+    assert(session->reached <= session->seq);
     assert(session->state != NQI_SESSION_UP || session->sent_bytes <= session->credit_bytes);
     assert(session->state != NQI_SESSION_UP || session->sent_messages <= session->credit_messages);
     (void)session;
@@ -43,8 +46,9 @@ static void session_check(const struct nqi_session *session)
 
 /* Edges that exist, as bits of the states that may follow. */
 static const unsigned session_edges[] = {
-    [NQI_SESSION_DOWN] = 1u << NQI_SESSION_GREETING | 1u << NQI_SESSION_UP,
-    [NQI_SESSION_GREETING] = 1u << NQI_SESSION_UP | 1u << NQI_SESSION_DOWN,
+    [NQI_SESSION_DOWN] = 1u << NQI_SESSION_HELLO | 1u << NQI_SESSION_UP,
+    [NQI_SESSION_HELLO] = 1u << NQI_SESSION_AUTH | 1u << NQI_SESSION_DOWN,
+    [NQI_SESSION_AUTH] = 1u << NQI_SESSION_UP | 1u << NQI_SESSION_DOWN,
     [NQI_SESSION_UP] =
         1u << NQI_SESSION_CLOSING | 1u << NQI_SESSION_CLOSED | 1u << NQI_SESSION_DOWN,
     [NQI_SESSION_CLOSING] = 1u << NQI_SESSION_CLOSED | 1u << NQI_SESSION_DOWN,
@@ -68,37 +72,127 @@ static void session_heard(struct nqi_session *session, int64_t now)
 
 /* ---- attachment ------------------------------------------------------------------------- */
 
-void nqi_session_connect(struct nqi_session *session, int64_t now)
+static bool session_has_begun(const struct nqi_session *session)
+{
+    static const nq_uuid nil;
+
+    return !nq_uuid_equal(&session->name.id, &nil);
+}
+
+/* It was asked for; whether the server knows of it is not known. */
+static bool session_is_opening(const struct nqi_session *session)
+{
+    static const nq_uuid nil;
+
+    return !nq_uuid_equal(&session->opening, &nil);
+}
+
+bool nqi_session_is_resumable(const struct nqi_session *session)
+{
+    return session_has_begun(session) && session->name.expiry_ns &&
+           session->state != NQI_SESSION_CLOSED;
+}
+
+void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE], int64_t now)
 {
     session->bye_reason = NQ_REASON_NONE;
-    session->hello_due = true;
-    nqi_session_enter(session, NQI_SESSION_GREETING);
+    session->greeting_due = true;
+    memcpy(session->greeting.nonce, nonce, NQI_NONCE);
+    session->greeting.resumes = session_has_begun(session);
+    if (!session->greeting.resumes && !session_is_opening(session))
+        memcpy(session->opening.bytes, nonce, sizeof(session->opening.bytes));
+    nqi_session_enter(session, NQI_SESSION_HELLO);
     session_heard(session, now);
 }
 
-static void session_learn(struct nqi_session *session, const struct nqi_hello *hello)
+/* 0 = one side does not want to keep a session without a link. */
+static int64_t session_agree_expiry(const struct nqi_session *session, int64_t theirs)
 {
-    session->peer = hello->id;
-    session->peer_max_message = hello->max_message;
-    nqi_session_on_credit(session, hello->credit_messages, hello->credit_bytes);
+    return NQI_MIN(session->conf->expiry_ns, theirs);
 }
 
-void nqi_session_accept(struct nqi_session *session, const struct nqi_hello *hello, int64_t now)
+static void session_enter_up(struct nqi_session *session, int64_t now)
 {
-    session_learn(session, hello);
-    session->hello_due = true;
+    session->ack_due = true; /* what the last link could not carry any more */
+    session->bye_due = session->closing;
     nqi_session_enter(session, NQI_SESSION_UP);
+    if (session->rx.waiting)
+        session->retry_at = now;
     session_heard(session, now);
 }
 
-void nqi_session_down(struct nqi_session *session, nq_reason reason)
+/* A server's side of an attachment, new or resumed. */
+static void session_admit(struct nqi_session *session, const struct nqi_attach *attach, int64_t now)
 {
-    nqi_session_tx_down(session, reason);
-    nqi_session_rx_reset(session);
+    session->peer = attach->hello.id;
+    session->peer_max_message = attach->hello.max_message;
+    session->name.counter = attach->auth.counter;
+    session->name.expiry_ns = session_agree_expiry(session, attach->hello.expiry_ns);
+    memcpy(session->greeting.transcript, attach->transcript, NQI_KEY);
+    memcpy(session->greeting.proof, attach->auth.proof, NQI_KEY);
+    session->greeting_due = true; /* WELCOME */
+    session_enter_up(session, now);
+}
+
+void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
+                       const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now)
+{
+    session->name.id = *id;
+    memcpy(session->name.key, key, NQI_KEY);
+    session->greeting.resumes = false;
+    nqi_session_on_credit(session, attach->auth.credit_messages, attach->auth.credit_bytes);
+    session_admit(session, attach, now);
+}
+
+bool nqi_session_is_proven(const struct nqi_session_name *name, const struct nqi_attach *attach)
+{
+    return nqi_auth_is_proven(attach->auth_record, name->key, attach->transcript) &&
+           nq_uuid_equal(&attach->hello.session, &name->id);
+}
+
+nq_err nqi_session_resume(struct nqi_session *session, const struct nqi_attach *attach, int64_t now)
+{
+    bool resumes = attach->auth.method == NQI_AUTH_RESUME;
+    nq_err err;
+
+    if (resumes && attach->auth.counter <= session->name.counter)
+        return nqi_fail(NQ_ERR_PROTO, "an attempt to attach that is older than the last one");
+    if (!resumes && session->received) /* so it was welcomed */
+        return nqi_fail(NQ_ERR_PROTO, "a session is opened again that has begun");
+    err = nqi_session_go_back(session, attach->auth.received);
+    if (err)
+        return err;
+    session->greeting.resumes = resumes;
+    nqi_session_raise_credit(session, attach->auth.credit_messages, attach->auth.credit_bytes);
+    session_admit(session, attach, now);
+    return NQ_OK;
+}
+
+void nqi_session_down(struct nqi_session *session)
+{
+    nqi_session_tx_down(session);
+    nqi_session_rx_down(session);
     session->ack_at = session->ping_at = session->retry_at = NQI_NEVER;
     session->pings = 0;
+    session->bye_waits = false; /* it is said again */
     if (session->state != NQI_SESSION_DOWN)
         nqi_session_enter(session, NQI_SESSION_DOWN);
+}
+
+static void session_forget(struct nqi_session_name *name)
+{
+    explicit_bzero(name->key, NQI_KEY);
+    *name = (struct nqi_session_name){0};
+}
+
+void nqi_session_restart(struct nqi_session *session, nq_reason reason)
+{
+    assert(session->state == NQI_SESSION_DOWN);
+    nqi_session_tx_restart(session, reason);
+    nqi_session_rx_reset(session);
+    if (session_has_begun(session))
+        session->former = session->name;
+    session_forget(&session->name);
 }
 
 void nqi_session_close(struct nqi_session *session)
@@ -108,25 +202,75 @@ void nqi_session_close(struct nqi_session *session)
 
 /* ---- control records -------------------------------------------------------------------- */
 
-static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_head *head,
-                                 const uint8_t *body, int64_t now)
+static nq_err session_on_challenge(struct nqi_session *session, const struct nqi_head *head,
+                                   const uint8_t *body, int64_t now)
 {
-    struct nqi_hello hello;
+    uint8_t mine[NQI_HELLO_RECORD], theirs[NQI_HELLO_RECORD];
+    struct nqi_hello hello, agreed;
     nq_err err = nqi_hello_read(body, &hello);
 
-    (void)head;
     (void)now;
     if (err)
         return err;
-    if (hello.version_min > NQI_VERSION_MAX || hello.version_max < NQI_VERSION_MIN) {
+    if (hello.version_min != hello.version_max || !nqi_hello_agree(&hello, &agreed)) {
         session->bye_reason = NQ_REASON_VERSION;
         return nqi_fail(NQ_ERR_CLOSED,
-                        "the server speaks protocol versions %u to %u, this library "
-                        "%u to %u",
+                        "the server speaks protocol versions %u to %u, this library %u to %u",
                         hello.version_min, hello.version_max, NQI_VERSION_MIN, NQI_VERSION_MAX);
     }
-    session_learn(session, &hello);
-    nqi_session_enter(session, NQI_SESSION_UP);
+    session->peer = hello.id;
+    session->peer_max_message = hello.max_message;
+    nqi_session_write_hello(session, mine);
+    nqi_head_write(theirs, head->type, head->flags, head->aux, head->length, 0);
+    memcpy(theirs + NQI_HEAD, body, NQI_HELLO_SIZE); /* as it came */
+    nqi_transcript(mine, theirs, session->greeting.transcript);
+    session->greeting_due = true;
+    nqi_session_enter(session, NQI_SESSION_AUTH);
+    return NQ_OK;
+}
+
+static nq_err session_check_welcome(const struct nqi_session *session, const uint8_t *record,
+                                    const struct nqi_welcome *welcome)
+{
+    const struct nqi_session_greeting *greeting = &session->greeting;
+    const uint8_t *key = greeting->resumes ? session->name.key : welcome->key;
+
+    if (!nqi_welcome_is_proven(record, key, greeting->transcript, greeting->proof))
+        return nqi_fail(NQ_ERR_PROTO, "the server does not prove what it says");
+    if (welcome->resumed != greeting->resumes || (!welcome->resumed && welcome->received) ||
+        (welcome->resumed && !nq_uuid_equal(&welcome->session, &session->name.id)))
+        return nqi_fail(NQ_ERR_PROTO, "the server welcomes another session");
+    return NQ_OK;
+}
+
+static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_head *head,
+                                 const uint8_t *body, int64_t now)
+{
+    uint8_t record[NQI_WELCOME_RECORD];
+    struct nqi_welcome welcome;
+    nq_err err;
+
+    nqi_head_write(record, head->type, head->flags, head->aux, head->length, 0);
+    memcpy(record + NQI_HEAD, body, NQI_WELCOME_SIZE);
+    err = nqi_welcome_read(record, &welcome);
+    if (!err)
+        err = session_check_welcome(session, record, &welcome);
+    if (!err && welcome.resumed)
+        err = nqi_session_go_back(session, welcome.received);
+    if (err)
+        return err;
+    if (welcome.resumed) {
+        nqi_session_raise_credit(session, welcome.credit_messages, welcome.credit_bytes);
+    } else {
+        session->name.id = welcome.session;
+        memcpy(session->name.key, welcome.key, NQI_KEY);
+        nqi_session_on_credit(session, welcome.credit_messages, welcome.credit_bytes);
+        session_forget(&session->former);
+    }
+    session->opening = (nq_uuid){{0}};
+    session->name.expiry_ns = session_agree_expiry(session, welcome.expiry_ns);
+    explicit_bzero(&welcome, sizeof(welcome));
+    session_enter_up(session, now);
     return NQ_OK;
 }
 
@@ -174,6 +318,18 @@ static nq_err session_on_pong(struct nqi_session *session, const struct nqi_head
     return NQ_OK;
 }
 
+void nqi_session_answer_bye(struct nqi_session *session)
+{
+    if (!session->bye_waits ||
+        (session->conf->ack_consumed && session->consumed_seq < session->received))
+        return;
+    session->bye_waits = false;
+    session->bye_reason = NQ_REASON_PEER_CLOSED;
+    session->ack_due = true;
+    session->bye_ack_due = true;
+    nqi_session_enter(session, NQI_SESSION_CLOSED);
+}
+
 static nq_err session_on_bye(struct nqi_session *session, const struct nqi_head *head,
                              const uint8_t *body, int64_t now)
 {
@@ -181,10 +337,8 @@ static nq_err session_on_bye(struct nqi_session *session, const struct nqi_head 
     (void)now;
     if (nqi_load_u64(body) != session->received || session->rx.msg)
         return nqi_fail(NQ_ERR_PROTO, "good-bye before the last record");
-    session->bye_reason = NQ_REASON_PEER_CLOSED;
-    session->ack_due = true;
-    session->bye_ack_due = true;
-    nqi_session_enter(session, NQI_SESSION_CLOSED);
+    session->bye_waits = true;
+    nqi_session_answer_bye(session);
     return NQ_OK;
 }
 
@@ -200,14 +354,18 @@ static nq_err session_on_bye_ack(struct nqi_session *session, const struct nqi_h
 }
 
 static const session_fn session_rx[][NQI_RECORD_TYPES] = {
-    [NQI_SESSION_GREETING] = {[NQI_WELCOME] = session_on_welcome, [NQI_REJECT] = session_on_reject},
+    [NQI_SESSION_HELLO] =
+        {[NQI_CHALLENGE] = session_on_challenge, [NQI_REJECT] = session_on_reject},
+    [NQI_SESSION_AUTH] = {[NQI_WELCOME] = session_on_welcome, [NQI_REJECT] = session_on_reject},
     [NQI_SESSION_UP] = {[NQI_ACK] = session_on_ack,
                         [NQI_PING] = session_on_ping,
                         [NQI_PONG] = session_on_pong,
+                        [NQI_REJECT] = session_on_reject,
                         [NQI_BYE] = session_on_bye},
     [NQI_SESSION_CLOSING] = {[NQI_ACK] = session_on_ack,
                              [NQI_PING] = session_on_ping,
                              [NQI_PONG] = session_on_pong,
+                             [NQI_REJECT] = session_on_reject,
                              [NQI_BYE] = session_on_bye,
                              [NQI_BYE_ACK] = session_on_bye_ack},
     /* Both said good-bye at once: the other side still answers ours. */

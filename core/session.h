@@ -6,13 +6,19 @@
  *                                                               taken -> unacked --ack--> released
  *     link --bytes--> head, metadata, body -> deliver
  *
- * States of the attachment:
+ * A session outlives its links.  States of the attachment:
  *
- *     DOWN      no link                          connect -> GREETING; accept -> UP
- *     GREETING  HELLO sent, WELCOME awaited      WELCOME -> UP; REJECT, down -> DOWN
- *     UP        data flows                       close -> CLOSING; BYE -> CLOSED; down -> DOWN
- *     CLOSING   BYE sent, acks still flow        BYE_ACK, BYE -> CLOSED; down -> DOWN
- *     CLOSED    no data is sent any more         down -> DOWN
+ *     DOWN      no link                            connect -> HELLO; begin, resume -> UP
+ *     HELLO     HELLO sent, CHALLENGE awaited      CHALLENGE -> AUTH; REJECT, down -> DOWN
+ *     AUTH      AUTH sent, WELCOME awaited         WELCOME -> UP; REJECT, down -> DOWN
+ *     UP        data flows                         close -> CLOSING; BYE -> CLOSED; down -> DOWN
+ *     CLOSING   BYE sent, acks still flow          BYE_ACK, BYE -> CLOSED; down -> DOWN
+ *     CLOSED    no data is sent any more           down -> DOWN
+ *
+ * While DOWN everything is kept: what is queued, what was sent and is not acknowledged, a message
+ * that has come in part.  With the next link each side tells how many whole records it has, and the
+ * other goes on with the next one.  nqi_session_restart() ends a session that cannot be resumed and
+ * keeps what was never handed to a link for the one that follows.
  *
  * Numbers: each direction counts its DATA records from 1 (the sequence), its messages and its
  * payload bytes.  An ACK carries the sequence up to which everything is final at the receiver, and
@@ -20,7 +26,7 @@
  * does no harm.
  *
  * Invariants (session_check):
- *     acked <= handed <= seq; unacked holds the records acked+1 .. handed, in order
+ *     acked <= handed <= reached <= seq; unacked holds the records acked+1 .. handed, in order
  *     sent_bytes <= credit_bytes, sent_messages <= credit_messages
  *     records of one message are contiguous; a message that has records is never in `queue`
  *     received beyond the credit that was granted = protocol error
@@ -30,8 +36,8 @@
 #ifndef NQ_CORE_SESSION_H
 #define NQ_CORE_SESSION_H
 
+#include "core/attach.h"
 #include "core/base.h"
-#include "core/frame.h"
 #include "core/list.h"
 #include "core/msg.h"
 #include "core/txbuf.h"
@@ -39,7 +45,8 @@
 
 enum nqi_session_state {
     NQI_SESSION_DOWN,
-    NQI_SESSION_GREETING,
+    NQI_SESSION_HELLO,
+    NQI_SESSION_AUTH,
     NQI_SESSION_UP,
     NQI_SESSION_CLOSING,
     NQI_SESSION_CLOSED
@@ -84,6 +91,7 @@ struct nqi_session_conf {
     uint32_t record;                        /* payload bytes in one record */
     uint32_t coalesce;                      /* bytes of small messages in one buffer; 0 = off */
     int64_t keepalive_ns;                   /* 0 = off */
+    int64_t expiry_ns;                      /* without a link; 0 = it ends with its link */
     bool ack_consumed;                      /* acknowledge what the user took, not what is queued */
 };
 
@@ -104,6 +112,30 @@ struct nqi_session_rx {
     unsigned char *space; /* where the next payload bytes go ... */
     size_t room;          /* ... and how many fit there */
     bool waiting;         /* for events->reserve */
+
+    /* Where the record began that is being received: a lost link takes the part of it away. */
+    struct {
+        size_t views; /* of msg's stream */
+        uint64_t have;
+        unsigned char *space;
+        size_t room;
+    } mark;
+};
+
+/* Who a session is, to whoever wants to attach a link to it. */
+struct nqi_session_name {
+    nq_uuid id; /* nil = it has not begun */
+    uint8_t key[NQI_KEY];
+    uint64_t counter;  /* of the last attempt to attach a link */
+    int64_t expiry_ns; /* the shorter of both sides' */
+};
+
+/* What the greeting that goes on needs. */
+struct nqi_session_greeting {
+    uint8_t nonce[NQI_NONCE]; /* ours; a client's */
+    uint8_t transcript[NQI_KEY];
+    uint8_t proof[NQI_KEY]; /* of AUTH */
+    bool resumes;
 };
 
 struct nqi_session {
@@ -113,8 +145,12 @@ struct nqi_session {
     void *arg;
 
     enum nqi_session_state state;
-    nq_uuid peer; /* known from GREETING's end, or accept */
+    nq_uuid peer; /* known from CHALLENGE, or begin */
     uint64_t peer_max_message;
+    struct nqi_session_name name;
+    struct nqi_session_greeting greeting;
+    nq_uuid opening; /* a client's: the session that it wants and was not welcomed to; nil = none */
+    struct nqi_session_name former; /* a client's: the last one, which the server may still have */
 
     /* sending */
     struct nqi_fifo queue[2];               /* struct nqi_tx: control, bulk */
@@ -128,12 +164,14 @@ struct nqi_session {
     struct nqi_fifo unacked;                /* struct nqi_txbuf: pulled and taken */
     struct nqi_fifo await;                  /* struct nqi_tx: all records made, not acknowledged */
     uint64_t seq, handed, acked;            /* DATA records made; taken; acknowledged */
+    uint64_t reached;                       /* the highest that any link took */
     uint64_t sent_messages, sent_bytes;     /* begun, made */
     uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
     uint64_t untracked;                     /* messages of put_now not settled */
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
-    bool hello_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due;
-    bool closing; /* nqi_session_close() was called: BYE is due on every attachment */
+    bool greeting_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due;
+    bool bye_waits; /* BYE came, and what was received is not all consumed */
+    bool closing;   /* nqi_session_close() was called: BYE is due on every attachment */
     uint64_t pong;
 
     /* receiving */
@@ -161,17 +199,35 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
 /* Settle whatever is left (not delivered or unknown, `reason`) and release everything. */
 void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 
-/* ---- attachment (session.c) ------------------------------------------------------------- */
+/* ---- attachment (session.c, session_link.c) --------------------------------------------- */
 
-/* A link is there: HELLO is due. */
-void nqi_session_connect(struct nqi_session *session, int64_t now);
+/* A client's: a link is there, HELLO is due.  @param nonce  random */
+void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE], int64_t now);
 
-/* A link is there and `hello` came over it: WELCOME is due, the session is UP. */
-void nqi_session_accept(struct nqi_session *session, const struct nqi_hello *hello, int64_t now);
+/* A server's: it begins, over a link whose AUTH was accepted; WELCOME is due, the session is UP.
+ * @param id, key  random */
+void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
+                       const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now);
 
-/* The link is lost.  What was handed to it and not acknowledged settles as unknown, what was begun
- * and cannot be whole as not delivered.  What was not handed over stays for the next link. */
-void nqi_session_down(struct nqi_session *session, nq_reason reason);
+/* A server's: it goes on, while DOWN, over a link whose AUTH was proven; or it begins once more,
+ * over a link whose AUTH asks for this same session, because WELCOME was lost.
+ * @return NQ_OK; NQ_ERR_PROTO (nothing changes: an old attempt, or records that do not exist),
+ * NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_session_resume(struct nqi_session *session,
+                                        const struct nqi_attach *attach, int64_t now);
+
+/* AUTH in `attach` is from whoever has this session. */
+bool nqi_session_is_proven(const struct nqi_session_name *name, const struct nqi_attach *attach);
+
+/* The link is lost: all is kept. */
+void nqi_session_down(struct nqi_session *session);
+
+/* It has begun and not been closed, and both sides want to keep it without a link. */
+bool nqi_session_is_resumable(const struct nqi_session *session);
+
+/* While DOWN: the session is over.  What any link took and is not acknowledged settles as unknown,
+ * what was begun and cannot be whole as not delivered.  The rest is kept for the next session. */
+void nqi_session_restart(struct nqi_session *session, nq_reason reason);
 
 /* Say good-bye once everything queued is sent; again on the next link if this one is lost first. */
 void nqi_session_close(struct nqi_session *session);
@@ -216,7 +272,7 @@ static inline uint64_t nqi_session_staged(const struct nqi_session *session)
 static inline bool nqi_session_has_more(const struct nqi_session *session)
 {
     return session->control.head || session->ready.head || session->current ||
-           session->queue[0].head || session->queue[1].head || session->hello_due ||
+           session->queue[0].head || session->queue[1].head || session->greeting_due ||
            session->ack_due || session->pong_due || session->ping_due || session->bye_ack_due ||
            (session->bye_due && session->state == NQI_SESSION_UP);
 }
@@ -256,8 +312,8 @@ size_t nqi_session_space(struct nqi_session *session, unsigned char **ret);
 /* `len` bytes, at most the room, were read there.  @return as nqi_session_receive() */
 NQ_MUST_CHECK nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now);
 
-/* Of what came on this attachment the user has taken `messages` with `bytes` in all so far, the
- * last one with sequence `seq`.  Nothing happens while DOWN. */
+/* Of what came in this session the user has taken `messages` with `bytes` in all so far, the last
+ * one with sequence `seq`. */
 void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
                                uint64_t seq);
 

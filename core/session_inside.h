@@ -19,6 +19,9 @@ static inline struct nqi_txbuf *nqi_txbuf_of(struct nqi_node *node)
 /* The only writer of session->state. */
 void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next);
 
+/* The peer's BYE is answered once everything before it is final. */
+void nqi_session_answer_bye(struct nqi_session *session);
+
 /* A sign of life came from the peer. */
 void nqi_session_note(struct nqi_session *session, int64_t now);
 
@@ -31,6 +34,12 @@ NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
 
 /* Where the next message to send stands; NULL = nothing is queued. */
 struct nqi_fifo *nqi_session_next_queue(struct nqi_session *session);
+
+/* The client's greeting goes on: nothing else is sent. */
+static inline bool nqi_session_is_greeting(const struct nqi_session *session)
+{
+    return session->state == NQI_SESSION_HELLO || session->state == NQI_SESSION_AUTH;
+}
 
 /* ---- session_tx.c ----------------------------------------------------------------------- */
 
@@ -67,13 +76,32 @@ void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t mess
 void nqi_session_settle_untracked(struct nqi_session *session, uint64_t count, nq_outcome outcome,
                                   nq_reason reason);
 
+/* HELLO as it goes over this link. */
+void nqi_session_write_hello(const struct nqi_session *session, uint8_t at[NQI_HELLO_RECORD]);
+
+/* The peer's limits; absolute, so they only grow. */
+static inline void nqi_session_raise_credit(struct nqi_session *session, uint64_t messages,
+                                            uint64_t bytes)
+{
+    session->credit_messages = NQI_MAX(session->credit_messages, messages);
+    session->credit_bytes = NQI_MAX(session->credit_bytes, bytes);
+}
+
 /* ---- session_lost.c --------------------------------------------------------------------- */
 
-/* The limits that a new attachment begins with. */
+/* The peer has `received` whole records: what it has not goes before everything that is ready.
+ * @return NQ_OK; NQ_ERR_PROTO (no such records), NQ_ERR_NOMEM: nothing changed */
+NQ_MUST_CHECK nq_err nqi_session_go_back(struct nqi_session *session, uint64_t received);
+
+/* Settle messages whose records are dropped: not delivered. */
+void nqi_session_settle_begun(struct nqi_session *session, nq_reason reason);
+
+/* The limits that a new session begins with. */
 void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint64_t bytes);
 
-/* The sending half of nqi_session_down() and nqi_session_fini(). */
-void nqi_session_tx_down(struct nqi_session *session, nq_reason reason);
+/* The sending half of nqi_session_down(), nqi_session_restart() and nqi_session_fini(). */
+void nqi_session_tx_down(struct nqi_session *session);
+void nqi_session_tx_restart(struct nqi_session *session, nq_reason reason);
 void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);
 
 /* ---- session_rx.c ----------------------------------------------------------------------- */
@@ -84,7 +112,8 @@ void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, ui
 /* Ask again for the memory of the message that waits for it. */
 void nqi_session_retry_reserve(struct nqi_session *session, int64_t now);
 
-/* The receiving half of nqi_session_down(). */
+/* The receiving half of nqi_session_down() and nqi_session_restart(). */
+void nqi_session_rx_down(struct nqi_session *session);
 void nqi_session_rx_reset(struct nqi_session *session);
 
 #endif

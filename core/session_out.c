@@ -16,32 +16,78 @@ static uint8_t *control_write(uint8_t *at, enum nqi_record_type type, uint16_t a
     return at;
 }
 
-static uint8_t *control_write_hello(struct nqi_session *session, uint8_t *at)
+void nqi_session_write_hello(const struct nqi_session *session, uint8_t at[NQI_HELLO_RECORD])
 {
     const struct nqi_session_conf *conf = session->conf;
     struct nqi_hello hello = {.version_min = NQI_VERSION_MIN,
                               .version_max = NQI_VERSION_MAX,
+                              .features = NQI_FEATURES,
                               .id = conf->id,
                               .incarnation = conf->incarnation,
+                              .session =
+                                  session->greeting.resumes ? session->name.id : session->former.id,
                               .max_message = conf->max_message,
                               .keepalive_ns = conf->keepalive_ns,
-                              .received = session->received};
-    enum nqi_record_type type = session->state == NQI_SESSION_GREETING ? NQI_HELLO : NQI_WELCOME;
+                              .expiry_ns = conf->expiry_ns};
 
-    nqi_session_grant(session, &hello.credit_messages, &hello.credit_bytes);
-    session->granted_messages = hello.credit_messages;
-    session->granted_bytes = hello.credit_bytes;
-    nqi_hello_write(at, type, &hello);
-    return at + NQI_HEAD + NQI_HELLO_SIZE;
+    memcpy(hello.nonce, session->greeting.nonce, NQI_NONCE);
+    nqi_hello_write(at, NQI_HELLO, &hello);
+}
+
+/* What the other side may send from now on, to be told in this record. */
+static void control_grant(struct nqi_session *session, uint64_t *messages, uint64_t *bytes)
+{
+    nqi_session_grant(session, messages, bytes);
+    session->granted_messages = *messages;
+    session->granted_bytes = *bytes;
+}
+
+static uint8_t *control_write_auth(struct nqi_session *session, uint8_t *at)
+{
+    struct nqi_session_greeting *greeting = &session->greeting;
+    struct nqi_auth auth = {.method = greeting->resumes ? NQI_AUTH_RESUME : NQI_AUTH_OPEN,
+                            .opening = session->opening,
+                            .counter = ++session->name.counter,
+                            .received = session->received};
+
+    control_grant(session, &auth.credit_messages, &auth.credit_bytes);
+    nqi_auth_write(at, &auth, greeting->resumes ? session->name.key : session->former.key,
+                   greeting->transcript);
+    memcpy(greeting->proof, at + NQI_AUTH_RECORD - NQI_KEY, NQI_KEY);
+    return at + NQI_AUTH_RECORD;
+}
+
+static uint8_t *control_write_welcome(struct nqi_session *session, uint8_t *at)
+{
+    const struct nqi_session_greeting *greeting = &session->greeting;
+    struct nqi_welcome welcome = {.resumed = greeting->resumes,
+                                  .session = session->name.id,
+                                  .received = session->received,
+                                  .expiry_ns = session->name.expiry_ns};
+
+    if (!welcome.resumed)
+        memcpy(welcome.key, session->name.key, NQI_KEY);
+    control_grant(session, &welcome.credit_messages, &welcome.credit_bytes);
+    nqi_welcome_write(at, &welcome, session->name.key, greeting->transcript, greeting->proof);
+    explicit_bzero(&welcome, sizeof(welcome));
+    return at + NQI_WELCOME_RECORD;
+}
+
+static uint8_t *control_write_greeting(struct nqi_session *session, uint8_t *at)
+{
+    if (session->state == NQI_SESSION_AUTH)
+        return control_write_auth(session, at);
+    if (session->state != NQI_SESSION_HELLO)
+        return control_write_welcome(session, at);
+    nqi_session_write_hello(session, at);
+    return at + NQI_HELLO_RECORD;
 }
 
 static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
 {
     uint64_t numbers[3] = {session->conf->ack_consumed ? session->consumed_seq : session->received};
 
-    nqi_session_grant(session, &numbers[1], &numbers[2]);
-    session->granted_messages = numbers[1];
-    session->granted_bytes = numbers[2];
+    control_grant(session, &numbers[1], &numbers[2]);
     session->acked_out = session->received;
     session->acked_bytes = session->rx_bytes;
     session->ack_at = NQI_NEVER;
@@ -50,8 +96,10 @@ static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
 
 static bool control_due(const struct nqi_session *session)
 {
-    return session->hello_due || session->bye_ack_due || session->pong_due || session->ping_due ||
-           session->ack_due;
+    if (nqi_session_is_greeting(session))
+        return session->greeting_due;
+    return session->greeting_due || session->bye_ack_due || session->pong_due ||
+           session->ping_due || session->ack_due;
 }
 
 /* An acknowledgement is worth sending along with other output. */
@@ -61,20 +109,32 @@ static bool control_rides_along(const struct nqi_session *session)
            !session->conf->ack_consumed;
 }
 
+static void tx_push_control(struct nqi_session *session, struct nqi_txbuf *txbuf,
+                            const uint8_t *end)
+{
+    nqi_txbuf_add(txbuf, txbuf->room, (size_t)(end - txbuf->room));
+    nqi_fifo_push(&session->control, &txbuf->node);
+}
+
 /* All that is due, in one buffer, behind the control records that wait.  No memory: it stays due.
  */
 static void tx_control(struct nqi_session *session)
 {
     struct nqi_txbuf *txbuf =
-        nqi_txbuf_new(1, session->hello_due ? NQI_HEAD + NQI_HELLO_SIZE + 128 : 128);
+        nqi_txbuf_new(1, session->greeting_due ? NQI_HELLO_RECORD + 128 : 128);
     uint8_t *at;
 
     session->starved |= !txbuf;
     if (!txbuf)
         return;
     at = txbuf->room;
-    if (session->hello_due)
-        at = control_write_hello(session, at);
+    if (session->greeting_due)
+        at = control_write_greeting(session, at);
+    if (nqi_session_is_greeting(session)) {
+        tx_push_control(session, txbuf, at);
+        session->greeting_due = false;
+        return;
+    }
     if (session->ack_due || control_rides_along(session))
         at = control_write_ack(session, at);
     if (session->pong_due)
@@ -83,13 +143,13 @@ static void tx_control(struct nqi_session *session)
         at = control_write(at, NQI_PING, 0, &session->stats.messages_in, 1);
     if (session->bye_ack_due)
         at = control_write(at, NQI_BYE_ACK, 0, NULL, 0);
-    session->hello_due = session->ack_due = session->pong_due = session->ping_due =
+    session->greeting_due = session->ack_due = session->pong_due = session->ping_due =
         session->bye_ack_due = false;
-    nqi_txbuf_add(txbuf, txbuf->room, (size_t)(at - txbuf->room));
-    nqi_fifo_push(&session->control, &txbuf->node);
+    tx_push_control(session, txbuf, at);
 }
 
-/* BYE is the last record: it goes behind everything. */
+/* BYE is the last record: it goes when all is acknowledged, because it ends the session on the
+ * other side, which may acknowledge only what is consumed. */
 static void tx_bye(struct nqi_session *session)
 {
     struct nqi_txbuf *txbuf;
@@ -141,9 +201,8 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
         (session->ready.head && !had_output && control_rides_along(session)))
         tx_control(session);
     n = out_list(&session->control, bufs, 0, cap);
-    /* Until both have greeted, records of an earlier attachment stay back; after the peer's
-     * good-bye all of them do, for the next one. */
-    if (session->hello_due ||
+    /* Until both have greeted, records stay back; after the peer's good-bye all of them do. */
+    if (session->greeting_due ||
         (session->state != NQI_SESSION_UP && session->state != NQI_SESSION_CLOSING))
         return n;
     return out_list(&session->ready, bufs, n, cap);
@@ -164,6 +223,7 @@ void nqi_session_taken(struct nqi_session *session, uint32_t n)
             continue;
         }
         session->handed = txbuf->last_seq;
+        session->reached = NQI_MAX(session->reached, session->handed);
         nqi_fifo_push(&session->unacked, &txbuf->node);
     }
 }
@@ -194,9 +254,7 @@ void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t mess
     uint64_t untracked = 0;
     struct nqi_node *node;
 
-    /* Absolute limits only grow. */
-    session->credit_messages = NQI_MAX(session->credit_messages, messages);
-    session->credit_bytes = NQI_MAX(session->credit_bytes, bytes);
+    nqi_session_raise_credit(session, messages, bytes);
     if (seq <= session->acked)
         return;
     session->acked = seq;

@@ -70,13 +70,12 @@ static void rx_consider_ack(struct nqi_session *session, bool now_wanted, int64_
 void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
                                uint64_t seq)
 {
-    if (session->state == NQI_SESSION_DOWN)
-        return; /* the numbers of the link that is lost mean nothing to the next */
     session->taken_messages = messages;
     session->taken_bytes = bytes;
     if (seq > session->consumed_seq) {
         session->consumed_seq = seq;
         session->ack_due |= session->conf->ack_consumed;
+        nqi_session_answer_bye(session);
     }
     if (rx_credit_is_due(session))
         session->ack_due = true;
@@ -110,12 +109,61 @@ static void rx_drop_meta(struct nqi_session_rx *rx)
     rx->meta = NULL;
 }
 
+/* The message that is being put together goes. */
+static void rx_drop_msg(struct nqi_session *session)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    if (rx->msg && rx->msg->deadline_ns)
+        session->events->unreserve(session->arg, (uint64_t)rx->msg->deadline_ns);
+    nqi_msg_unref(rx->msg);
+    rx->msg = NULL;
+    rx->waiting = false;
+    rx->have = rx->total = 0;
+    rx->room = 0;
+}
+
+/* The record that comes now begins here. */
+static void rx_set_mark(struct nqi_session_rx *rx)
+{
+    rx->mark.views = nqi_stream_count(&rx->msg->stream);
+    rx->mark.have = rx->have;
+    rx->mark.space = rx->space;
+    rx->mark.room = rx->room;
+}
+
+/* It will come again, whole. */
+static void rx_rewind(struct nqi_session *session)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    session->rx_bytes -= rx->have - rx->mark.have;
+    if (rx->head.flags & NQI_DATA_BEGIN) {
+        session->rx_messages--;
+        rx_drop_msg(session);
+        return;
+    }
+    nqi_stream_truncate(&rx->msg->stream, rx->mark.views);
+    rx->have = rx->mark.have;
+    rx->space = rx->mark.space;
+    rx->room = rx->mark.room;
+}
+
+void nqi_session_rx_down(struct nqi_session *session)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    rx_drop_meta(rx);
+    if (rx->msg && (rx->stage == RX_META || rx->stage == RX_BODY))
+        rx_rewind(session);
+    rx->stage = RX_HEAD;
+    rx->fill = 0;
+    rx->left = 0;
+}
+
 void nqi_session_rx_reset(struct nqi_session *session)
 {
-    rx_drop_meta(&session->rx);
-    if (session->rx.msg && session->rx.msg->deadline_ns)
-        session->events->unreserve(session->arg, (uint64_t)session->rx.msg->deadline_ns);
-    nqi_msg_unref(session->rx.msg);
+    rx_drop_msg(session);
     memset(&session->rx, 0, sizeof(session->rx));
     session->received = session->rx_messages = session->rx_bytes = 0;
     session->consumed_seq = session->acked_out = session->acked_bytes = 0;
@@ -249,6 +297,7 @@ static nq_err rx_start_body(struct nqi_session *session, int64_t now)
         return nqi_fail(NQ_ERR_PROTO, "more bytes than credit");
     rx->fill = 0;
     rx->stage = rx->head.aux ? RX_META : RX_BODY;
+    rx_set_mark(rx);
     if (!rx->head.aux)
         return NQ_OK;
     rx->meta = nqi_pool_alloc(rx->head.aux);

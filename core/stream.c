@@ -144,6 +144,17 @@ nq_err nqi_stream_share(struct nq_stream *stream, const struct nq_stream *from, 
     return NQ_OK;
 }
 
+void nqi_stream_truncate(struct nq_stream *stream, size_t n)
+{
+    while (stream->count > n) {
+        nq_view *last = &stream->views[(stream->head + stream->count - 1) & (stream->cap - 1)];
+
+        stream->nbytes -= last->len;
+        nq_view_release(last);
+        stream->count--;
+    }
+}
+
 /* ---- public ----------------------------------------------------------------------------- */
 
 nq_err nq_stream_new(nq_stream **ret)

@@ -61,6 +61,9 @@ static inline const nq_view *nqi_stream_view(const struct nq_stream *stream, siz
  * @return NQ_OK, NQ_ERR_NOMEM */
 NQ_MUST_CHECK nq_err nqi_stream_reserve(struct nq_stream *stream, size_t n);
 
+/* Release the last views until `n` are left; nothing when there are not so many. */
+void nqi_stream_truncate(struct nq_stream *stream, size_t n);
+
 /* Append [data, data + len) of `chunk` with a reference that the caller gives away.
  * Needs room: after nqi_stream_reserve().  len > 0. */
 static inline void nqi_stream_push(struct nq_stream *stream, nq_chunk *chunk,
