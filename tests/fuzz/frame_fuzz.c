@@ -1,6 +1,6 @@
 /* Heads and greetings from a stranger: read without a byte too many, and what is accepted is what
  * would be written. */
-#include "core/frame.h"
+#include "core/attach.h"
 #include "tests/fuzz/fuzz.h"
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +55,35 @@ static void fuzz_hello(const uint8_t *data)
     free(exact);
 }
 
+static void fuzz_auth(const uint8_t *data)
+{
+    uint8_t *exact = copy_of(data, NQI_AUTH_RECORD);
+    struct nqi_auth auth;
+
+    if (!nqi_auth_read(exact, &auth))
+        MUST(auth.method == NQI_AUTH_OPEN || auth.method == NQI_AUTH_RESUME);
+    free(exact);
+}
+
+static void fuzz_welcome(const uint8_t *data)
+{
+    uint8_t *exact = copy_of(data, NQI_WELCOME_RECORD);
+    struct nqi_welcome welcome;
+
+    if (!nqi_welcome_read(exact, &welcome))
+        MUST(welcome.expiry_ns >= 0);
+    free(exact);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     if (len >= NQI_HEAD)
         fuzz_head(data, len);
     if (len >= NQI_HEAD + NQI_HELLO_SIZE)
         fuzz_hello(data + NQI_HEAD);
+    if (len >= NQI_AUTH_RECORD)
+        fuzz_auth(data);
+    if (len >= NQI_WELCOME_RECORD)
+        fuzz_welcome(data);
     return 0;
 }

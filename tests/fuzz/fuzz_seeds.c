@@ -1,7 +1,7 @@
 /* Writes the inputs that fuzzing begins with: fuzz_seeds frame|session FOLDER.
  *
  * Records of each kind, greetings, and conversations in the form of session_fuzz.c. */
-#include "core/frame.h"
+#include "core/attach.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,13 +58,9 @@ static void add_record(uint8_t type, uint8_t flags, uint16_t aux, uint32_t lengt
 
 static void add_hello(enum nqi_record_type type)
 {
-    struct nqi_hello hello = {.version_min = 1,
-                              .version_max = 1,
-                              .credit_messages = 10,
-                              .credit_bytes = 10000,
-                              .max_message = 1 << 20,
-                              .keepalive_ns = NQI_NS_PER_S};
-    uint8_t raw[NQI_HEAD + NQI_HELLO_SIZE];
+    struct nqi_hello hello = {
+        .version_min = 1, .version_max = 1, .max_message = 1 << 20, .keepalive_ns = NQI_NS_PER_S};
+    uint8_t raw[NQI_HELLO_RECORD];
 
     memset(hello.id.bytes, 5, sizeof(hello.id.bytes));
     memset(hello.incarnation.bytes, 6, sizeof(hello.incarnation.bytes));
@@ -91,6 +87,11 @@ static const struct {
     {NQI_PONG, 0, 0, 8, 0},
     {NQI_BYE, 0, 0, 8, 0},
     {NQI_BYE_ACK, 0, 0, 0, 0},
+    {NQI_AUTH, 0, 1, 128, 0},
+    {NQI_AUTH, 0, 2, 128, 0},
+    {NQI_WELCOME, 0, 0, 160, 0},
+    {NQI_WELCOME, 0, 1, 160, 0},
+    {NQI_GOAWAY, 0, 0, 0, 0},
 };
 
 static void frame_seeds(void)
@@ -139,7 +140,7 @@ static void add_conversation(unsigned op)
     seed[seed_len - 1] = 7; /* data records */
     as_received(from, 0);
     add(ops, sizeof(ops));
-    add(((const uint8_t[]){7, 0, 7, 1, 3, 255, 5, 100, 0}), 9);
+    add(((const uint8_t[]){7, 130, 3, 255, 7, 2, 7, 0, 7, 1, 3, 255, 5, 100, 0}), 15);
 }
 
 static void session_seeds(void)
@@ -152,7 +153,7 @@ static void session_seeds(void)
 
                 add(((const uint8_t[]){3, 255}), 2);
                 from = seed_len;
-                add_hello(NQI_WELCOME);
+                add_hello(NQI_CHALLENGE);
                 as_received(from, 0);
             }
             add_conversation(op);

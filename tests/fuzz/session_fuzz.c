@@ -1,7 +1,7 @@
 /* A session whose peer and whose user do what the input says.
  *
  *     byte 0     bit 0: a client, 1: acknowledges consumption, 2: a small window, 3: memory is
- *                refused at first, 4: no stage, 5: the client gets its WELCOME from here
+ *                refused at first, 4: no stage, 5: the client is welcomed
  *     then       operations: a byte, and what it needs (enum below)
  *
  * Whatever comes, each put ends once, what is set aside is given back, and nothing is read or
@@ -27,7 +27,7 @@ enum {
     OP_TAKE,    /* u8: messages */
     OP_TIME,    /* u16: ms */
     OP_REFUSE,  /* the other answer to reservations from now on */
-    OP_LOSE,    /* u8: bit 0: say good-bye, else the link is lost */
+    OP_LOSE,    /* u8: bit 0: say good-bye, else the link is lost; 1: the session goes on */
     OPS
 };
 
@@ -116,33 +116,82 @@ static const struct nqi_session_events fuzz_events = {
 
 /* ---- operations ---- */
 
-static void fuzz_attach(struct fuzz *fuzz)
+static struct nqi_hello fuzz_hello(void)
 {
-    struct nqi_hello hello = {.version_min = 1,
-                              .version_max = 1,
-                              .credit_messages = 20,
-                              .credit_bytes = 30000,
-                              .max_message = 1 << 20};
-    uint8_t raw[NQI_HEAD + NQI_HELLO_SIZE];
-    struct nqt_buf *bufs[1];
+    struct nqi_hello hello = {
+        .version_min = 1, .version_max = 1, .max_message = 1 << 20, .expiry_ns = NQI_NS_PER_S};
 
     memset(hello.id.bytes, 7, sizeof(hello.id.bytes));
-    fuzz->taken = fuzz->taken_bytes = 0;
-    if (!fuzz->client) {
-        nqi_session_accept(&fuzz->session, &hello, fuzz->now);
-        return;
-    }
-    nqi_session_connect(&fuzz->session, fuzz->now);
-    if (!fuzz->greets)
-        return;
+    return hello;
+}
+
+static void fuzz_pull_one(struct fuzz *fuzz)
+{
+    struct nqt_buf *bufs[1];
+
     MUST(nqi_session_pull(&fuzz->session, true, bufs, 1) == 1);
     bufs[0]->ops->unref(bufs[0]);
     nqi_session_taken(&fuzz->session, 1);
-    nqi_hello_write(raw, NQI_WELCOME, &hello);
-    MUST(!nqi_session_receive(&fuzz->session, raw, sizeof(raw), fuzz->now));
 }
 
-/* Messages of this attachment that nobody took are of no account on the next. */
+/* Of the records that were handed over the peer has so many. */
+static uint64_t fuzz_received(const struct fuzz *fuzz, uint8_t part)
+{
+    const struct nqi_session *session = &fuzz->session;
+
+    return session->acked + (session->reached - session->acked) * part / 255;
+}
+
+static void fuzz_attach_server(struct fuzz *fuzz, bool resumes, uint8_t part)
+{
+    static const uint8_t key[NQI_KEY];
+    struct nqi_session *session = &fuzz->session;
+    struct nqi_attach attach = {.hello = fuzz_hello(),
+                                .auth = {.method = NQI_AUTH_OPEN,
+                                         .counter = session->name.counter + 1,
+                                         .credit_messages = 20,
+                                         .credit_bytes = 30000}};
+
+    attach.auth.received = resumes ? fuzz_received(fuzz, part) : 0;
+    if (resumes)
+        MUST(!nqi_session_resume(session, &attach, fuzz->now));
+    else
+        nqi_session_begin(session, &attach, &attach.hello.id, key, fuzz->now);
+}
+
+static void fuzz_attach_client(struct fuzz *fuzz, bool resumes, uint8_t part)
+{
+    struct nqi_session *session = &fuzz->session;
+    struct nqi_welcome welcome = {.resumed = resumes,
+                                  .session = resumes ? session->name.id : fuzz->conf.id,
+                                  .received = resumes ? fuzz_received(fuzz, part) : 0,
+                                  .credit_messages = 20,
+                                  .credit_bytes = 30000,
+                                  .expiry_ns = NQI_NS_PER_S};
+    struct nqi_hello hello = fuzz_hello();
+    uint8_t raw[NQI_HELLO_RECORD];
+
+    nqi_session_connect(session, fuzz_bytes, fuzz->now);
+    if (!fuzz->greets)
+        return;
+    fuzz_pull_one(fuzz);
+    nqi_hello_write(raw, NQI_CHALLENGE, &hello);
+    MUST(!nqi_session_receive(session, raw, NQI_HELLO_RECORD, fuzz->now));
+    fuzz_pull_one(fuzz);
+    nqi_welcome_write(raw, &welcome, resumes ? session->name.key : welcome.key,
+                      session->greeting.transcript, session->greeting.proof);
+    MUST(!nqi_session_receive(session, raw, NQI_WELCOME_RECORD, fuzz->now));
+}
+
+static void fuzz_attach(struct fuzz *fuzz, bool resumes, uint8_t part)
+{
+    if (fuzz->client)
+        fuzz_attach_client(fuzz, resumes, part);
+    else
+        fuzz_attach_server(fuzz, resumes, part);
+}
+
+/* Messages of a session that nobody took are of no account in the next. */
 static void fuzz_drop_inbox(struct fuzz *fuzz)
 {
     struct nqi_node *node;
@@ -153,14 +202,21 @@ static void fuzz_drop_inbox(struct fuzz *fuzz)
         fuzz_unreserve(fuzz, (uint64_t)msg->deadline_ns);
         nqi_msg_unref(msg);
     }
+    fuzz->taken = fuzz->taken_bytes = 0;
 }
 
-static void fuzz_lose(struct fuzz *fuzz)
+/* @param how  bit 1: the session goes on; the rest: what the peer has of it */
+static void fuzz_lose(struct fuzz *fuzz, uint8_t how)
 {
-    fuzz_drop_inbox(fuzz);
-    nqi_session_down(&fuzz->session, NQ_REASON_LINK_LOST);
-    MUST(!fuzz->reserved);
-    fuzz_attach(fuzz);
+    bool kept = how & 2 && nqi_session_is_resumable(&fuzz->session);
+
+    nqi_session_down(&fuzz->session);
+    if (!kept) {
+        fuzz_drop_inbox(fuzz);
+        nqi_session_restart(&fuzz->session, NQ_REASON_LINK_LOST);
+        MUST(!fuzz->reserved);
+    }
+    fuzz_attach(fuzz, kept, how);
 }
 
 static void fuzz_receive(struct fuzz *fuzz, bool direct)
@@ -187,7 +243,7 @@ static void fuzz_receive(struct fuzz *fuzz, bool direct)
     }
     MUST(err <= NQ_OK);
     if (err)
-        fuzz_lose(fuzz);
+        fuzz_lose(fuzz, err == NQ_ERR_NOMEM ? 2 : 0);
 }
 
 static struct fuzz_put *fuzz_free_put(struct fuzz *fuzz)
@@ -260,17 +316,19 @@ static void fuzz_time(struct fuzz *fuzz)
     if (nqi_session_deadline(&fuzz->session) > fuzz->now)
         return;
     if (nqi_session_tick(&fuzz->session, fuzz->now))
-        fuzz_lose(fuzz);
+        fuzz_lose(fuzz, 2);
     else
         MUST(nqi_session_deadline(&fuzz->session) > fuzz->now);
 }
 
 static void fuzz_end_link(struct fuzz *fuzz)
 {
-    if (nqi_buf_u8(&fuzz->in) & 1)
+    uint8_t how = nqi_buf_u8(&fuzz->in);
+
+    if (how & 1)
         nqi_session_close(&fuzz->session);
     else
-        fuzz_lose(fuzz);
+        fuzz_lose(fuzz, how);
 }
 
 static void fuzz_step(struct fuzz *fuzz)
@@ -321,11 +379,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                                           .record = 4096,
                                           .coalesce = how & 16 ? 0 : 8192,
                                           .keepalive_ns = NQI_NS_PER_S,
+                                          .expiry_ns = NQI_NS_PER_S,
                                           .ack_consumed = how & 2};
     memset(fuzz.conf.id.bytes, 9, sizeof(fuzz.conf.id.bytes));
     nqi_fifo_init(&fuzz.inbox);
     nqi_session_init(&fuzz.session, &fuzz.conf, &fuzz_events, &fuzz);
-    fuzz_attach(&fuzz);
+    fuzz_attach(&fuzz, false, 0);
     while (nqi_buf_left(&fuzz.in) && !fuzz.in.bad)
         fuzz_step(&fuzz);
     fuzz_drop_inbox(&fuzz);

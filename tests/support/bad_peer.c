@@ -24,9 +24,10 @@
 #define BAD_PATIENCE_MS 60000
 #define BAD_HEAD 8
 #define BAD_HELLO (BAD_HEAD + 256)
+#define BAD_AUTH (BAD_HEAD + 128)
 #define BAD_RECORD (1 << 20) /* body of the record that is cut */
 
-enum { HELLO = 0, WELCOME = 1, DATA = 3, ACK = 4, PING = 5 };
+enum { HELLO = 0, CHALLENGE = 1, AUTH = 2, WELCOME = 3, DATA = 5, ACK = 6, PING = 7 };
 enum { BEGIN = 1, END = 2, ACKNOW = 4, BIG = 8 };
 
 static uint64_t bad_length = UINT64_C(1) << 40;
@@ -65,11 +66,21 @@ static void bad_hello(uint8_t at[BAD_HELLO])
     memcpy(body, "\xffnq1", 4);
     bad_number(body + 4, 1, 2);
     bad_number(body + 6, 1, 2);
-    if (getrandom(body + 16, 48, 0) != 48) /* id, incarnation, session */
+    if (getrandom(body + 16, 32, 0) != 32) /* id, incarnation */
         bad_die("hello", "no random bytes");
-    bad_number(body + 64, 1000, 8);
-    bad_number(body + 72, 1 << 20, 8);
-    bad_number(body + 80, 1 << 20, 8);
+    bad_number(body + 64, 1 << 20, 8); /* greatest message; no session, no keep-alive, no expiry */
+}
+
+/* OPEN: there is no key yet, so nobody can hold the proof against it. */
+static void bad_auth(uint8_t at[BAD_AUTH])
+{
+    uint8_t *body = at + bad_head(at, AUTH, 0, BAD_AUTH - BAD_HEAD);
+
+    at[3] = 1;
+    memset(body, 0, BAD_AUTH - BAD_HEAD);
+    bad_number(body, 1, 8);
+    bad_number(body + 16, 1000, 8);
+    bad_number(body + 24, 1 << 20, 8);
 }
 
 /* ---- the socket ------------------------------------------------------------------------- */
@@ -138,8 +149,8 @@ static void bad_await(int fd, const char *kind, uint8_t type)
             bad_die(kind, "the server sent a record that is too long");
         bad_read_all(fd, kind, record + BAD_HEAD, length);
     } while (record[0] != type);
-    if (type == WELCOME && memcmp(record + BAD_HEAD, "\xffnq1", 4))
-        bad_die(kind, "the server did not welcome a good greeting");
+    if (type == CHALLENGE && memcmp(record + BAD_HEAD, "\xffnq1", 4))
+        bad_die(kind, "the server did not answer a good greeting");
 }
 
 /* To whoever runs this: it has come so far. */
@@ -181,10 +192,13 @@ static void bad_unfinished(int fd)
 
 static void bad_greet(int fd, const char *kind)
 {
-    uint8_t hello[BAD_HELLO];
+    uint8_t hello[BAD_HELLO], auth[BAD_AUTH];
 
     bad_hello(hello);
     bad_send(fd, hello, sizeof(hello));
+    bad_await(fd, kind, CHALLENGE);
+    bad_auth(auth);
+    bad_send(fd, auth, sizeof(auth));
     bad_await(fd, kind, WELCOME);
 }
 
@@ -209,7 +223,7 @@ static void bad_unknown(int fd)
     uint8_t head[BAD_HEAD];
 
     bad_greet(fd, "unknown");
-    bad_send(fd, head, bad_head(head, 9, 0, 0));
+    bad_send(fd, head, bad_head(head, 200, 0, 0));
 }
 
 /* The first byte of a message of `bad_length` bytes. */

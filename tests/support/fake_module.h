@@ -89,7 +89,7 @@ void nqtest_fake_rx(struct nqtp_link *link, const void *data, size_t len);
  * are up.  @return the last answer of rx_space() or rx_commit() */
 int nqtest_fake_read(struct nqtp_link *link, const void *data, size_t len);
 
-/* Run `fn(arg)` inside the strand of a serial. */
+/* Run `fn(arg)` inside the strand of a serial, which may be this thread's. */
 void nqtest_fake_run(nqt_serial *serial, void (*fn)(void *arg), void *arg);
 
 #endif

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RIG_GREETING (NQI_HEAD + NQI_HELLO_SIZE)
 #define RIG_PIECE 5000u  /* in one read beside the space */
 #define RIG_EXACT 65536u /* pieces up to this are copied, so that a tool sees a byte too many */
 
@@ -17,6 +16,19 @@ uint64_t nqtest_random(struct nqtest_rig *rig, uint64_t n)
     x ^= x << 17;
     rig->random = x;
     return n ? (x >> 11) % n : 0;
+}
+
+static void rig_random_bytes(struct nqtest_rig *rig, uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (uint8_t)nqtest_random(rig, 256);
+}
+
+static bool rig_b_has_begun(const struct nqtest_rig *rig)
+{
+    static const nq_uuid nil;
+
+    return !nq_uuid_equal(&rig->b.session.name.id, &nil);
 }
 
 /* ---- messages ---- */
@@ -40,18 +52,18 @@ static nq_msg *rig_message(uint64_t number, size_t size, size_t views)
     nq_msg *msg;
 
     if (views <= 1) {
-        ck_assert_int_eq(nqi_msg_alloc(size, &data, &msg), NQ_OK);
+        NQTEST_MUST(nqi_msg_alloc(size, &data, &msg) == NQ_OK);
         rig_fill(data, size, number, 0);
         return msg;
     }
-    ck_assert_uint_ge(size, views);
-    ck_assert_int_eq(nqi_msg_empty(&msg), NQ_OK);
-    ck_assert_int_eq(nqi_stream_reserve(&msg->stream, views), NQ_OK);
+    NQTEST_MUST(size >= views);
+    NQTEST_MUST(nqi_msg_empty(&msg) == NQ_OK);
+    NQTEST_MUST(nqi_stream_reserve(&msg->stream, views) == NQ_OK);
     for (size_t i = 0; i < views; i++) {
         size_t from = size * i / views, to = size * (i + 1) / views;
         nq_chunk *chunk;
 
-        ck_assert_int_eq(nq_chunk_new(to - from, &chunk), NQ_OK);
+        NQTEST_MUST(nq_chunk_new(to - from, &chunk) == NQ_OK);
         rig_fill(nq_chunk_data(chunk), to - from, number, from);
         nqi_stream_push(&msg->stream, chunk, nq_chunk_data(chunk), to - from);
     }
@@ -62,11 +74,11 @@ struct nqtest_rig_put *nqtest_make(struct nqtest_side *side, size_t size, size_t
 {
     struct nqtest_rig_put *put = calloc(1, sizeof(*put));
 
-    ck_assert_ptr_nonnull(put);
+    NQTEST_MUST(put);
     if (side->nputs == side->puts_cap) {
         side->puts_cap = side->puts_cap ? side->puts_cap * 2 : 64;
         side->puts = realloc(side->puts, side->puts_cap * sizeof(struct nqtest_rig_put *));
-        ck_assert_ptr_nonnull(side->puts);
+        NQTEST_MUST(side->puts);
     }
     put->size = size;
     put->tx.msg = rig_message(side->nputs, size, views);
@@ -76,7 +88,7 @@ struct nqtest_rig_put *nqtest_make(struct nqtest_side *side, size_t size, size_t
 
 void nqtest_queue(struct nqtest_side *side, struct nqtest_rig_put *put)
 {
-    ck_assert(!put->put);
+    NQTEST_MUST(!put->put);
     put->put = put->tracked = true;
     nqi_session_put(&side->session, &put->tx);
 }
@@ -91,7 +103,7 @@ struct nqtest_rig_put *nqtest_rig_put(struct nqtest_side *side, size_t size)
 
 bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool tracked)
 {
-    ck_assert(!put->put);
+    NQTEST_MUST(!put->put);
     if (!nqi_session_put_now(&side->session, put->tx.msg, tracked ? &put->tx : NULL))
         return false;
     put->put = true;
@@ -133,7 +145,7 @@ static void rig_check_payload(const nq_msg *msg, uint64_t number)
                 ck_abort_msg("message %llu differs at %llu", (unsigned long long)number,
                              (unsigned long long)at);
     }
-    ck_assert_uint_eq(at, msg->stream.nbytes);
+    NQTEST_MUST(at == msg->stream.nbytes);
 }
 
 static void rig_check_meta(const nq_msg *msg, const nq_msg *want)
@@ -142,7 +154,7 @@ static void rig_check_meta(const nq_msg *msg, const nq_msg *want)
     const unsigned char *meta = nqi_msg_meta_raw(msg, &len);
     const unsigned char *want_meta = nqi_msg_meta_raw(want, &want_len);
 
-    ck_assert_uint_eq(len, want_len);
+    NQTEST_MUST(len == want_len);
     if (len)
         ck_assert_mem_eq(meta, want_meta, len);
 }
@@ -155,18 +167,18 @@ static void rig_on_deliver(void *arg, nq_msg *msg)
     uint64_t number = rig_find(from, msg);
     struct nqtest_rig_put *put = from->puts[number];
 
-    ck_assert_uint_eq(put->size, msg->stream.nbytes);
+    NQTEST_MUST(put->size == msg->stream.nbytes);
     rig_check_payload(msg, number);
     rig_check_meta(msg, put->tx.msg);
-    ck_assert(nq_uuid_equal(&msg->sender, &from->conf.id));
-    ck_assert_uint_eq(++put->arrived, 1);
+    NQTEST_MUST(nq_uuid_equal(&msg->sender, &from->conf.id));
+    NQTEST_MUST(++put->arrived == 1);
     ck_assert_msg(number >= side->last[put->tx.msg->control], "message %llu comes too late",
                   (unsigned long long)number);
     side->last[put->tx.msg->control] = number + 1;
     side->last_size = msg->stream.nbytes;
     side->last_correlation = nq_msg_correlation(msg);
     side->delivered++;
-    msg->cookie = (void *)(uintptr_t)side->rig->attachment;
+    msg->cookie = (void *)(uintptr_t)side->sessions;
     nqi_fifo_push(&side->inbox, &msg->node);
     side->inbox_count++;
 }
@@ -176,8 +188,8 @@ static bool rig_on_begin(void *arg, struct nqi_tx *tx)
     struct nqtest_rig_put *put = NQI_CONTAINER(tx, struct nqtest_rig_put, tx);
 
     (void)arg;
-    ck_assert_uint_eq(put->settled, 0);
-    ck_assert_uint_eq(++put->begun, 1);
+    NQTEST_MUST(put->settled == 0);
+    NQTEST_MUST(++put->begun == 1);
     if (!put->cancelled)
         return true;
     put->settled = 1;
@@ -190,8 +202,8 @@ static void rig_on_settle(void *arg, struct nqi_tx *tx, nq_outcome outcome, nq_r
     struct nqtest_rig_put *put = NQI_CONTAINER(tx, struct nqtest_rig_put, tx);
 
     (void)arg;
-    ck_assert(put->tracked);
-    ck_assert_uint_eq(++put->settled, 1);
+    NQTEST_MUST(put->tracked);
+    NQTEST_MUST(++put->settled == 1);
     put->outcome = outcome;
     put->reason = reason;
 }
@@ -201,8 +213,8 @@ static void rig_on_settle_untracked(void *arg, uint64_t count, nq_outcome outcom
     struct nqtest_side *side = arg;
 
     (void)reason;
-    ck_assert_uint_gt(count, 0);
-    ck_assert(outcome == NQ_DELIVERED || outcome == NQ_UNKNOWN || outcome == NQ_NOT_DELIVERED);
+    NQTEST_MUST(count > 0);
+    NQTEST_MUST(outcome == NQ_DELIVERED || outcome == NQ_UNKNOWN || outcome == NQ_NOT_DELIVERED);
     side->untracked_outcomes[outcome] += count;
 }
 
@@ -221,7 +233,7 @@ static void rig_on_unreserve(void *arg, uint64_t bytes)
 {
     struct nqtest_side *side = arg;
 
-    ck_assert_uint_ge(side->reserved, bytes);
+    NQTEST_MUST(side->reserved >= bytes);
     side->reserved -= bytes;
 }
 
@@ -248,7 +260,8 @@ static void side_init(struct nqtest_rig *rig, struct nqtest_side *side, struct n
                                            .window_messages = 65536,
                                            .record = 1 << 20,
                                            .coalesce = 64 << 10,
-                                           .keepalive_ns = 15 * NQI_NS_PER_S};
+                                           .keepalive_ns = 15 * NQI_NS_PER_S,
+                                           .expiry_ns = 300 * NQI_NS_PER_S};
     memset(side->conf.id.bytes, name, sizeof(side->conf.id.bytes));
     memset(side->conf.incarnation.bytes, name + 1, sizeof(side->conf.incarnation.bytes));
     nqi_fifo_init(&side->inbox);
@@ -260,6 +273,7 @@ void nqtest_rig_init(struct nqtest_rig *rig)
     memset(rig, 0, sizeof(*rig));
     rig->random = UINT64_C(0x9e3779b97f4a7c15);
     rig->now = 1000 * NQI_NS_PER_S;
+    rig->fuse = UINT64_MAX;
     rig->dead = true;
     side_init(rig, &rig->a, &rig->b, 0xa0);
     side_init(rig, &rig->b, &rig->a, 0xb0);
@@ -267,11 +281,11 @@ void nqtest_rig_init(struct nqtest_rig *rig)
 
 static void side_check_outcome(const struct nqtest_rig_put *put)
 {
-    ck_assert_uint_eq(put->settled, 1);
+    NQTEST_MUST(put->settled == 1);
     if (put->outcome == NQ_DELIVERED)
-        ck_assert_uint_eq(put->arrived, 1);
+        NQTEST_MUST(put->arrived == 1);
     else if (put->outcome != NQ_UNKNOWN)
-        ck_assert_uint_eq(put->arrived, 0);
+        NQTEST_MUST(put->arrived == 0);
 }
 
 /* Every put is settled, with the right word. */
@@ -282,7 +296,7 @@ static void side_check(const struct nqtest_side *side)
     for (size_t i = 0; i < side->nputs; i++) {
         const struct nqtest_rig_put *put = side->puts[i];
 
-        ck_assert_uint_eq(put->tx.msg->refs, 1); /* nothing holds it but us */
+        NQTEST_MUST(put->tx.msg->refs == 1); /* nothing holds it but us */
         if (put->tracked)
             side_check_outcome(put);
         else
@@ -290,10 +304,10 @@ static void side_check(const struct nqtest_side *side)
     }
     for (size_t i = 0; i < NQI_LEN(side->untracked_outcomes); i++)
         settled += side->untracked_outcomes[i];
-    ck_assert_uint_eq(settled, side->untracked);
-    ck_assert_uint_ge(arrived, side->untracked_outcomes[NQ_DELIVERED]);
-    ck_assert_uint_le(arrived, side->untracked_outcomes[NQ_DELIVERED] +
-                                   side->untracked_outcomes[NQ_UNKNOWN]);
+    NQTEST_MUST(settled == side->untracked);
+    NQTEST_MUST(arrived >= side->untracked_outcomes[NQ_DELIVERED]);
+    NQTEST_MUST(arrived <=
+                side->untracked_outcomes[NQ_DELIVERED] + side->untracked_outcomes[NQ_UNKNOWN]);
 }
 
 static void side_drop_kept(struct nqtest_side *side)
@@ -306,7 +320,7 @@ static void side_drop_kept(struct nqtest_side *side)
 static void side_free(struct nqtest_side *side)
 {
     nqtest_take(side, UINT64_MAX);
-    ck_assert_uint_eq(side->reserved, 0);
+    NQTEST_MUST(side->reserved == 0);
     for (size_t i = 0; i < side->nputs; i++) {
         nqi_msg_unref(side->puts[i]->tx.msg);
         free(side->puts[i]);
@@ -321,8 +335,8 @@ void nqtest_rig_end(struct nqtest_rig *rig)
     nqi_session_fini(&rig->b.session, NQ_REASON_LOCAL_CLOSE);
     side_drop_kept(&rig->a);
     side_drop_kept(&rig->b);
-    ck_assert_uint_eq(rig->a.session.in_flight, 0);
-    ck_assert_uint_eq(rig->b.session.in_flight, 0);
+    NQTEST_MUST(rig->a.session.in_flight == 0);
+    NQTEST_MUST(rig->b.session.in_flight == 0);
     side_check(&rig->a);
     side_check(&rig->b);
     side_free(&rig->a);
@@ -334,60 +348,92 @@ void nqtest_rig_end(struct nqtest_rig *rig)
 void nqtest_rig_connect(struct nqtest_rig *rig)
 {
     struct nqtest_side *sides[] = {&rig->a, &rig->b};
+    uint8_t nonce[NQI_NONCE];
 
-    rig->attachment++;
     rig->dead = false;
-    rig->b.greeted = false;
+    memset(&rig->greeting, 0, sizeof(rig->greeting));
     for (size_t i = 0; i < 2; i++) {
         sides[i]->err = NQ_OK;
         sides[i]->wire_len = 0;
-        sides[i]->taken = sides[i]->taken_bytes = 0;
     }
-    nqi_session_connect(&rig->a.session, rig->now);
+    rig_random_bytes(rig, nonce, sizeof(nonce));
+    nqi_session_connect(&rig->a.session, nonce, rig->now);
+}
+
+static void rig_pull_one(struct nqtest_side *side)
+{
+    uint32_t cap = side->pull_cap;
+
+    side->pull_cap = 1;
+    nqtest_pull(side, false);
+    side->pull_cap = cap;
 }
 
 void nqtest_rig_greet(struct nqtest_rig *rig)
 {
-    struct nqtest_side *sides[] = {&rig->a, &rig->b};
+    struct nqtest_side *a = &rig->a, *b = &rig->b;
+    unsigned rounds = 0;
 
     nqtest_rig_connect(rig);
-    for (size_t i = 0; i < 2; i++) {
-        uint32_t cap = sides[i]->pull_cap;
-
-        sides[i]->pull_cap = 1;
-        ck_assert_uint_eq(nqtest_pull(sides[i], false), 1);
-        sides[i]->pull_cap = cap;
-        ck_assert_int_eq(nqtest_feed(sides[i], SIZE_MAX), NQ_OK);
-        ck_assert_int_eq(sides[i]->other->session.state, NQI_SESSION_UP);
+    while (a->session.state != NQI_SESSION_UP || a->session.ack_due) {
+        NQTEST_MUST(rounds++ < 20);
+        rig_pull_one(a);
+        NQTEST_MUST(nqtest_feed(a, SIZE_MAX) == NQ_OK);
+        if (b->session.greeting_due)
+            rig_pull_one(b);
+        NQTEST_MUST(nqtest_feed(b, SIZE_MAX) == NQ_OK);
     }
+    NQTEST_MUST(b->session.state == NQI_SESSION_UP);
 }
 
 void nqtest_rig_attach(struct nqtest_rig *rig)
 {
     nqtest_rig_connect(rig);
     nqtest_flow(rig);
-    ck_assert_int_eq(rig->a.session.state, NQI_SESSION_UP);
-    ck_assert_int_eq(rig->b.session.state, NQI_SESSION_UP);
+    NQTEST_MUST(rig->a.session.state == NQI_SESSION_UP);
+    NQTEST_MUST(rig->b.session.state == NQI_SESSION_UP);
+}
+
+static void side_forget(struct nqtest_side *side)
+{
+    side->sessions++;
+    side->taken = side->taken_bytes = 0;
+}
+
+void nqtest_restart(struct nqtest_side *side, nq_reason reason)
+{
+    nqi_session_restart(&side->session, reason);
+    side_forget(side);
+}
+
+/* A server's session goes with its peer. */
+static void rig_forget_b(struct nqtest_rig *rig)
+{
+    nqi_session_fini(&rig->b.session, NQ_REASON_LINK_LOST);
+    NQTEST_MUST(rig->b.session.in_flight == 0);
+    nqi_session_init(&rig->b.session, &rig->b.conf, rig->b.session.events, &rig->b);
+    side_forget(&rig->b);
 }
 
 void nqtest_rig_lose(struct nqtest_rig *rig, size_t a_bytes, size_t b_bytes)
 {
+    bool a_is_kept, b_is_kept;
     nq_err err;
 
     err = nqtest_feed(&rig->a, a_bytes);
     err = nqtest_feed(&rig->b, b_bytes);
     (void)err;
+    a_is_kept = nqi_session_is_resumable(&rig->a.session);
+    b_is_kept = rig->resume && nqi_session_is_resumable(&rig->b.session);
     rig->dead = true;
-    rig->attachment++;
+    rig->fuse = UINT64_MAX;
     rig->a.wire_len = rig->b.wire_len = 0;
-    nqi_session_down(&rig->a.session, NQ_REASON_LINK_LOST);
-    if (rig->resume) {
-        nqi_session_down(&rig->b.session, NQ_REASON_LINK_LOST);
-        return;
-    }
-    nqi_session_fini(&rig->b.session, NQ_REASON_LINK_LOST);
-    ck_assert_uint_eq(rig->b.session.in_flight, 0);
-    nqi_session_init(&rig->b.session, &rig->b.conf, &rig_events, &rig->b);
+    nqi_session_down(&rig->a.session);
+    nqi_session_down(&rig->b.session);
+    if (!a_is_kept)
+        nqtest_restart(&rig->a, NQ_REASON_LINK_LOST);
+    if (!b_is_kept)
+        rig_forget_b(rig);
 }
 
 /* ---- the wire ---- */
@@ -397,7 +443,7 @@ static void wire_add(struct nqtest_side *side, const void *data, size_t len)
     if (side->wire_len + len > side->wire_cap) {
         side->wire_cap = (side->wire_len + len) * 2;
         side->wire = realloc(side->wire, side->wire_cap);
-        ck_assert_ptr_nonnull(side->wire);
+        NQTEST_MUST(side->wire);
     }
     if (len)
         memcpy(side->wire + side->wire_len, data, len);
@@ -427,8 +473,8 @@ static void wire_send(struct nqtest_side *side, struct nqt_buf *buf)
         wire_add(side, buf->seg[i].iov_base, buf->seg[i].iov_len);
         sum += buf->seg[i].iov_len;
     }
-    ck_assert_uint_eq(sum, buf->len);
-    ck_assert_uint_gt(sum, 0);
+    NQTEST_MUST(sum == buf->len);
+    NQTEST_MUST(sum > 0);
     if (nqtest_random(side->rig, 16)) {
         buf->ops->unref(buf);
         return;
@@ -442,9 +488,9 @@ uint32_t nqtest_pull(struct nqtest_side *side, bool seal)
     struct nqt_buf *bufs[64];
     uint32_t n, taken;
 
-    ck_assert_uint_le(side->pull_cap, 64);
+    NQTEST_MUST(side->pull_cap <= 64);
     n = nqi_session_pull(&side->session, seal, bufs, side->pull_cap);
-    ck_assert_uint_le(n, side->pull_cap);
+    NQTEST_MUST(n <= side->pull_cap);
     taken = side->slow ? (uint32_t)nqtest_random(side->rig, n + 1) : n;
     for (uint32_t i = 0; i < n; i++) {
         if (i < taken && !side->rig->dead)
@@ -456,24 +502,117 @@ uint32_t nqtest_pull(struct nqtest_side *side, bool seal)
     return n;
 }
 
-/* The link's part on b: the HELLO. */
-static bool rig_greet(struct nqtest_side *from)
+/* ---- the greeting: the link's part at b ---- */
+
+static void greet_hello(struct nqtest_rig *rig)
 {
-    struct nqtest_side *side = from->other;
-    struct nqi_hello hello;
+    struct nqtest_greeting *greeting = &rig->greeting;
+    const struct nqi_session_conf *conf = &rig->b.conf;
+    struct nqi_hello challenge = {.id = conf->id,
+                                  .incarnation = conf->incarnation,
+                                  .max_message = conf->max_message,
+                                  .keepalive_ns = conf->keepalive_ns,
+                                  .expiry_ns = conf->expiry_ns};
+    uint8_t record[NQI_HELLO_RECORD];
+
+    NQTEST_MUST(nqi_hello_read(greeting->hello + NQI_HEAD, &greeting->attach.hello) == NQ_OK);
+    NQTEST_MUST(nqi_hello_agree(&greeting->attach.hello, &challenge));
+    rig_random_bytes(rig, challenge.nonce, NQI_NONCE);
+    nqi_hello_write(record, NQI_CHALLENGE, &challenge);
+    nqi_transcript(greeting->hello, record, greeting->attach.transcript);
+    wire_add(&rig->b, record, sizeof(record));
+}
+
+static void greet_reject(struct nqtest_rig *rig, nq_reason reason)
+{
+    nqtest_inject_record(&rig->b, NQI_REJECT, 0, (uint16_t)reason, 0, 0, NULL, 0);
+}
+
+/* Who has a session asks for it once more, because WELCOME was lost; or it is another one. */
+static void greet_again(struct nqtest_rig *rig)
+{
+    const struct nqi_attach *attach = &rig->greeting.attach;
+
+    if (!nq_uuid_equal(&rig->opening, &attach->auth.opening))
+        greet_reject(rig, NQ_REASON_DUPLICATE);
+    else if (nqi_session_resume(&rig->b.session, attach, rig->now))
+        greet_reject(rig, NQ_REASON_NO_MEMORY);
+}
+
+static void greet_open(struct nqtest_rig *rig)
+{
+    uint8_t key[NQI_KEY];
+    nq_uuid id;
+
+    if (rig_b_has_begun(rig)) {
+        greet_again(rig);
+        return;
+    }
+    rig->opening = rig->greeting.attach.auth.opening;
+    rig_random_bytes(rig, id.bytes, sizeof(id.bytes));
+    rig_random_bytes(rig, key, sizeof(key));
+    nqi_session_begin(&rig->b.session, &rig->greeting.attach, &id, key, rig->now);
+}
+
+static void greet_resume(struct nqtest_rig *rig)
+{
+    const struct nqi_attach *attach = &rig->greeting.attach;
+    struct nqi_session *session = &rig->b.session;
+    nq_err err = NQ_ERR_CLOSED;
+
+    NQTEST_MUST(session->state == NQI_SESSION_DOWN);
+    if (rig_b_has_begun(rig) && nqi_session_is_proven(&session->name, attach))
+        err = nqi_session_resume(session, attach, rig->now);
+    if (err)
+        greet_reject(rig, err == NQ_ERR_NOMEM ? NQ_REASON_NO_MEMORY : NQ_REASON_NO_SESSION);
+}
+
+static void greet_auth(struct nqtest_rig *rig)
+{
+    struct nqi_attach *attach = &rig->greeting.attach;
+
+    NQTEST_MUST(nqi_auth_read(attach->auth_record, &attach->auth) == NQ_OK);
+    if (attach->auth.method == NQI_AUTH_OPEN)
+        greet_open(rig);
+    else
+        greet_resume(rig);
+}
+
+/* Bytes of HELLO or AUTH come; nothing else may be behind them.  @return how many */
+static size_t rig_greet(struct nqtest_rig *rig, const uint8_t *data, size_t len)
+{
+    struct nqtest_greeting *greeting = &rig->greeting;
+    bool auth = greeting->step == NQTEST_AWAIT_AUTH;
+    uint8_t *record = auth ? greeting->attach.auth_record : greeting->hello;
+    size_t want = auth ? NQI_AUTH_RECORD : NQI_HELLO_RECORD;
     struct nqi_head head;
 
-    if (from->wire_len < RIG_GREETING)
-        return false;
-    ck_assert_int_eq(nqi_head_read(from->wire, &head), NQ_OK);
-    ck_assert_uint_eq(head.type, NQI_HELLO);
-    ck_assert_int_eq(nqi_hello_read(from->wire + NQI_HEAD, &hello), NQ_OK);
-    from->wire_len -= RIG_GREETING;
-    memmove(from->wire, from->wire + RIG_GREETING, from->wire_len);
-    nqi_session_accept(&side->session, &hello, from->rig->now);
-    side->greeted = true;
-    return true;
+    len = NQI_MIN(len, want - greeting->filled);
+    memcpy(record + greeting->filled, data, len);
+    greeting->filled += len;
+    if (greeting->filled < want)
+        return len;
+    NQTEST_MUST(len == rig->a.wire_len);
+    NQTEST_MUST(nqi_head_read(record, &head) == NQ_OK);
+    NQTEST_MUST(head.type == (auth ? NQI_AUTH : NQI_HELLO));
+    greeting->filled = 0;
+    greeting->step++;
+    if (auth)
+        greet_auth(rig);
+    else
+        greet_hello(rig);
+    return len;
 }
+
+/* b does not know the session of a, or a would not have been told so: a begins another. */
+static void rig_start_over(struct nqtest_rig *rig)
+{
+    nqi_session_down(&rig->a.session);
+    nqtest_restart(&rig->a, NQ_REASON_NO_SESSION);
+    nqtest_rig_connect(rig);
+}
+
+/* ---- feeding ---- */
 
 static nq_err feed_copy(struct nqtest_side *side, const uint8_t *data, size_t len)
 {
@@ -483,7 +622,7 @@ static nq_err feed_copy(struct nqtest_side *side, const uint8_t *data, size_t le
     if (len == 1 || len > RIG_EXACT)
         return nqi_session_receive(&side->session, data, len, side->rig->now);
     exact = malloc(len);
-    ck_assert_ptr_nonnull(exact);
+    NQTEST_MUST(exact);
     memcpy(exact, data, len);
     err = nqi_session_receive(&side->session, exact, len, side->rig->now);
     free(exact);
@@ -515,29 +654,43 @@ static size_t feed_some(struct nqtest_side *side, const uint8_t *data, size_t le
     return len;
 }
 
+/* `len` bytes that `side` sent arrive.  @return how many were used */
+static size_t feed_all(struct nqtest_side *side, size_t len, nq_err *err)
+{
+    struct nqtest_rig *rig = side->rig;
+    size_t at = 0;
+
+    if (side == &rig->a && rig->greeting.step != NQTEST_GREETED)
+        return rig_greet(rig, side->wire, len);
+    while (at < len && !*err)
+        at += feed_some(side->other, side->wire + at, len - at, err);
+    return at;
+}
+
 nq_err nqtest_feed(struct nqtest_side *side, size_t len)
 {
     struct nqtest_side *to = side->other;
     struct nqtest_rig *rig = side->rig;
     nq_err err = NQ_OK;
-    size_t at = 0;
+    size_t used;
 
     if (rig->dead || !side->wire_len)
         return to->err;
-    if (side == &rig->a && !to->greeted && len && !rig_greet(side))
-        return NQ_OK;
-    len = NQI_MIN(len, side->wire_len);
-    while (at < len && !err)
-        at += feed_some(to, side->wire + at, len - at, &err);
-    side->wire_len -= at;
+    used = feed_all(side, NQI_MIN(NQI_MIN(len, side->wire_len), rig->fuse), &err);
+    side->wire_len -= used;
     if (side->wire_len)
-        memmove(side->wire, side->wire + at, side->wire_len);
+        memmove(side->wire, side->wire + used, side->wire_len);
+    rig->fuse -= rig->fuse == UINT64_MAX ? 0 : used;
+    if (err == NQ_ERR_CLOSED && to == &rig->a && to->session.bye_reason == NQ_REASON_NO_SESSION) {
+        rig_start_over(rig);
+        err = NQ_OK;
+    }
     if (to->take && !err)
         nqtest_take(to, UINT64_MAX);
-    if (err) {
+    if (err)
         to->err = err;
+    if (err || !rig->fuse)
         rig->dead = true;
-    }
     return err;
 }
 
@@ -562,8 +715,8 @@ void nqtest_flow_any(struct nqtest_rig *rig)
 void nqtest_flow(struct nqtest_rig *rig)
 {
     nqtest_flow_any(rig);
-    ck_assert_int_eq(rig->a.err, NQ_OK);
-    ck_assert_int_eq(rig->b.err, NQ_OK);
+    NQTEST_MUST(rig->a.err == NQ_OK);
+    NQTEST_MUST(rig->b.err == NQ_OK);
 }
 
 /* ---- the user, and time ---- */
@@ -577,7 +730,7 @@ void nqtest_take(struct nqtest_side *side, uint64_t n)
 
         side->inbox_count--;
         side->reserved -= (uint64_t)msg->deadline_ns;
-        if ((unsigned)(uintptr_t)msg->cookie == side->rig->attachment) {
+        if ((unsigned)(uintptr_t)msg->cookie == side->sessions) {
             seq = msg->seq;
             side->taken++;
             side->taken_bytes += msg->stream.nbytes;
@@ -598,7 +751,7 @@ static void side_tick(struct nqtest_side *side)
     if (side->err)
         side->rig->dead = true;
     else
-        ck_assert_int_gt(nqi_session_deadline(&side->session), now);
+        NQTEST_MUST(nqi_session_deadline(&side->session) > now);
 }
 
 void nqtest_pass(struct nqtest_rig *rig, int64_t ns)

@@ -3,7 +3,9 @@
  *     put -> session a --pull--> wire of a --feed--> session b -> delivered, checked, taken
  *
  * `a` is the client, `b` the server, and both directions work alike.  The rig plays both links: it
- * copies what a session gives out to the wire, reads the HELLO, and loses what it is told to lose.
+ * copies what a session gives out to the wire, challenges the HELLO, has b's session begin or go on
+ * when AUTH is there, and loses what it is told to lose.  It does what a peer does when a link is
+ * lost: a session that cannot be resumed ends.
  *
  * Every message carries its number and a pattern.  nqtest_rig_end() holds the outcomes against what
  * arrived: each put settled exactly once; delivered = arrived once; not delivered, expired,
@@ -12,6 +14,14 @@
 #define NQTEST_SESSION_RIG_H
 
 #include "core/session.h"
+#include <check.h>
+
+/* As ck_assert(), which writes to a file each time: too slow for what is asked a million times. */
+#define NQTEST_MUST(x)              \
+    do {                            \
+        if (!(x))                   \
+            ck_abort_msg("%s", #x); \
+    } while (0)
 
 /* One message on its way; lives until nqtest_rig_end(). */
 struct nqtest_rig_put {
@@ -44,7 +54,6 @@ struct nqtest_side {
     struct nqt_buf *kept; /* one reference that the link keeps for long */
 
     /* receiving */
-    bool greeted;          /* b: the HELLO has come */
     struct nqi_fifo inbox; /* delivered and not taken */
     uint64_t inbox_count;  /* messages in there */
     uint64_t delivered;    /* messages, ever */
@@ -53,7 +62,8 @@ struct nqtest_side {
     size_t last_meta;      /* bytes of its encoded metadata */
     uint64_t last_correlation;
     bool take;                   /* the user takes each message at once */
-    uint64_t taken, taken_bytes; /* of this attachment */
+    uint64_t taken, taken_bytes; /* of this session */
+    unsigned sessions;           /* counts those that ended */
     bool refuse;                 /* events->reserve answers no */
     uint64_t reserved;           /* set aside now */
     unsigned reservations;       /* asked for */
@@ -68,17 +78,28 @@ enum nqtest_split {
     NQTEST_SPLITS
 };
 
+/* The link's part at b. */
+struct nqtest_greeting {
+    enum { NQTEST_AWAIT_HELLO, NQTEST_AWAIT_AUTH, NQTEST_GREETED } step;
+    size_t filled; /* bytes of the record that is awaited */
+    uint8_t hello[NQI_HELLO_RECORD];
+    struct nqi_attach attach;
+};
+
 struct nqtest_rig {
     struct nqtest_side a, b;
     int64_t now;
     enum nqtest_split split;
-    unsigned attachment; /* counts them */
-    bool dead;           /* a session has ended this link */
-    bool resume;         /* b keeps its session when the link is lost; else a new one begins */
+    struct nqtest_greeting greeting;
+    bool dead;   /* this link is of no more use */
+    bool resume; /* b keeps its session when the link is lost; else it does not know it any more */
+    uint64_t fuse;   /* bytes that still arrive, of both, before the link is lost */
+    nq_uuid opening; /* what b's session was asked for with */
     uint64_t random;
 };
 
-/* Options as the configuration's defaults; change a.conf and b.conf before nqtest_rig_attach(). */
+/* Options as the configuration's defaults, expiry after 300 s; change a.conf and b.conf before
+ * nqtest_rig_attach(). */
 void nqtest_rig_init(struct nqtest_rig *rig);
 
 /* End both sessions, hold outcomes against arrivals, release everything. */
@@ -87,14 +108,16 @@ void nqtest_rig_end(struct nqtest_rig *rig);
 /* A number below `n`. */
 uint64_t nqtest_random(struct nqtest_rig *rig, uint64_t n);
 
-/* A link is there; both come UP. */
+/* A link is there; both come UP, if need be in a new session. */
 void nqtest_rig_attach(struct nqtest_rig *rig);
 /* The same, but nothing is sent yet. */
 void nqtest_rig_connect(struct nqtest_rig *rig);
-/* The same, and both are UP, with nothing but HELLO and WELCOME sent. */
+/* The same, and both are UP, with nothing but the greeting and the ACKs behind it sent. */
 void nqtest_rig_greet(struct nqtest_rig *rig);
 /* The link is lost: up to `a_bytes` and `b_bytes` of what a and b sent still arrive. */
 void nqtest_rig_lose(struct nqtest_rig *rig, size_t a_bytes, size_t b_bytes);
+/* While DOWN: the side's session is over, and another may begin. */
+void nqtest_restart(struct nqtest_side *side, nq_reason reason);
 
 /* A message of `size` bytes in `views` pieces; numbered, not put. */
 struct nqtest_rig_put *nqtest_make(struct nqtest_side *side, size_t size, size_t views);

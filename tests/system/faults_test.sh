@@ -79,11 +79,14 @@ config() { # FILE PURPOSE [MORE]: MORE begins with a comma
         "$2" "$port" "${3:-}" >"$1"
 }
 
+# What a lost client leaves is kept for this long.
+expiry=1s
+
 configs() {
     port=$(free_port)
     config server.json server ", \"limits\": {\"memory\": $memory, \"max_message\": $memory},
-        \"session\": {\"keepalive\": \"off\"}"
-    config client.json client
+        \"session\": {\"keepalive\": \"off\", \"expiry\": \"$expiry\"}"
+    config client.json client ", \"session\": {\"expiry\": \"$expiry\"}"
 }
 
 # start_server FOLDER LOG: its pid is in $server; it listens.
@@ -221,8 +224,8 @@ fi
 check "random bytes are no greeting" survives random 'refused: .*the first record is no hello'
 check "a greeting that ends half way" survives truncated 'refused: .*closed by the other side'
 check "a record with unknown flags" survives flags 'peer gone: .*unknown flags 0x43'
-check "a record of a wrong length" survives body 'peer gone: .*type 5 with a body of 7 bytes'
-check "a record of an unknown type" survives unknown 'peer gone: .*unknown type 9'
+check "a record of a wrong length" survives body 'peer gone: .*type 7 with a body of 7 bytes'
+check "a record of an unknown type" survives unknown 'peer gone: .*unknown type 200'
 check "a message beyond the limit" survives long 'peer gone: .*268435457 bytes.*limits.max_message'
 check "a record that is cut" survives cut 'peer gone: .*closed by the other side'
 
@@ -360,21 +363,23 @@ kill_server() { # FILE...
     end_hold
 }
 
-# put_ended CODE: so it ends, and it says what became of the message.
+# put_ended CODE WHY: so it ends, and it says what became of the message.
 put_ended() {
     ended "$putter"
     code=$?
     [ "$code" -eq "$1" ] || { echo "exit code $code"; cat put.err; return 1; }
-    says put.err '^netqueue: put: large to .*: not delivered: the connection was lost' &&
+    says put.err "^netqueue: put: large to .*: not delivered: $2" &&
         [ "$(wc -l <put.err)" -eq 1 ] && session_is_empty "$putter"
 }
 
 server_killed() {
-    kill_server large && put_ended 1 && [ -z "$(find inbox2 -type f)" ]
+    kill_server large && put_ended 1 'the session expired' && [ -z "$(find inbox2 -type f)" ]
 }
 
 server_comes_back() {
-    kill_server large file.start file.twin && start_server inbox2 server2.log && put_ended 1 &&
+    expiry=60s
+    kill_server large file.start file.twin && start_server inbox2 server2.log &&
+        put_ended 1 'no such session' &&
         within cmp -s file.start inbox2/file.start && within cmp -s file.twin inbox2/file.twin ||
         return 1
     kill -INT "$server"

@@ -168,7 +168,7 @@ static unsigned work_and_lose(int64_t ns)
     try_one();
     nqtest_fake_pass(ns);
     enter();
-    nqi_dialer_worked(&dialer);
+    nqi_dialer_worked(&dialer, false);
     nqi_dialer_failed(&dialer);
     leave();
     return wait_ms(30001);

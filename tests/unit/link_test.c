@@ -5,12 +5,13 @@
 #include <check.h>
 #include <string.h>
 
-#define GREETING (NQI_HEAD + NQI_HELLO_SIZE)
+#define GREETING NQI_HELLO_RECORD
 
 struct owner {
-    unsigned opened, ups, hellos, writables, downs, closed;
+    unsigned opened, ups, hellos, auths, moves, writables, downs, closed;
     struct nqi_link *link; /* NULL once down */
     struct nqi_hello hello;
+    struct nqi_attach attach;
     nq_reason reason;
     char text[216];
     uint8_t bytes[200000];
@@ -19,13 +20,15 @@ struct owner {
     uint8_t room[100000]; /* a large body ... */
     size_t body;          /* ... of which so much is to come */
     bool reject;          /* what a hello is answered with */
-    struct owner *bind;   /* who takes the link at the hello */
+    bool reject_auth;     /* and what AUTH is */
+    struct owner *bind;   /* who takes the link at AUTH */
+    bool move;            /* into the strand of that one */
     bool close_inside;    /* when bytes come */
     nq_err err;
 };
 
 static struct owner first, second;
-static struct nqi_strand *strand;
+static struct nqi_strand *strand, *other;
 static struct nqi_link *link_;
 static struct nqtp_link *plink;
 
@@ -56,20 +59,49 @@ static void owner_on_up(void *arg, struct nqi_link *link)
     owner->ups++;
 }
 
-static void owner_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
+static nq_reason owner_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
 {
     struct owner *owner = arg;
 
     see(owner);
+    ck_assert_ptr_eq(link, link_);
     ck_assert_uint_eq(owner->hellos++, 0);
     owner->hello = *hello;
-    if (owner->reject) {
+    return owner->reject ? NQ_REASON_DUPLICATE : NQ_REASON_NONE;
+}
+
+static void owner_take(struct owner *owner, struct nqi_link *link)
+{
+    owner->link = link;
+    nqi_link_bind(link, &owner_events, owner);
+    nqi_link_settled(link);
+}
+
+static void owner_on_moved(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    struct owner *owner = arg;
+
+    ck_assert_uint_eq(owner->moves++, 0);
+    if (!link)
+        return;
+    ck_assert(nqi_strand_inside(other));
+    ck_assert_uint_eq(attach->auth.counter, 77);
+    owner_take(owner, link);
+}
+
+static void owner_on_auth(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    struct owner *owner = arg;
+
+    see(owner);
+    ck_assert_uint_eq(owner->auths++, 0);
+    owner->attach = *attach;
+    if (owner->reject_auth)
         nqi_link_reject(link, NQ_REASON_DUPLICATE);
-    } else if (owner->bind) {
-        owner->bind->link = link;
-        nqi_link_bind(link, &owner_events, owner->bind);
-        nqi_link_settled(link);
-    }
+    else if (owner->move)
+        nqi_link_hand_over(link, other, owner_on_moved, owner->bind);
+    else if (owner->bind)
+        owner_take(owner->bind, link);
 }
 
 static nq_err owner_on_receive(void *arg, const uint8_t *data, size_t len)
@@ -133,11 +165,13 @@ static void owner_on_closed(void *arg)
 
     see(owner);
     owner->closed++;
+    owner->link = NULL;
 }
 
 static const struct nqi_link_events owner_events = {.opened = owner_on_opened,
                                                     .up = owner_on_up,
                                                     .hello = owner_on_hello,
+                                                    .auth = owner_on_auth,
                                                     .receive = owner_on_receive,
                                                     .space = owner_on_space,
                                                     .commit = owner_on_commit,
@@ -167,13 +201,16 @@ static void setup_client(void)
     plink = &nqtest_fake.links[0];
 }
 
+/* What CHALLENGE says. */
+static const struct nqi_hello self = {.id = {{0xb0}}, .max_message = 4711};
+
 /* The endpoint has accepted a link. */
 static nq_err accept_one(void)
 {
     nq_err err;
 
     plink = nqtest_fake_accept("peer:7");
-    err = nqi_link_accept(nqtest_fake_room.ep, plink, "peer:7", nqtest_fake_room.loop,
+    err = nqi_link_accept(nqtest_fake_room.ep, plink, "peer:7", nqtest_fake_room.loop, &self,
                           &owner_events, &first);
     return err;
 }
@@ -399,26 +436,78 @@ static void hello_bytes(uint8_t raw[GREETING])
     nqi_hello_write(raw, NQI_HELLO, &hello);
 }
 
-START_TEST(a_hello_in_any_pieces_is_read)
+/* AUTH to whatever was challenged. */
+static void auth_bytes(uint8_t raw[NQI_AUTH_RECORD])
 {
-    static const size_t pieces[] = {1, 7, 8, 9, 100, GREETING - 1, GREETING, GREETING + 5};
-    uint8_t raw[GREETING + 5];
+    static const uint8_t key[NQI_KEY];
+    struct nqi_auth auth = {.method = NQI_AUTH_OPEN, .counter = 77};
+    uint8_t hello[GREETING], transcript[NQI_KEY];
 
-    first.bind = &second;
+    hello_bytes(hello);
+    ck_assert_uint_eq(plink->nsent, GREETING);
+    nqi_transcript(hello, plink->sent, transcript);
+    nqi_auth_write(raw, &auth, key, transcript);
+}
+
+/* HELLO comes, and is challenged. */
+static void say_hello(void)
+{
+    uint8_t raw[GREETING];
+
     hello_bytes(raw);
-    memcpy(raw + GREETING, "after", 5);
-    for (size_t at = 0; at < sizeof(raw); at += pieces[_i]) {
-        size_t len = NQI_MIN(pieces[_i], sizeof(raw) - at);
+    nqtest_fake_rx(plink, raw, sizeof(raw));
+    ck_assert_uint_eq(first.hellos, 1);
+}
 
-        ck_assert_uint_eq(first.hellos, at >= GREETING);
+static void say_auth(void)
+{
+    uint8_t raw[NQI_AUTH_RECORD];
+
+    auth_bytes(raw);
+    nqtest_fake_rx(plink, raw, sizeof(raw));
+    ck_assert_uint_eq(first.auths, 1);
+}
+
+static void come_in_pieces(const uint8_t *raw, size_t total, size_t piece)
+{
+    for (size_t at = 0; at < total; at += piece) {
+        size_t len = NQI_MIN(piece, total - at);
+
+        ck_assert_uint_eq(first.auths, 0);
         if (at % 2)
             nqtest_fake_rx(plink, raw + at, len);
         else
             ck_assert_int_eq(nqtest_fake_read(plink, raw + at, len), NQT_OK);
     }
+}
+
+START_TEST(a_greeting_in_any_pieces_is_read)
+{
+    static const size_t pieces[] = {1, 7, 8, 9, 100, NQI_AUTH_RECORD - 1, GREETING - 1, GREETING};
+    uint8_t raw[GREETING];
+    struct nqi_hello challenge;
+    struct nqi_head head;
+
+    first.bind = &second;
+    hello_bytes(raw);
+    come_in_pieces(raw, GREETING, pieces[_i]);
     ck_assert_uint_eq(first.hellos, 1);
     ck_assert_uint_eq(first.hello.max_message, 99);
+    ck_assert_uint_eq(plink->nsent, GREETING); /* not longer than what it answers */
+    ck_assert_int_eq(nqi_head_read(plink->sent, &head), NQ_OK);
+    ck_assert_uint_eq(head.type, NQI_CHALLENGE);
+    ck_assert_int_eq(nqi_hello_read(plink->sent + NQI_HEAD, &challenge), NQ_OK);
+    ck_assert_uint_eq(challenge.max_message, 4711);
+    ck_assert_uint_eq(challenge.version_max, NQI_VERSION_MAX);
+    auth_bytes(raw);
+    come_in_pieces(raw, NQI_AUTH_RECORD, pieces[_i]);
+    ck_assert_uint_eq(first.auths, 1);
+    ck_assert_uint_eq(first.attach.auth.counter, 77);
+    ck_assert_uint_eq(first.attach.hello.max_message, 99);
+    ck_assert_mem_eq(first.attach.auth_record, raw, NQI_AUTH_RECORD);
+    ck_assert(nqi_auth_is_proven(raw, (const uint8_t[NQI_KEY]){0}, first.attach.transcript));
     ck_assert_uint_eq(first.nbytes, 0);
+    ck_assert_int_eq(nqtest_fake_read(plink, "after", 5), NQT_OK);
     ck_assert_mem_eq(second.bytes, "after", 5); /* the new owner's */
     ck_assert_str_eq(nqi_link_address(link_), "peer:7");
     nqtest_fake_pass(10 * NQI_GREETING_NS);
@@ -445,7 +534,7 @@ START_TEST(another_record_is_no_greeting)
     uint8_t raw[GREETING];
 
     hello_bytes(raw);
-    raw[0] = NQI_WELCOME;
+    raw[0] = NQI_CHALLENGE;
     nqtest_fake_rx(plink, raw, 8);
     ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
 }
@@ -477,26 +566,238 @@ START_TEST(a_silent_stranger_is_sent_away)
 }
 END_TEST
 
-static void check_reject(void)
+/* REJECT is sent behind `before` bytes. */
+static void check_reject_behind(size_t before)
 {
     struct nqi_head head;
 
-    ck_assert_uint_ge(plink->nsent, NQI_HEAD);
-    ck_assert_int_eq(nqi_head_read(plink->sent, &head), NQ_OK);
+    ck_assert_uint_ge(plink->nsent, before + NQI_HEAD);
+    ck_assert_int_eq(nqi_head_read(plink->sent + before, &head), NQ_OK);
     ck_assert_uint_eq(head.type, NQI_REJECT);
     ck_assert_uint_eq(head.aux, NQ_REASON_DUPLICATE);
-    ck_assert_uint_eq(plink->nsent, NQI_HEAD + head.length);
+    ck_assert_uint_eq(plink->nsent, before + NQI_HEAD + head.length);
 }
+
+static void check_reject(void)
+{
+    check_reject_behind(0);
+}
+
+START_TEST(each_challenge_is_another)
+{
+    static uint8_t before[GREETING];
+    uint8_t raw[GREETING];
+
+    say_hello();
+    memcpy(before, plink->sent, GREETING);
+    close_it();
+    ck_assert_uint_eq(first.closed, 1);
+    nqi_strand_unref(strand);
+    memset(&first, 0, sizeof(first));
+    ck_assert_int_eq(accept_one(), NQ_OK);
+    come_up();
+    say_hello();
+    memcpy(raw, plink->sent, GREETING);
+    ck_assert_mem_ne(before, raw, GREETING);
+}
+END_TEST
+
+START_TEST(bytes_that_nobody_asked_for_are_a_breach)
+{
+    uint8_t raw[GREETING + 1] = {0};
+
+    if (_i)
+        say_hello();
+    if (_i)
+        auth_bytes(raw);
+    else
+        hello_bytes(raw);
+    nqtest_fake_rx(plink, raw, (_i ? NQI_AUTH_RECORD : GREETING) + 1);
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+    ck_assert_uint_eq(first.hellos, (unsigned)_i);
+    ck_assert_uint_eq(first.auths, 0);
+}
+END_TEST
+
+START_TEST(after_the_challenge_only_auth_is_welcome)
+{
+    uint8_t raw[GREETING];
+
+    say_hello();
+    if (_i) { /* by no known method */
+        auth_bytes(raw);
+        raw[3] = 9;
+        nqtest_fake_rx(plink, raw, NQI_AUTH_RECORD);
+    } else {
+        hello_bytes(raw);
+        nqtest_fake_rx(plink, raw, NQI_HEAD);
+    }
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+    ck_assert_uint_eq(first.auths, 0);
+}
+END_TEST
+
+START_TEST(who_does_not_prove_himself_is_sent_away)
+{
+    say_hello();
+    nqtest_fake_pass(NQI_GREETING_NS - 1);
+    ck_assert_uint_eq(first.downs, 0);
+    nqtest_fake_pass(1);
+    ck_assert_int_eq(first.reason, NQ_REASON_TIMED_OUT);
+}
+END_TEST
+
+START_TEST(an_auth_may_be_refused)
+{
+    first.reject_auth = true;
+    say_hello();
+    say_auth();
+    check_reject_behind(GREETING);
+    ck_assert_uint_eq(plink->shutdowns, 1);
+    lose(NQT_E_EOF, "all is sent");
+    ck_assert_uint_eq(first.downs, 0);
+}
+END_TEST
+
+START_TEST(no_memory_for_a_challenge_ends_the_link)
+{
+    uint8_t raw[GREETING];
+
+    hello_bytes(raw);
+    nqi_pool_fail_after(3); /* what it is read into, ... */
+    if (nqtest_fake_read(plink, raw, GREETING) == NQT_OK)
+        ck_assert_uint_eq(plink->nsent, GREETING);
+    else
+        ck_assert_uint_le(first.downs, 1);
+}
+END_TEST
+
+/* ---- into another strand ---- */
+
+static void setup_moving(void)
+{
+    open_server(false);
+    other = nqi_strand_new();
+    ck_assert_ptr_nonnull(other);
+    first.bind = &second;
+    first.move = true;
+    say_hello();
+}
+
+static void teardown_moving(void)
+{
+    teardown();
+    ck_assert_uint_eq(atomic_load(&other->refs), 1);
+    nqi_strand_unref(other);
+}
+
+START_TEST(a_link_moves_into_a_free_strand)
+{
+    say_auth();
+    ck_assert_uint_eq(second.moves, 1);
+    ck_assert_ptr_eq(second.link, link_);
+    ck_assert_int_eq(nqtest_fake_read(plink, "hello", 5), NQT_OK);
+    ck_assert_mem_eq(second.bytes, "hello", 5);
+    ck_assert(nqi_strand_try(other));
+    ck_assert(nqi_strand_inside(strand)); /* they are one */
+    nqtest_fake_rx(plink, "there", 5);
+    nqi_strand_leave(other);
+    ck_assert_mem_eq(second.bytes, "hellothere", 10);
+    nqtest_fake_pass(10 * NQI_GREETING_NS);
+    ck_assert_uint_eq(first.downs + second.downs, 0);
+}
+END_TEST
+
+START_TEST(a_link_waits_for_a_strand_that_is_busy)
+{
+    ck_assert(nqi_strand_try(other));
+    say_auth();
+    ck_assert_uint_eq(second.moves, 0);
+    nqi_strand_leave(other);
+    ck_assert_uint_eq(second.moves, 1);
+    ck_assert_ptr_eq(second.link, link_);
+}
+END_TEST
+
+static void check_lost_moving(void)
+{
+    ck_assert_uint_eq(second.moves, 1);
+    ck_assert_ptr_null(second.link);
+    ck_assert_uint_eq(second.downs + second.closed, 0);
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_uint_eq(plink->closes, 1);
+}
+
+START_TEST(a_link_that_is_lost_before_it_moves_tells_so)
+{
+    uint8_t raw[NQI_AUTH_RECORD];
+
+    auth_bytes(raw);
+    ck_assert(nqi_strand_try(strand));
+    ck_assert_int_eq(nqtest_fake_read(plink, raw, sizeof(raw)), NQT_OK);
+    ck_assert_uint_eq(first.auths, 1);
+    if (_i)
+        ck_assert_int_lt(nqtest_fake_read(plink, "x", 1), 0);
+    else
+        lose(NQT_E_LOST, "because");
+    nqi_strand_leave(strand);
+    check_lost_moving();
+    ck_assert(nqi_strand_try(other)); /* it was left alone */
+    ck_assert(!nqi_strand_inside(strand));
+    nqi_strand_leave(other);
+}
+END_TEST
+
+START_TEST(a_link_that_is_lost_while_it_waits_tells_so_in_its_turn)
+{
+    ck_assert(nqi_strand_try(other));
+    say_auth();
+    ck_assert_int_lt(nqtest_fake_read(plink, "x", 1), 0); /* before the welcome */
+    ck_assert_uint_eq(second.moves, 0);
+    ck_assert_uint_eq(plink->closes, 0); /* the work that is on its way needs it */
+    nqi_strand_leave(other);
+    check_lost_moving();
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+}
+END_TEST
+
+START_TEST(a_link_that_is_lost_once_it_has_moved_tells_its_new_owner)
+{
+    ck_assert(nqi_strand_try(other));
+    say_auth();
+    lose(NQT_E_LOST, "because");
+    nqi_strand_leave(other);
+    ck_assert_uint_eq(second.moves, 1);
+    ck_assert_uint_eq(second.downs, 1);
+    ck_assert_uint_eq(first.downs, 0);
+}
+END_TEST
+
+START_TEST(a_link_may_be_refused_where_it_has_moved_to)
+{
+    ck_assert(nqi_strand_try(other));
+    say_auth();
+    nqi_strand_leave(other);
+    ck_assert(nqi_strand_try(other));
+    nqi_link_reject(link_, NQ_REASON_DUPLICATE);
+    nqi_strand_leave(other);
+    check_reject_behind(GREETING);
+    lose(NQT_E_EOF, "all is sent");
+    ck_assert_uint_eq(second.downs, 0);
+}
+END_TEST
 
 START_TEST(a_refused_peer_is_told_why_and_drained)
 {
-    uint8_t raw[GREETING + 3];
+    uint8_t raw[GREETING];
 
     first.reject = true;
     first.err = NQ_ERR_CLOSED;
     hello_bytes(raw);
-    memset(raw + GREETING, 0, 3);
     nqtest_fake_rx(plink, raw, sizeof(raw));
+    nqtest_fake_rx(plink, "bla", 3);
     check_reject();
     ck_assert_uint_eq(plink->shutdowns, 1);
     ck_assert_uint_eq(plink->closes, 0);
@@ -540,7 +841,7 @@ START_TEST(no_memory_for_a_greeting_refuses_the_link)
     plink = nqtest_fake_accept("peer:7");
     nqi_pool_fail_after(1);
     ck_assert_int_eq(nqi_link_accept(nqtest_fake_room.ep, plink, "peer:7", nqtest_fake_room.loop,
-                                     &owner_events, &first),
+                                     &self, &owner_events, &first),
                      NQ_ERR_NOMEM);
     ck_assert_uint_eq(plink->closes, 1);
     ck_assert_uint_eq(first.opened, 0);
@@ -575,6 +876,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("link");
     TCase *client = add_case(suite, "client", setup_client, teardown);
     TCase *server = add_case(suite, "server", setup_server, teardown);
+    TCase *moving = add_case(suite, "moving", setup_moving, teardown_moving);
     TCase *bare = add_case(suite, "bare", setup_bare_server, teardown);
     TCase *none = tcase_create("none");
 
@@ -591,7 +893,19 @@ Suite *nqtest_suite(void)
     tcase_add_test(client, a_closed_link_says_nothing_more);
     tcase_add_test(client, a_link_that_cannot_connect_leaves_nothing);
     tcase_add_test(client, a_drained_link_closes_when_all_is_out);
-    tcase_add_loop_test(server, a_hello_in_any_pieces_is_read, 0, 8);
+    tcase_add_loop_test(server, a_greeting_in_any_pieces_is_read, 0, 8);
+    tcase_add_test(server, each_challenge_is_another);
+    tcase_add_loop_test(server, bytes_that_nobody_asked_for_are_a_breach, 0, 2);
+    tcase_add_loop_test(server, after_the_challenge_only_auth_is_welcome, 0, 2);
+    tcase_add_test(server, who_does_not_prove_himself_is_sent_away);
+    tcase_add_test(server, an_auth_may_be_refused);
+    tcase_add_test(server, no_memory_for_a_challenge_ends_the_link);
+    tcase_add_test(moving, a_link_moves_into_a_free_strand);
+    tcase_add_test(moving, a_link_waits_for_a_strand_that_is_busy);
+    tcase_add_loop_test(moving, a_link_that_is_lost_before_it_moves_tells_so, 0, 2);
+    tcase_add_test(moving, a_link_that_is_lost_while_it_waits_tells_so_in_its_turn);
+    tcase_add_test(moving, a_link_that_is_lost_once_it_has_moved_tells_its_new_owner);
+    tcase_add_test(moving, a_link_may_be_refused_where_it_has_moved_to);
     tcase_add_loop_test(server, a_stranger_is_told_by_his_first_bytes, 0, 3);
     tcase_add_test(server, another_record_is_no_greeting);
     tcase_add_test(server, a_hello_without_its_magic_is_refused);

@@ -3,9 +3,12 @@
 #include "core/base.h"
 #include "core/pool.h"
 #include "tests/support/queue.h"
+#include <arpa/inet.h>
 #include <check.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MIB ((size_t)1 << 20)
 #define MANUAL ", 'progress': {'mode': 'manual'}"
@@ -165,12 +168,157 @@ START_TEST(a_link_lost_in_the_midst_of_a_large_message_loses_that_message)
 }
 END_TEST
 
+/* ---- a session that outlives its links ---- */
+
+/* Cut every connection of this process in the midst of whatever it carries. */
+static void cut_links(void)
+{
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_in peer;
+        socklen_t len = sizeof(peer);
+
+        if (!getpeername(fd, (struct sockaddr *)&peer, &len) && peer.sin_family == AF_INET)
+            shutdown(fd, SHUT_RDWR);
+    }
+}
+
+START_TEST(links_are_cut_and_nothing_is_lost)
+{
+    enum { ROUNDS = 12, BURST = 25 };
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'session': {'record': '4KiB'}");
+    nq_queue *client = nqtest_join(server, ", 'session': {'record': '4KiB'}");
+    nq_future *futures[ROUNDS];
+
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        for (uint64_t i = 0; i < BURST; i++) {
+            uint64_t seed = round * BURST + i;
+            size_t size = i % 5 ? seed % 700 : 300000;
+
+            nqtest_put(client, nqtest_noise(size, seed));
+            nqtest_put(server, nqtest_noise(size + 1, seed));
+        }
+        futures[round] = nqtest_put_future(client, nqtest_number(round));
+        cut_links();
+    }
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        for (uint64_t i = 0; i < BURST; i++) {
+            uint64_t seed = round * BURST + i;
+            size_t size = i % 5 ? seed % 700 : 300000;
+            nq_msg *up = nqtest_get(server), *down = nqtest_get(client);
+
+            nqtest_check_noise(up, size, seed);
+            nqtest_check_noise(down, size + 1, seed);
+            nq_msg_free(up);
+            nq_msg_free(down);
+        }
+        ck_assert_uint_eq(nqtest_get_number(server), round);
+        ck_assert_int_eq(nqtest_outcome(futures[round], NULL), NQ_DELIVERED);
+    }
+    ck_assert_uint_gt(nqtest_drain_events(client, NQ_EVENT_PEER_RESUMED), 0);
+    ck_assert_uint_eq(nqtest_stats(client).connects, 1);
+    ck_assert_uint_eq(nqtest_stats(client).unknown + nqtest_stats(client).not_delivered, 0);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* A server and a client without a sign of life, of which the server has let the link go. */
+static void part(int transport, const char *expiry, nq_queue **server, nq_queue **client)
+{
+    char more[100];
+
+    snprintf(more, sizeof(more), ", 'session': {'keepalive': '100ms', 'expiry': '%s'}", expiry);
+    *server = nqtest_server(transport, more);
+    *client = nqtest_client(MANUAL ", 'id': '00000000-0000-4000-8000-000000000001'");
+    while (!nqtest_stats(*client).connects || !nqtest_stats(*server).connects) {
+        ck_assert_int_eq(nq_poll(*client), NQ_OK);
+        nqtest_drive_until(*server, no_links, 0);
+    }
+    ck_assert_int_eq(nq_poll(*client), NQ_OK);
+    nqtest_put(*server, nqtest_number(0));
+    ck_assert_int_eq(nqtest_event(*server, NQ_EVENT_PEER_DOWN).reason, NQ_REASON_TIMED_OUT);
+}
+
+START_TEST(a_server_keeps_its_queue_for_a_client_that_comes_back)
+{
+    nq_queue *server, *client;
+    nq_uuid id = nqtest_id(1);
+    struct nq_peer_info info;
+    nq_future *future;
+    size_t count;
+
+    part(_i, "60s", &server, &client);
+    for (uint64_t i = 1; i < 100; i++)
+        ck_assert_int_eq(nq_put(server, nqtest_number(i), &id, 1, NULL), NQ_OK);
+    ck_assert_int_eq(nq_put(server, nqtest_number(100), &id, 1, &future), NQ_OK);
+    ck_assert_int_eq(nq_peers(server, &info, 1, &count), NQ_OK);
+    ck_assert_uint_eq(count, 1);
+    ck_assert(!info.up);
+    for (uint64_t i = 0; i <= 100; i++)
+        ck_assert_uint_eq(nqtest_get_number(client), i);
+    nqtest_event(client, NQ_EVENT_PEER_DOWN);
+    nqtest_event(client, NQ_EVENT_PEER_RESUMED);
+    while (nq_future_poll(future))
+        ck_assert_int_eq(nq_poll(client), NQ_OK);
+    ck_assert_int_eq(nqtest_outcome(future, NULL), NQ_DELIVERED);
+    nqtest_event(server, NQ_EVENT_PEER_RESUMED);
+    ck_assert_uint_eq(nqtest_drain_events(server, NQ_EVENT_PEER_GONE), 0);
+    ck_assert_uint_eq(nqtest_stats(server).connects, 1);
+    nq_free(client);
+    nqtest_end(server);
+}
+END_TEST
+
+START_TEST(a_session_that_nobody_comes_back_for_ends)
+{
+    nq_queue *server, *client;
+    nq_msg *late;
+    nq_uuid id = nqtest_id(1);
+    nq_future *future;
+    nq_reason reason;
+
+    part(_i, "300ms", &server, &client);
+    ck_assert_int_eq(nq_put(server, nqtest_number(1), &id, 1, &future), NQ_OK);
+    ck_assert_int_eq(nqtest_event(server, NQ_EVENT_PEER_GONE).reason, NQ_REASON_EXPIRED);
+    ck_assert_int_eq(nqtest_outcome(future, &reason), NQ_NOT_DELIVERED);
+    ck_assert_int_eq(reason, NQ_REASON_EXPIRED);
+    ck_assert_uint_eq(nqtest_stats(server).unknown, 1);
+    late = nqtest_number(2);
+    ck_assert_int_eq(nq_put(server, late, &id, 1, NULL), NQ_ERR_NO_PEER);
+    nq_msg_free(late);
+    /* The client learns of it when it comes back, and begins anew. */
+    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_PEER_GONE).kind, NQ_EVENT_PEER_GONE);
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    nq_free(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* Who knows the id, and not the key, is refused; the session does not notice. */
+START_TEST(a_stranger_does_not_get_at_a_session_that_waits)
+{
+    nq_queue *server, *client, *stranger;
+
+    part(_i, "60s", &server, &client);
+    stranger = nqtest_client(", 'id': '00000000-0000-4000-8000-000000000001'");
+    ck_assert_int_eq(nqtest_event(stranger, NQ_EVENT_REFUSED).reason, NQ_REASON_DUPLICATE);
+    ck_assert_int_eq(nqtest_event(server, NQ_EVENT_REFUSED).reason, NQ_REASON_DUPLICATE);
+    nq_free(stranger);
+    ck_assert_uint_eq(nqtest_get_number(client), 0);
+    nqtest_event(client, NQ_EVENT_PEER_RESUMED);
+    ck_assert_uint_eq(nqtest_drain_events(server, NQ_EVENT_PEER_GONE), 0);
+    nq_free(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- keep-alive ---- */
 
 /* _i / 2: the silent one is the client, or the server. */
 START_TEST(a_peer_without_a_sign_of_life_is_given_up)
 {
-    const char *alive = ", 'session': {'keepalive': '100ms'}";
+    const char *alive = ", 'session': {'keepalive': '100ms', 'expiry': 'off'}";
     nq_queue *server = nqtest_server(_i % 2, _i / 2 ? alive : MANUAL);
     nq_queue *client = nqtest_client(_i / 2 ? MANUAL : alive), *loud = _i / 2 ? server : client;
     nq_queue *silent = _i / 2 ? client : server;
@@ -255,11 +403,13 @@ static void turn(nq_queue *a, nq_queue *b)
 }
 
 /* Whichever allocation fails: the put says so or the message ends in one outcome, and afterwards
- * all is well again. */
+ * all is well again.  The session ends with its link: a message of one that is kept would wait for
+ * the next link, and each that fails soon makes the pause before it longer. */
 START_TEST(each_allocation_of_a_put_may_fail)
 {
     static const size_t sizes[] = {10, 3000, 2 * MIB};
-    nq_queue *server = nqtest_server(_i, MANUAL), *client = nqtest_client(MANUAL);
+    nq_queue *server = nqtest_server(_i, MANUAL);
+    nq_queue *client = nqtest_client(MANUAL ", 'session': {'expiry': 'off'}");
     uint64_t put = 0;
 
     while (!nqtest_stats(client).connects || !nqtest_stats(server).connects)
@@ -338,6 +488,10 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, another_server_at_the_same_place_is_another_peer);
     nqtest_each(tc, credit_begins_anew_with_a_session);
     nqtest_each(tc, a_link_lost_in_the_midst_of_a_large_message_loses_that_message);
+    tcase_add_test(tc, links_are_cut_and_nothing_is_lost);
+    nqtest_each(tc, a_server_keeps_its_queue_for_a_client_that_comes_back);
+    nqtest_each(tc, a_session_that_nobody_comes_back_for_ends);
+    nqtest_each(tc, a_stranger_does_not_get_at_a_session_that_waits);
     nqtest_each_of(tc, a_peer_without_a_sign_of_life_is_given_up, 2);
     nqtest_each(tc, a_peer_that_is_idle_answers_and_stays);
     nqtest_each(tc, what_was_gathered_leaves_although_nobody_waits);

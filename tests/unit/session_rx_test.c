@@ -220,19 +220,32 @@ static nq_err breach_hello(void)
     return nqtest_feed(&rig.a, SIZE_MAX);
 }
 
-static nq_err breach_welcome(void)
+static nq_err breach_challenge(void)
 {
     struct nqi_hello hello = {.version_min = 1, .version_max = 1, .id = rig.a.conf.id};
     uint8_t raw[NQI_HEAD + NQI_HELLO_SIZE];
 
-    nqi_hello_write(raw, NQI_WELCOME, &hello);
+    nqi_hello_write(raw, NQI_CHALLENGE, &hello);
     nqtest_inject(&rig.a, raw, sizeof(raw));
     return nqtest_feed(&rig.a, SIZE_MAX);
 }
 
-static nq_err breach_reject(void)
+static nq_err breach_auth(void)
 {
-    return control(NQI_REJECT, NULL, 0);
+    nqtest_inject_record(&rig.a, NQI_AUTH, 0, NQI_AUTH_OPEN, NQI_AUTH_SIZE, 0, zeros,
+                         NQI_AUTH_SIZE);
+    return nqtest_feed(&rig.a, SIZE_MAX);
+}
+
+static nq_err breach_welcome(void)
+{
+    nqtest_inject_record(&rig.a, NQI_WELCOME, 0, 0, NQI_WELCOME_SIZE, 0, zeros, NQI_WELCOME_SIZE);
+    return nqtest_feed(&rig.a, SIZE_MAX);
+}
+
+static nq_err breach_goaway(void)
+{
+    return control(NQI_GOAWAY, NULL, 0); /* a server's to say */
 }
 
 static nq_err breach_bye_ack(void)
@@ -293,8 +306,10 @@ static nq_err (*const breaches[])(void) = {
     breach_ack_future,
     breach_ack_not_handed,
     breach_hello,
+    breach_challenge,
+    breach_auth,
     breach_welcome,
-    breach_reject,
+    breach_goaway,
     breach_bye_ack,
     breach_bye_number,
     breach_bye_inside,
@@ -310,6 +325,16 @@ START_TEST(a_breach_ends_the_link)
     attach();
     ck_assert_int_eq(breaches[_i / NQTEST_SPLITS](), NQ_ERR_PROTO);
     ck_assert_str_ne(nq_error(), "");
+}
+END_TEST
+
+START_TEST(a_session_that_the_other_side_ended_says_why)
+{
+    attach();
+    nqtest_inject_record(&rig.a, NQI_REJECT, 0, NQ_REASON_DISCONNECTED, 3, 0, "off", 3);
+    ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_ERR_CLOSED);
+    ck_assert_int_eq(rig.b.session.bye_reason, NQ_REASON_DISCONNECTED);
+    ck_assert_ptr_nonnull(strstr(nq_error(), "off"));
 }
 END_TEST
 
@@ -338,12 +363,20 @@ END_TEST
 
 /* ---- every flag, every byte, every end ---- */
 
+/* HELLO is sent, and CHALLENGE has come. */
+static void be_challenged(void)
+{
+    ck_assert_uint_eq(nqtest_pull(&rig.a, true), 1);
+    ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
+}
+
 START_TEST(every_flag_and_type_in_every_state)
 {
     static const uint64_t numbers[3] = {0, 5, 5};
 
-    for (unsigned state = 0; state < 5; state++)
-        for (unsigned type = 0; type < 12; type++)
+    for (unsigned state = 0; state <= NQI_SESSION_CLOSED; state++)
+        for (unsigned type = 0; type <= NQI_RECORD_TYPES; type++)
             for (unsigned flags = 0; flags < 256; flags += type == NQI_DATA ? 1 : 85) {
                 nq_err err;
 
@@ -351,8 +384,10 @@ START_TEST(every_flag_and_type_in_every_state)
                 setup();
                 if (state >= NQI_SESSION_UP)
                     attach();
-                else if (state == NQI_SESSION_GREETING)
+                else if (state != NQI_SESSION_DOWN)
                     nqtest_rig_connect(&rig);
+                if (state == NQI_SESSION_AUTH)
+                    be_challenged();
                 if (state == NQI_SESSION_CLOSING) {
                     nqi_session_close(&rig.b.session);
                     while (nqtest_pull(&rig.b, true))
@@ -360,7 +395,8 @@ START_TEST(every_flag_and_type_in_every_state)
                 } else if (state == NQI_SESSION_CLOSED) {
                     ck_assert_int_eq(control(NQI_BYE, (uint64_t[]){0}, 1), NQ_OK);
                 }
-                if (state == NQI_SESSION_GREETING) {
+                if (state == NQI_SESSION_HELLO || state == NQI_SESSION_AUTH) {
+                    ck_assert_int_eq(rig.a.session.state, (int)state);
                     nqtest_inject_record(&rig.b, (uint8_t)type, (uint8_t)flags, 0, 24, 24, numbers,
                                          24);
                     err = nqtest_feed(&rig.b, SIZE_MAX);
@@ -442,7 +478,8 @@ START_TEST(every_flipped_bit_is_harmless)
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
         nqtest_inject(&rig.a, bytes, len);
         err = nqtest_feed(&rig.a, SIZE_MAX);
-        ck_assert(err == NQ_OK || err == NQ_ERR_PROTO || err == NQ_ERR_TOO_BIG);
+        ck_assert(err == NQ_OK || err == NQ_ERR_PROTO || err == NQ_ERR_TOO_BIG ||
+                  err == NQ_ERR_CLOSED);
         ck_assert_uint_le(arrived, 8);
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
@@ -473,15 +510,20 @@ START_TEST(no_memory_ends_the_link_and_harms_nothing)
 }
 END_TEST
 
-START_TEST(what_the_user_takes_while_the_link_is_down_grants_nothing)
+START_TEST(what_the_user_takes_while_the_link_is_down_counts_on_the_next)
 {
-    attach();
+    rig.resume = true;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 5; i++)
+        nqtest_rig_put(&rig.a, 100);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 3);
     nqtest_rig_lose(&rig, 0, 0);
-    nqi_session_taken_by_user(&rig.b.session, 1000, 1000000, 77);
-    attach();
-    ck_assert_uint_eq(rig.a.session.credit_messages, 3);
-    ck_assert_uint_eq(rig.a.session.credit_bytes, 20000);
-    ck_assert_uint_eq(rig.b.session.consumed_seq, 0);
+    nqtest_take(&rig.b, 2);
+    nqtest_rig_attach(&rig);
+    ck_assert_uint_eq(rig.a.session.credit_messages, 5);
+    ck_assert_uint_eq(rig.a.session.credit_bytes, 20200);
+    ck_assert_uint_eq(rig.b.delivered, 5);
 }
 END_TEST
 
@@ -495,13 +537,14 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tcase, foreign_data_is_taken_as_it_comes, 0, NQTEST_SPLITS);
     tcase_add_loop_test(tcase, an_unfinished_message_is_given_up_with_the_link, 0, NQTEST_SPLITS);
     tcase_add_loop_test(tcase, a_breach_ends_the_link, 0, NQI_LEN(breaches) * NQTEST_SPLITS);
+    tcase_add_test(tcase, a_session_that_the_other_side_ended_says_why);
     tcase_add_loop_test(tcase, a_message_beyond_the_limit_is_told_apart, 0, 2);
     tcase_add_test(tcase, nothing_is_set_aside_from_a_length_alone);
     tcase_add_test(tcase, every_flag_and_type_in_every_state);
     tcase_add_test(tcase, every_truncation_is_harmless);
     tcase_add_test(tcase, every_flipped_bit_is_harmless);
     tcase_add_test(tcase, no_memory_ends_the_link_and_harms_nothing);
-    tcase_add_test(tcase, what_the_user_takes_while_the_link_is_down_grants_nothing);
+    tcase_add_test(tcase, what_the_user_takes_while_the_link_is_down_counts_on_the_next);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -21,11 +21,11 @@ static void teardown(void)
 
 /* ---- greeting ---- */
 
-START_TEST(hello_and_welcome_bring_both_up)
+START_TEST(four_records_bring_both_up)
 {
     rig.a.conf.max_message = 12345;
     nqtest_rig_connect(&rig);
-    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_GREETING);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_HELLO);
     ck_assert(nqi_session_has_output(&rig.a.session));
     ck_assert(!nqi_session_has_output(&rig.b.session));
     nqtest_flow(&rig);
@@ -74,7 +74,7 @@ START_TEST(a_server_of_other_versions_is_left_alone)
                               .version_max = NQI_VERSION_MAX + 4,
                               .id = rig.b.conf.id};
 
-    ck_assert_int_eq(answer(NQI_WELCOME, &hello), NQ_ERR_CLOSED);
+    ck_assert_int_eq(answer(NQI_CHALLENGE, &hello), NQ_ERR_CLOSED);
     ck_assert_int_eq(rig.a.session.bye_reason, NQ_REASON_VERSION);
 }
 END_TEST
@@ -385,7 +385,7 @@ Suite *nqtest_suite(void)
 
     tcase_add_checked_fixture(greeting, setup, teardown);
     tcase_set_timeout(greeting, 30);
-    tcase_add_test(greeting, hello_and_welcome_bring_both_up);
+    tcase_add_test(greeting, four_records_bring_both_up);
     tcase_add_test(greeting, nothing_but_the_hello_is_sent_before_the_welcome);
     tcase_add_test(greeting, a_server_of_other_versions_is_left_alone);
     tcase_add_test(greeting, a_hello_is_no_answer);

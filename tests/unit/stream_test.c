@@ -539,6 +539,28 @@ static void add_ends(Suite *suite)
     suite_add_tcase(suite, tc);
 }
 
+START_TEST(truncate_forgets_the_end)
+{
+    for (size_t i = 0; i < 9; i++) /* the ring's head is not at its beginning */
+        write_text(stream, i, 1);
+    nqi_stream_drop(stream, 5);
+    for (size_t i = 9; i < 14; i++)
+        write_text(stream, i, 2);
+    released = 0;
+    nqi_stream_truncate(stream, 100);
+    nqi_stream_truncate(stream, 9);
+    ck_assert_int_eq(released, 0);
+    nqi_stream_truncate(stream, 5);
+    ck_assert_int_eq(released, 4);
+    check_text(stream, "fghijk");
+    write_text(stream, 0, 3);
+    check_text(stream, "fghijkabc");
+    nqi_stream_truncate(stream, 0);
+    check_text(stream, "");
+    ck_assert_int_eq(released, 10);
+}
+END_TEST
+
 static void add_sharing(Suite *suite)
 {
     TCase *tc = tcase_create("sharing");
@@ -550,6 +572,7 @@ static void add_sharing(Suite *suite)
     tcase_add_test(tc, share_takes_any_range);
     tcase_add_test(tc, share_with_a_length_beyond_everything_takes_the_rest);
     tcase_add_test(tc, drop_forgets_the_front);
+    tcase_add_test(tc, truncate_forgets_the_end);
     tcase_add_test(tc, failure_to_grow_changes_nothing);
     tcase_add_test(tc, making_one_fails_without_memory);
     suite_add_tcase(suite, tc);
