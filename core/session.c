@@ -124,7 +124,6 @@ static void session_enter_up(struct nqi_session *session, int64_t now)
 /* A server's side of an attachment, new or resumed. */
 static void session_admit(struct nqi_session *session, const struct nqi_attach *attach, int64_t now)
 {
-    session->peer = attach->hello.id;
     session->peer_max_message = attach->hello.max_message;
     session->name.counter = attach->auth.counter;
     session->name.expiry_ns = session_agree_expiry(session, attach->hello.expiry_ns);
@@ -137,6 +136,7 @@ static void session_admit(struct nqi_session *session, const struct nqi_attach *
 void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
                        const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now)
 {
+    session->peer = attach->hello.id; /* other threads read it: once, and never again */
     session->name.id = *id;
     memcpy(session->name.key, key, NQI_KEY);
     session->greeting.resumes = false;
