@@ -212,11 +212,16 @@ static void end_track(nq_future *future, unsigned to, uint32_t number)
         end_die("future", err);
 }
 
+static bool end_is_tracked(uint32_t number)
+{
+    return number % END_UNTRACKED != 0;
+}
+
 /* @return false: nobody is there */
 static bool end_put(unsigned to, uint32_t number)
 {
     uint64_t name = end_name(end.me, end.life, to, number);
-    bool tracked = number % END_UNTRACKED != 0;
+    bool tracked = end_is_tracked(number);
     nq_future *future = NULL;
     nq_msg *msg = end_msg(name, end_size(name));
     nq_err err;
@@ -259,13 +264,22 @@ static bool end_is_stopped(void)
     return stop;
 }
 
+/* The last one of `count` is a tracked one, if any: its outcome says that those before it arrived.
+ * Else the other end may be told to close, and not get any more, while one is on its way of which
+ * nobody waits to hear. */
+static bool end_is_done(uint32_t count)
+{
+    if (end.bytes)
+        return count == 1;
+    return end_is_stopped() && (count == 0 || end_is_tracked(count));
+}
+
 static void *end_put_all(void *arg)
 {
     unsigned to = (unsigned)(uintptr_t)arg, seen = end_await(to, 0);
-    uint32_t number = 1;
 
-    while (end.bytes ? number == 1 : !end_is_stopped()) {
-        if (!end_put(to, number++))
+    for (uint32_t count = 0; !end_is_done(count);) {
+        if (!end_put(to, ++count))
             seen = end_await(to, seen);
     }
     return NULL;
