@@ -1,4 +1,4 @@
-/* Between the files of the peer: peer.c, peer_put.c, peer_send.c. */
+/* Between the files of the peer: peer.c and peer_*.c. */
 #ifndef NQ_CORE_PEER_INSIDE_H
 #define NQ_CORE_PEER_INSIDE_H
 
@@ -11,7 +11,26 @@ void nqi_peer_show_link(struct nqi_peer *peer);   /* the link changed */
 void nqi_peer_show_counts(struct nqi_peer *peer); /* before the strand is left */
 
 /* peer.c, in strand */
-void nqi_peer_hand_over(struct nqi_peer *peer);
+void nqi_peer_hand_over(struct nqi_peer *peer); /* what was delivered, to the queue */
+
+/* peer_life.c, in strand */
+void nqi_peer_enter(struct nqi_peer *peer, enum nqi_peer_state next);
+void nqi_peer_end(struct nqi_peer *peer, nq_reason reason); /* for good */
+/* The session is over, or its link is of no more use; nothing without a link. */
+void nqi_peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text);
+nq_reason nqi_peer_reason(const struct nqi_peer *peer, nq_err err); /* why a session failed */
+void nqi_peer_set_base(struct nqi_peer *peer);
+void nqi_peer_follow_session(struct nqi_peer *peer);
+void nqi_peer_finish(struct nqi_peer *peer);
+void nqi_peer_on_clock(void *arg);
+void nqi_peer_set_clock(struct nqi_peer *peer);
+
+/* peer_link.c, in strand */
+extern const struct nqi_link_events nqi_peer_link_events;
+void nqi_peer_on_dial_time(void *arg);
+
+/* peer_ask.c, in strand */
+void nqi_peer_run_todo(struct nqi_work *work);
 
 /* peer_put.c, in strand */
 bool nqi_peer_on_begin(void *arg, struct nqi_tx *tx);

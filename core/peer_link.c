@@ -1,0 +1,125 @@
+/* A peer and its link: what the link reports, and how a peer comes to the next one. */
+#include "core/peer_inside.h"
+
+#include "core/err.h"
+#include <sys/random.h>
+
+static void peer_on_up(void *arg, struct nqi_link *link)
+{
+    struct nqi_peer *peer = arg;
+
+    uint8_t nonce[NQI_NONCE];
+
+    if (getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce)) {
+        nqi_peer_lost(peer, NQ_REASON_NO_MEMORY, "no random numbers");
+        return;
+    }
+    (void)link;
+    nqi_session_connect(&peer->session, nonce, nqi_now());
+}
+
+static nq_err peer_received(struct nqi_peer *peer, nq_err err)
+{
+    peer->flow.heard = true;
+    if (err < 0)
+        nqi_peer_lost(peer, nqi_peer_reason(peer, err), nq_error());
+    else
+        nqi_peer_follow_session(peer);
+    return peer->link ? NQ_OK : NQ_ERR_CLOSED;
+}
+
+static nq_err peer_on_receive(void *arg, const uint8_t *data, size_t len)
+{
+    struct nqi_peer *peer = arg;
+
+    if (!peer->link)
+        return NQ_ERR_CLOSED;
+    return peer_received(peer, nqi_session_receive(&peer->session, data, len, nqi_now()));
+}
+
+static size_t peer_on_space(void *arg, unsigned char **ret)
+{
+    struct nqi_peer *peer = arg;
+
+    return peer->link ? nqi_session_space(&peer->session, ret) : 0;
+}
+
+static nq_err peer_on_commit(void *arg, size_t len)
+{
+    struct nqi_peer *peer = arg;
+
+    if (!peer->link)
+        return NQ_ERR_CLOSED;
+    return peer_received(peer, nqi_session_commit(&peer->session, len, nqi_now()));
+}
+
+static void peer_on_writable(void *arg)
+{
+    struct nqi_peer *peer = arg;
+
+    peer->blocked = false; /* settling sends */
+}
+
+static void peer_on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
+{
+    struct nqi_peer *peer = arg;
+
+    if (peer->link == link)
+        nqi_peer_lost(peer, reason, text);
+}
+
+static void peer_on_closed(void *arg)
+{
+    struct nqi_peer *peer = arg;
+
+    peer->conf->events->links(peer->conf->arg, -1);
+    nqi_peer_unref(peer); /* the link's reference */
+}
+
+const struct nqi_link_events nqi_peer_link_events = {
+    .up = peer_on_up,
+    .receive = peer_on_receive,
+    .space = peer_on_space,
+    .commit = peer_on_commit,
+    .writable = peer_on_writable,
+    .down = peer_on_down,
+    .closed = peer_on_closed,
+};
+
+/* ---- how it comes to one ---------------------------------------------------------------- */
+
+void nqi_peer_on_dial_time(void *arg)
+{
+    struct nqi_peer *peer = arg;
+
+    if (peer->state != NQI_PEER_IDLE)
+        return;
+    nqi_peer_ref(peer); /* the link's, until peer_on_closed() */
+    if (nqi_dialer_try(&peer->dialer, &peer->link)) {
+        nqi_peer_event(peer, NQ_EVENT_REFUSED, NQ_REASON_REFUSED, 0, nq_error());
+        nqi_peer_unref(peer);
+        return;
+    }
+    peer->conf->events->links(peer->conf->arg, 1);
+    nqi_peer_enter(peer, NQI_PEER_LINKED);
+}
+
+void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    nq_err err = NQ_ERR_CLOSED;
+
+    if (peer->state != NQI_PEER_ENDED && (attach->auth.method == NQI_AUTH_OPEN ||
+                                          attach->auth.counter > peer->session.name.counter)) {
+        nqi_peer_lost(peer, NQ_REASON_LINK_LOST, "another link took its place");
+        if (peer->state == NQI_PEER_IDLE)
+            err = nqi_session_resume(&peer->session, attach, nqi_now());
+    }
+    if (err) {
+        nqi_link_reject(link, err == NQ_ERR_NOMEM ? NQ_REASON_NO_MEMORY : NQ_REASON_NO_SESSION);
+        return;
+    }
+    peer->link = link;
+    nqi_link_bind(link, &nqi_peer_link_events, nqi_peer_ref(peer));
+    nqi_peer_enter(peer, NQI_PEER_LINKED);
+    nqi_peer_follow_session(peer);
+}
