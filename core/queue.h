@@ -1,5 +1,5 @@
-/* The inside of nq_queue, shared by queue.c (open, close), queue_peers.c (table, greeting),
- * queue_put.c, queue_get.c and queue_info.c.
+/* The inside of nq_queue, shared by queue.c (open, close), queue_peers.c (the table of peers),
+ * queue_greeting.c (who comes in), queue_put.c, queue_get.c and queue_info.c.
  *
  *     nq_put --> peer --> ... --> peer's inbox --> ready list of peers --> nq_get
  *
@@ -74,7 +74,10 @@ void nqi_queue_flush(nq_queue *queue);  /* before a wait: what was gathered leav
 
 /* queue_peers.c */
 extern const struct nqi_peer_events nqi_queue_peer_events;
-extern const struct nqi_ep_events nqi_queue_ep_events;
+/* Some of them, for those who report beside the peers; `arg` is the queue. */
+void nqi_queue_on_event(void *arg, const struct nq_event *event);
+void nqi_queue_on_changed(void *arg);
+void nqi_queue_on_links(void *arg, int delta);
 /* A peer that lives, with a reference; NULL = there is none. */
 struct nqi_peer *nqi_queue_find(nq_queue *queue, const nq_uuid *id);
 /* All of them, with references, in a new array.  @return NQ_OK, NQ_ERR_NOMEM */
@@ -82,8 +85,16 @@ NQ_MUST_CHECK nq_err nqi_queue_list(nq_queue *queue, struct nqi_peer ***ret, siz
 void nqi_queue_unlist(struct nqi_peer **peers, size_t count);
 /* A client's peer, before it is dialed or known by id. */
 void nqi_queue_add(nq_queue *queue, struct nqi_peer *peer);
-void nqi_queue_close_greetings(nq_queue *queue);
-void nqi_queue_fini_peers(nq_queue *queue);
+
+/* A server's table, under lock: the peer of this id, without a reference, or NULL; room for one
+ * more (NQ_OK, NQ_ERR_NOMEM); and a peer comes into that room, with a reference [take]. */
+struct nqi_peer *nqi_queue_find_locked(const nq_queue *queue, const nq_uuid *id);
+NQ_MUST_CHECK nq_err nqi_queue_grow_locked(nq_queue *queue);
+void nqi_queue_admit_locked(nq_queue *queue, struct nqi_peer *peer, const nq_uuid *id);
+
+/* queue_greeting.c */
+extern const struct nqi_ep_events nqi_queue_ep_events;
+void nqi_queue_close_greetings(nq_queue *queue); /* links whose HELLO or AUTH is awaited */
 
 /* queue_info.c: mode manual's descriptor is readable while messages or events wait; else nothing.
  * Under lock, or not. */
@@ -96,5 +107,6 @@ void nqi_queue_mark(nq_queue *queue);
 struct nqi_peer *nqi_queue_inherit(nq_queue *queue, struct nqi_peer *heir);
 void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
                        uint64_t count, uint64_t bytes);
+void nqi_queue_fini_peers(nq_queue *queue); /* their inboxes, and the table */
 
 #endif

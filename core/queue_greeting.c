@@ -1,0 +1,379 @@
+/* The greeting: which links become peers, which go to one that is there, and which are refused;
+ * and the endpoints that the links come from. */
+#include "core/queue.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- the greeting: in the link's strand ------------------------------------------------- */
+
+static void queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id,
+                          nq_reason reason, const char *text)
+{
+    struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = reason};
+
+    if (id)
+        event.peer = *id;
+    snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(link));
+    snprintf(event.text, sizeof(event.text), "%s: %s", nqi_link_address(link), text);
+    nqi_queue_on_event(queue, &event);
+}
+
+static void greeting_leave(nq_queue *queue, struct nqi_link *link)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (!nqi_list_empty(nqi_link_list(link))) {
+        nqi_list_remove(nqi_link_list(link));
+        queue->ngreetings--;
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Why whoever says this is not even challenged; NONE = it is.  A queue that closes still waits for
+ * those whose links were lost. */
+static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hello)
+{
+    static const nq_uuid nil;
+
+    if (atomic_load(&queue->closing) && nq_uuid_equal(&hello->session, &nil))
+        return NQ_REASON_PEER_CLOSED;
+    if (hello->version_min > NQI_VERSION_MAX || hello->version_max < NQI_VERSION_MIN)
+        return NQ_REASON_VERSION;
+    if (nq_uuid_equal(&hello->id, &queue->conf->id))
+        return NQ_REASON_DUPLICATE;
+    return NQ_REASON_NONE;
+}
+
+static nq_reason greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
+{
+    nq_queue *queue = arg;
+    nq_reason reason = greeting_objection(queue, hello);
+
+    if (!reason)
+        return NQ_REASON_NONE;
+    greeting_leave(queue, link);
+    queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
+    return reason;
+}
+
+/* The client asks for the session that it has: WELCOME was lost. */
+static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attach *attach)
+{
+    static const nq_uuid nil;
+
+    return !nq_uuid_equal(&attach->auth.opening, &nil) &&
+           nq_uuid_equal(&attach->auth.opening, &peer->opening);
+}
+
+/* What is to be done with a link whose AUTH came. */
+struct greeting_answer {
+    nq_reason reason;       /* NONE, or it is rejected */
+    struct nqi_peer *fresh; /* a new one, which is the table's; or NULL */
+    struct nqi_peer *known; /* one reference: the link goes to this one's strand, to `moved` */
+    nqi_link_moved_fn moved;
+};
+
+/* Under lock: a new peer. */
+static nq_reason greeting_admit(nq_queue *queue, struct nqi_link *link,
+                                const struct nqi_attach *attach, struct nqi_peer **ret)
+{
+    struct nqi_peer *peer;
+
+    if (atomic_load(&queue->closing))
+        return NQ_REASON_PEER_CLOSED;
+    if (nqi_queue_find_locked(queue, &attach->hello.id))
+        return NQ_REASON_DUPLICATE;
+    if (queue->npeers >= queue->conf->max_peers)
+        return NQ_REASON_LIMIT;
+    if (nqi_queue_grow_locked(queue) || nqi_peer_accept(&queue->peer_conf, link, attach, &peer))
+        return NQ_REASON_NO_MEMORY;
+    nqi_queue_admit_locked(queue, peer, &attach->hello.id);
+    nqi_peer_unref(nqi_queue_inherit(queue, peer));
+    *ret = peer;
+    return NQ_REASON_NONE;
+}
+
+static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct nqi_attach *attach,
+                          const struct greeting_answer *answer)
+{
+    nq_reason reason = answer->reason;
+
+    if (reason) {
+        queue_refused(queue, link, &attach->hello.id, reason, nq_reason_text(reason));
+        nqi_link_reject(link, reason);
+    } else if (answer->fresh) {
+        nqi_peer_announce(answer->fresh);
+    } else {
+        nqi_link_hand_over(link, answer->known->serial.strand, answer->moved, answer->known);
+    }
+}
+
+/* Inside the peer's strand, unless the link was lost: its session goes on. */
+static void greeting_go_on(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    struct nqi_peer *peer = arg;
+
+    if (link)
+        nqi_peer_attach(peer, link, attach);
+    nqi_peer_unref(peer);
+}
+
+/* The same: its session ends, and another begins. */
+static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    struct nqi_peer *old = arg;
+    nq_queue *queue = old->conf->arg;
+    struct greeting_answer answer = {0};
+
+    if (link) {
+        nqi_peer_supersede(old);
+        pthread_mutex_lock(&queue->lock);
+        answer.reason = greeting_admit(queue, link, attach, &answer.fresh);
+        pthread_mutex_unlock(&queue->lock);
+        greeting_give(queue, link, attach, &answer);
+    }
+    nqi_peer_unref(old);
+}
+
+/* Under lock: RESUME.  Whether the session is unknown or not proven must look the same. */
+static void greeting_resume(nq_queue *queue, const struct nqi_attach *attach,
+                            struct greeting_answer *answer)
+{
+    static const struct nqi_session_name nobody;
+    struct nqi_peer *peer = nqi_queue_find_locked(queue, &attach->hello.id);
+    bool proven = nqi_session_is_proven(peer ? &peer->name : &nobody, attach);
+
+    if (!peer || !proven) {
+        answer->reason = NQ_REASON_NO_SESSION;
+        return;
+    }
+    answer->known = nqi_peer_ref(peer);
+    answer->moved = greeting_go_on;
+}
+
+/* Under lock: OPEN.  Who has a session may ask for it once more, because WELCOME was lost, or prove
+ * that it was his and have another. */
+static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct nqi_attach *attach,
+                          struct greeting_answer *answer)
+{
+    struct nqi_peer *peer = nqi_queue_find_locked(queue, &attach->hello.id);
+
+    if (peer && greeting_repeats(peer, attach))
+        answer->moved = greeting_go_on;
+    else if (peer && nqi_session_is_proven(&peer->name, attach))
+        answer->moved = greeting_replace;
+    else
+        answer->reason = greeting_admit(queue, link, attach, &answer->fresh);
+    if (answer->moved)
+        answer->known = nqi_peer_ref(peer);
+}
+
+static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
+{
+    nq_queue *queue = arg;
+    struct greeting_answer answer = {0};
+
+    greeting_leave(queue, link);
+    pthread_mutex_lock(&queue->lock);
+    if (attach->auth.method == NQI_AUTH_RESUME)
+        greeting_resume(queue, attach, &answer);
+    else
+        greeting_open(queue, link, attach, &answer);
+    pthread_mutex_unlock(&queue->lock);
+    greeting_give(queue, link, attach, &answer);
+}
+
+struct greeting_close {
+    nq_queue *queue;
+    struct nqi_link *link;
+};
+
+/* In the link's strand, if the link has not left by itself. */
+static void greeting_run_close(void *arg)
+{
+    struct greeting_close *close = arg;
+    nq_queue *queue = close->queue;
+    bool listed = false;
+
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->leaving.next; at != &queue->leaving; at = at->next)
+        listed |= nqi_link_of_list(at) == close->link;
+    pthread_mutex_unlock(&queue->lock);
+    if (listed) {
+        greeting_leave(queue, close->link);
+        if (!atomic_load(&queue->closing))
+            queue_refused(queue, close->link, NULL, NQ_REASON_LIMIT,
+                          "too many connections have not said hello");
+        nqi_link_close(close->link);
+    }
+    free(close);
+}
+
+/* Under lock: have a link closed in its own strand.  Without memory the clock of the handshake ends
+ * it. */
+static void greeting_send_away(nq_queue *queue, struct nqi_link *link)
+{
+    struct greeting_close *close = malloc(sizeof(*close));
+
+    if (!close)
+        return;
+    *close = (struct greeting_close){queue, link};
+    if (nqi_post(nqi_link_serial(link), greeting_run_close, close)) {
+        free(close);
+        return;
+    }
+    nqi_list_remove(nqi_link_list(link));
+    nqi_list_add_tail(&queue->leaving, nqi_link_list(link));
+}
+
+void nqi_queue_close_greetings(nq_queue *queue)
+{
+    struct nqi_list *next;
+
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = next) {
+        next = at->next;
+        greeting_send_away(queue, nqi_link_of_list(at));
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+static void greeting_on_opened(void *arg, struct nqi_link *link)
+{
+    nq_queue *queue = arg;
+    bool late;
+
+    pthread_mutex_lock(&queue->lock);
+    late = atomic_load(&queue->closing);
+    if (!late) {
+        /* Who says hello at once comes in, however many others are silent. */
+        if (queue->ngreetings >= NQI_GREETINGS_MAX && !nqi_list_empty(&queue->greetings))
+            greeting_send_away(queue, nqi_link_of_list(nqi_list_first(&queue->greetings)));
+        nqi_list_add_tail(&queue->greetings, nqi_link_list(link));
+        queue->ngreetings++;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    if (late)
+        nqi_link_close(link);
+}
+
+static nq_err greeting_on_receive(void *arg, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    (void)data;
+    (void)len; /* refused, and still talking */
+    return NQ_ERR_CLOSED;
+}
+
+static size_t greeting_on_space(void *arg, unsigned char **ret)
+{
+    (void)arg;
+    (void)ret;
+    return 0;
+}
+
+static nq_err greeting_on_commit(void *arg, size_t len)
+{
+    return greeting_on_receive(arg, NULL, len);
+}
+
+static void greeting_on_writable(void *arg)
+{
+    (void)arg; /* nothing but a refusal is ever sent */
+}
+
+static void greeting_on_down(void *arg, struct nqi_link *link, nq_reason reason, const char *text)
+{
+    nq_queue *queue = arg;
+
+    greeting_leave(queue, link);
+    queue_refused(queue, link, NULL, reason, text);
+}
+
+static void greeting_on_closed(void *arg)
+{
+    nqi_queue_on_links(arg, -1);
+}
+
+static const struct nqi_link_events greeting_events = {
+    .opened = greeting_on_opened,
+    .hello = greeting_on_hello,
+    .auth = greeting_on_auth,
+    .receive = greeting_on_receive,
+    .space = greeting_on_space,
+    .commit = greeting_on_commit,
+    .writable = greeting_on_writable,
+    .down = greeting_on_down,
+    .closed = greeting_on_closed,
+};
+
+/* ---- endpoints: in their serials -------------------------------------------------------- */
+
+static void ep_on_up(void *arg, const char *address)
+{
+    struct nqi_queue_ep *ep = arg;
+
+    if (address[0]) /* a client's endpoint is up without one */
+        nqi_log(NQ_LOG_INFO, "transport %s: listening on %s", nqi_transport_name(ep->core),
+                address);
+}
+
+static void ep_on_down(void *arg, const struct nqt_error *err)
+{
+    struct nqi_queue_ep *ep = arg;
+    struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = nqi_link_reason(err)};
+
+    snprintf(event.transport, sizeof(event.transport), "%s", nqi_transport_name(ep->core));
+    snprintf(event.text, sizeof(event.text), "%.*s", (int)sizeof(event.text) - 1, err->text);
+    nqi_queue_on_event(ep->queue, &event);
+}
+
+static void ep_on_closed(void *arg)
+{
+    nq_queue *queue = ((struct nqi_queue_ep *)arg)->queue;
+
+    atomic_fetch_sub(&queue->open_eps, 1); /* from here on the endpoint may be gone */
+    nqi_queue_on_changed(queue);
+}
+
+/* Why a connection cannot even be greeted; NULL = it can. */
+static const char *greeting_refusal(nq_queue *queue)
+{
+    bool room;
+
+    if (atomic_load(&queue->closing))
+        return "the queue is closing";
+    pthread_mutex_lock(&queue->lock);
+    room = queue->ngreetings < 2 * NQI_GREETINGS_MAX; /* the links that leave take a moment */
+    pthread_mutex_unlock(&queue->lock);
+    return room ? NULL : "too many connections that have not said hello";
+}
+
+static void ep_on_accepted(void *arg, struct nqtp_link *plink, const char *peer_name)
+{
+    struct nqi_queue_ep *ep = arg;
+    nq_queue *queue = ep->queue;
+    uint32_t loop = atomic_fetch_add(&queue->next_loop, 1) % queue->nloops;
+    const char *refusal = greeting_refusal(queue);
+
+    if (refusal) {
+        nqi_log(NQ_LOG_INFO, "%s: refused: %s", peer_name, refusal);
+        nqi_tlink_refuse(ep->ep, plink);
+        return;
+    }
+    nqi_queue_on_links(queue, 1);
+    if (nqi_link_accept(ep->ep, plink, peer_name, queue->loops[loop], &queue->hello,
+                        &greeting_events, queue)) {
+        nqi_log(NQ_LOG_WARN, "%s: %s", peer_name, nq_error());
+        nqi_queue_on_links(queue, -1);
+    }
+}
+
+const struct nqi_ep_events nqi_queue_ep_events = {
+    .up = ep_on_up,
+    .down = ep_on_down,
+    .closed = ep_on_closed,
+    .accepted = ep_on_accepted,
+};
