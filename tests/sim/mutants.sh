@@ -61,7 +61,7 @@ assemble() {
     ${CC:-cc} -std=gnu17 -D_GNU_SOURCE -w -g -O1 -DHAVE_CONFIG_H -I"$build" -I"$src" \
         -I"$src/include" -include nq_config.h -c -o "$work/$object" "$work/planted.c" &&
         ar q "$work/core.a" "$work/$object" && ranlib "$work/core.a" &&
-        ${CC:-cc} -o "$work/sim" "$build/tests/sim/sim.o" ${SIM_WRAP:?} "$work/core.a" ${SIM_LIBS:?}
+        ${CC:-cc} -o "$work/sim" "$build"/tests/sim/sim.o "$build"/tests/sim/sim_*.o ${SIM_WRAP:?} "$work/core.a" ${SIM_LIBS:?}
 }
 
 count=$(cat "$work/count")

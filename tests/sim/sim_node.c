@@ -1,0 +1,129 @@
+/* The nodes: queues that are opened and polled, and what the library gets from us in place of the
+ * system's clock, sleep and random numbers. */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+/* The linker leads the library's calls here. */
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *when,
+                           struct itimerspec *old);
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+                        const sigset_t *mask);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    (void)clock;
+    ts->tv_sec = sim.now / S;
+    ts->tv_nsec = sim.now % S;
+    return 0;
+}
+
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags)
+{
+    uint8_t *at = buf;
+
+    (void)flags;
+    for (size_t i = 0; i < len; i++)
+        at[i] = (uint8_t)sim_draw(256);
+    return (ssize_t)len;
+}
+
+/* A queue that sleeps: meanwhile the others go on. */
+static int sleep_in(void)
+{
+    if (!sim.depth) {
+        sim.depth++;
+        sim_poll_all();
+        for (unsigned i = 0; i < sim.nnodes; i++)
+            sim_get_one(i);
+        sim.depth--;
+    }
+    sim.now += 1 * MS;
+    return 0;
+}
+
+/* No descriptor of a queue has anything to say: the network is memory, and timers look at the
+ * clock. */
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
+{
+    (void)fd;
+    (void)events;
+    (void)max;
+    return timeout ? sleep_in() : 0;
+}
+
+int __wrap_epoll_pwait2(int fd, struct epoll_event *events, int max, const struct timespec *timeout,
+                        const sigset_t *mask)
+{
+    (void)fd;
+    (void)events;
+    (void)max;
+    (void)timeout;
+    (void)mask;
+    return sleep_in();
+}
+
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimerspec *old)
+{
+    (void)fd;
+    (void)flags;
+    (void)when;
+    (void)old;
+    return 0;
+}
+
+/* ---- queues ----------------------------------------------------------------------------- */
+
+void sim_node_open(unsigned i)
+{
+    struct node *node = &sim.node[i];
+    char json[1024], id[NQ_UUID_TEXT];
+    nq_err err;
+
+    snprintf(json, sizeof(json),
+             "{\"purpose\": \"%s\", \"id\": \"%s\", \"transports\": [{\"transport\": \"simnet\", "
+             "\"node\": \"%s\"}], \"progress\": {\"mode\": \"manual\", \"spin\": \"off\"}, %s}",
+             i ? "client" : "server", nq_uuid_format(&node->id, id), node->name, sim.options);
+    err = nq_open_json(json, strlen(json), &node->queue);
+    if (err)
+        sim_broken("%s does not open: %s\n%s", node->name, nq_error(), json);
+    node->life++;
+    node->number = 0;
+    node->asleep = false;
+    sim_say("%s opens, life %u", node->name, node->life);
+}
+
+void sim_node_poll(unsigned i)
+{
+    struct node *node = &sim.node[i];
+    struct nq_event event;
+
+    if (!node->queue || node->asleep)
+        return;
+    if (nq_poll(node->queue) < 0)
+        sim_broken("poll: %s", nq_error());
+    while (nq_event_get(node->queue, 0, &event) == NQ_OK) {
+        sim.ups += event.kind == NQ_EVENT_PEER_UP;
+        sim.resumed += event.kind == NQ_EVENT_PEER_RESUMED;
+        sim.downs += event.kind == NQ_EVENT_PEER_DOWN;
+        sim.gone += event.kind == NQ_EVENT_PEER_GONE;
+        sim_note((uint64_t)event.kind << 8 | (uint64_t)event.reason);
+        sim_say("%s: %s (%s) %s", node->name, nq_event_text(event.kind),
+                nq_reason_text(event.reason), event.text);
+        if (event.reason == NQ_REASON_PROTOCOL) /* nothing was corrupted */
+            sim_broken("%s: %s: %s", node->name, nq_event_text(event.kind), event.text);
+    }
+}
+
+void sim_poll_all(void)
+{
+    for (unsigned i = 0; i < sim.nnodes; i++)
+        sim_node_poll(i);
+}

@@ -1,0 +1,138 @@
+/* One step of a run: what befalls the nodes and the network. */
+#include "tests/sim/sim.h"
+
+#include "core/pool.h"
+
+static void do_crash(void)
+{
+    unsigned i = (unsigned)sim_draw(sim.nnodes);
+    struct node *node = &sim.node[i];
+
+    if (!node->queue)
+        return;
+    sim_say("%s dies", node->name);
+    sim.crashes++;
+    sim_net->crash(node->name);
+    /* The oracle looks at what was true before: freeing settles as the end of a queue does. */
+    sim_look_at_futures();
+    nq_free(node->queue);
+    node->queue = NULL;
+    sim_forget_futures(i);
+    if (i &&
+        sim_chance(500)) /* another one in its place; the id is taken until the session expires */
+        node->id.bytes[15]++;
+    sim_node_open(i);
+}
+
+/* The queue's own end, under whatever weather; another one follows. */
+static void do_close(void)
+{
+    unsigned i = (unsigned)sim_draw(sim.nnodes);
+    struct node *node = &sim.node[i];
+    int64_t before = sim.now, limit = (int64_t)sim_draw(4000) * MS;
+
+    sim_say("%s closes within %.3f s", node->name, (double)limit / 1e9);
+    node->asleep = false;
+    if (nq_close(node->queue, limit, NULL) < 0)
+        sim_broken("close: %s", nq_error());
+    if (sim.now - before > limit + 2 * S)
+        sim_broken("%s took %.3f s to close", node->name, (double)(sim.now - before) / 1e9);
+    while (sim_get_one(i))
+        continue;
+    sim_look_at_futures();
+    for (size_t n = 0; n < sim.nletters; n++)
+        if (sim.letters[n].from == i && sim.letters[n].future)
+            sim_broken("letter %zu outlived its closed queue", n);
+    nq_free(node->queue);
+    node->queue = NULL;
+    if (i)
+        node->id.bytes[15]++;
+    sim_node_open(i);
+}
+
+static void do_disconnect(void)
+{
+    unsigned i = (unsigned)sim_draw(sim.nnodes),
+             other = i ? 0 : 1 + (unsigned)sim_draw(sim.nnodes - 1);
+    nq_err err = nq_disconnect(sim.node[i].queue, &sim.node[other].id);
+
+    sim_note((uint64_t)err);
+    sim_say("%s disconnects %s: %d", sim.node[i].name, sim.node[other].name, (int)err);
+}
+
+static void do_time(void)
+{
+    int64_t ns = (int64_t)sim_draw(20 * (uint64_t)MS);
+
+    if (sim_chance(20))
+        ns = (int64_t)sim_draw(20 * (uint64_t)S);
+    else if (sim_chance(3))
+        ns = (int64_t)sim_draw(500 * (uint64_t)S);
+    sim.now += ns;
+}
+
+void sim_change_weather(void)
+{
+    struct nqsim_weather weather = {
+        .delay_max_us = (uint32_t)sim_draw(sim_chance(200) ? 700000 : 3000),
+        .window = 1 + (uint32_t)sim_draw(200000),
+        .pieces = sim_chance(500),
+        .cut_every = sim_chance(600) ? (uint32_t)(1 + sim_draw(sim_chance(300) ? 600 : 60000)) : 0,
+        .refuse_1000 = (uint32_t)sim_draw(300),
+        .silent_1000 = (uint32_t)sim_draw(300),
+    };
+
+    sim_net->set_weather(&weather);
+}
+
+static void check_bounds(void)
+{
+    for (unsigned i = 0; i < sim.nnodes; i++) {
+        struct nq_stats stats;
+
+        if (!sim.node[i].queue || nq_stats(sim.node[i].queue, &stats))
+            continue;
+        if (stats.unread_bytes > (sim.credit + 500000) * (sim.nnodes + sim.crashes + 1))
+            sim_broken("%s holds %llu bytes", sim.node[i].name,
+                       (unsigned long long)stats.unread_bytes);
+        if (i && stats.queued > sim.messages)
+            sim_broken("%s has queued %llu messages", sim.node[i].name,
+                       (unsigned long long)stats.queued);
+    }
+}
+
+void sim_one_step(void)
+{
+    unsigned kind = (unsigned)sim_draw(100);
+
+    if (kind < 35)
+        sim_put();
+    else if (kind < 60)
+        sim_get_one((unsigned)sim_draw(sim.nnodes));
+    else if (kind < 62)
+        sim_cancel();
+    else if (kind < 65)
+        sim_net->cut((unsigned)sim_draw(8), sim_chance(250));
+    else if (kind < 66)
+        sim_change_weather();
+    else if (kind < 67 && sim_chance(200))
+        do_crash();
+    else if (kind < 67 && sim_chance(100))
+        do_close();
+    else if (kind < 67 && sim_chance(400))
+        do_disconnect();
+    else if (kind < 68 && !sim_chance(500))
+        sim.node[sim_draw(sim.nnodes)].asleep = true;
+    else if (kind < 70)
+        sim.node[sim_draw(sim.nnodes)].asleep = false;
+    else
+        do_time();
+    if (sim_chance(20))
+        nqi_pool_fail_after(1 + (unsigned)sim_draw(40));
+    sim_node_poll((unsigned)sim_draw(sim.nnodes));
+    if (sim_chance(500))
+        sim_poll_all();
+    nqi_pool_fail_after(0);
+    sim_look_at_futures();
+    check_bounds();
+}
