@@ -131,7 +131,7 @@ static unsigned strand_drain(struct nqi_strand *strand)
         struct nqi_work *next = work->next; /* run() may free the work */
 
         if (strand_has_joined(strand))
-            nqi_strand_run(nqi_strand_now(strand), work);
+            nqi_strand_run(strand, work);
         else
             work->run(work);
         work = next;
@@ -184,6 +184,7 @@ void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)
 {
     if (!nqi_strand_enter_or_push(strand, work))
         return;
+    strand = nqi_strand_now(strand); /* that was entered, whatever it joins meanwhile */
     work->run(work);
     nqi_strand_leave(strand);
 }
