@@ -4,7 +4,7 @@
  * or two sides that do not get on would connect as fast as they can. */
 #include "core/dial.h"
 
-#include <sys/random.h>
+#include "core/random.h"
 
 #define DIAL_FIRST (100 * NQI_NS_PER_MS)
 #define DIAL_MOST (30 * NQI_NS_PER_S)
@@ -30,7 +30,7 @@ void nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count
                                   .events = events,
                                   .arg = arg,
                                   .delay = DIAL_FIRST};
-    if (getrandom(&dialer->random, sizeof(dialer->random), 0) < 0 || !dialer->random)
+    if (nqi_random(&dialer->random, sizeof(dialer->random)) || !dialer->random)
         dialer->random = (uint64_t)nqi_now() | 1;
 }
 

@@ -9,11 +9,11 @@
 #include "core/err.h"
 #include "core/log.h"
 #include "core/pool.h"
+#include "core/random.h"
 #include "core/txbuf.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define LINK_STAGING ((size_t)64 << 10)
 #define LINK_STAGING_LITTLE 4096u
@@ -191,12 +191,17 @@ static nq_err link_challenge(struct nqi_link *link, const struct nqi_hello *thei
 {
     struct nqi_txbuf *txbuf = nqi_txbuf_new(1, NQI_HELLO_RECORD);
     struct nqi_hello hello = *link->self;
+    nq_err err = NQ_OK;
 
     if (!txbuf)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a greeting");
-    if (!nqi_hello_agree(theirs, &hello) || getrandom(hello.nonce, NQI_NONCE, 0) != NQI_NONCE) {
+    if (!nqi_hello_agree(theirs, &hello))
+        err = nqi_fail(NQ_ERR_PROTO, "no version in common");
+    if (!err)
+        err = nqi_random(hello.nonce, sizeof(hello.nonce));
+    if (err) {
         nqi_txbuf_unref(txbuf);
-        return nqi_fail(NQ_ERR_SYS, "no random numbers");
+        return err;
     }
     nqi_hello_write(txbuf->room, NQI_CHALLENGE, &hello);
     nqi_txbuf_add(txbuf, txbuf->room, NQI_HELLO_RECORD);

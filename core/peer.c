@@ -4,9 +4,9 @@
 #include "core/peer_inside.h"
 
 #include "core/err.h"
+#include "core/random.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* ---- events up -------------------------------------------------------------------------- */
 
@@ -136,8 +136,10 @@ nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
     struct nqi_peer *peer;
     nq_err err = nq_uuid_random(&name.id);
 
-    if (err || getrandom(name.key, NQI_KEY, 0) != NQI_KEY)
-        return nqi_fail(NQ_ERR_SYS, "no random numbers");
+    if (!err)
+        err = nqi_random(name.key, sizeof(name.key));
+    if (err)
+        return err;
     peer = peer_new(conf, strand, nqi_link_loop(link));
     if (!peer)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");

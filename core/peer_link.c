@@ -2,19 +2,18 @@
 #include "core/peer_inside.h"
 
 #include "core/err.h"
-#include <sys/random.h>
+#include "core/random.h"
 
 static void peer_on_up(void *arg, struct nqi_link *link)
 {
     struct nqi_peer *peer = arg;
-
     uint8_t nonce[NQI_NONCE];
 
-    if (getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce)) {
-        nqi_peer_lost(peer, NQ_REASON_NO_MEMORY, "no random numbers");
+    (void)link;
+    if (nqi_random(nonce, sizeof(nonce))) {
+        nqi_peer_lost(peer, NQ_REASON_NO_MEMORY, nq_error());
         return;
     }
-    (void)link;
     nqi_session_connect(&peer->session, nonce, nqi_now());
 }
 

@@ -5,10 +5,10 @@
 #include "core/log.h"
 #include "core/plugin.h"
 #include "core/pool.h"
+#include "core/random.h"
 #include <netqueue/netqueue.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define QUEUE_ABORT_NS (1 * NQI_NS_PER_S) /* for threads inside of peers to leave them */
 #define QUEUE_FREE_NS (10 * NQI_NS_PER_S) /* most that nq_free() waits for transports to let go */
@@ -196,9 +196,9 @@ static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
     nqi_list_init(&queue->ready);
     nqi_list_init(&queue->greetings);
     nqi_list_init(&queue->leaving);
-    if (getrandom(&queue->seed, sizeof(queue->seed), 0) < 0)
-        return nqi_fail_errno("no random numbers");
-    err = queue_start(queue);
+    err = nqi_random(&queue->seed, sizeof(queue->seed));
+    if (!err)
+        err = queue_start(queue);
     if (err)
         return err;
     if (queue->server) {

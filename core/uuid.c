@@ -1,7 +1,7 @@
 /* UUIDs: text to bytes, bytes to text, and random ones from the kernel. */
 #include "core/err.h"
+#include "core/random.h"
 #include <netqueue/uuid.h>
-#include <sys/random.h>
 
 /* A hyphen stands before these bytes. */
 static bool uuid_hyphen(size_t i)
@@ -70,11 +70,10 @@ char *nq_uuid_format(const nq_uuid *uuid, char text[NQ_UUID_TEXT])
 nq_err nq_uuid_random(nq_uuid *ret)
 {
     nq_uuid uuid;
+    nq_err err = nqi_random(uuid.bytes, sizeof(uuid.bytes));
 
-    /* So few bytes come whole or not at all; not waiting for the first entropy of a
-     * machine that is still starting keeps the promise not to block. */
-    if (getrandom(uuid.bytes, sizeof(uuid.bytes), GRND_NONBLOCK) != (ssize_t)sizeof(uuid.bytes))
-        return nqi_fail_errno("no random bytes for a UUID");
+    if (err)
+        return err;
     uuid.bytes[6] = (uint8_t)((uuid.bytes[6] & 0x0f) | 0x40); /* version 4 */
     uuid.bytes[8] = (uint8_t)((uuid.bytes[8] & 0x3f) | 0x80); /* the RFC's variant */
     *ret = uuid;

@@ -552,6 +552,21 @@ START_TEST(a_hello_without_its_magic_is_refused)
 }
 END_TEST
 
+START_TEST(a_hello_of_another_version_is_not_challenged)
+{
+    struct nqi_hello hello = {
+        .id = {{5}}, .version_min = NQI_VERSION_MAX + 1, .version_max = 0xffff};
+    uint8_t raw[GREETING];
+
+    nqi_hello_write(raw, NQI_HELLO, &hello);
+    ck_assert_int_lt(nqtest_fake_read(plink, raw, sizeof(raw)), 0);
+    ck_assert_uint_eq(first.hellos, 1); /* who lets it pass, has it end here */
+    ck_assert_uint_eq(plink->nsent, 0);
+    ck_assert_int_eq(first.reason, NQ_REASON_PROTOCOL);
+    ck_assert_str_eq(first.text, "no version in common");
+}
+END_TEST
+
 START_TEST(a_silent_stranger_is_sent_away)
 {
     uint8_t raw[GREETING];
@@ -909,6 +924,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(server, a_stranger_is_told_by_his_first_bytes, 0, 3);
     tcase_add_test(server, another_record_is_no_greeting);
     tcase_add_test(server, a_hello_without_its_magic_is_refused);
+    tcase_add_test(server, a_hello_of_another_version_is_not_challenged);
     tcase_add_loop_test(server, a_silent_stranger_is_sent_away, 0, 9);
     tcase_add_loop_test(server, a_refused_peer_is_told_why_and_drained, 0, 2);
     tcase_add_loop_test(server, a_link_that_cannot_drain_is_closed_with_its_clock, 0, 1);
