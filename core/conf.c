@@ -65,7 +65,6 @@ static nq_err conf_defaults(struct conf_load *load)
 
 static void conf_id(struct conf_load *load, const char *at, const json_t *json)
 {
-    static const nq_uuid nil = {{0}};
     nq_uuid ones, id;
     char seen[80];
 
@@ -75,7 +74,7 @@ static void conf_id(struct conf_load *load, const char *at, const json_t *json)
                       "must be a UUID of 36 characters like "
                       "\"6f1c2f3e-7c1b-4b1e-9d55-0b1f6a1d2c3e\", not %s",
                       nqi_value_show(json, seen, sizeof(seen)));
-    else if (nq_uuid_equal(&id, &nil) || nq_uuid_equal(&id, &ones))
+    else if (nq_uuid_is_nil(&id) || nq_uuid_equal(&id, &ones))
         nqi_conf_note(&load->notes, NQ_ERR_CONFIG, at,
                       "the UUIDs of only zeros and only ones are no names");
     else

@@ -103,12 +103,11 @@ void nqi_events_fini(struct nqi_events *events)
 
 static void events_log(const struct nq_event *event)
 {
-    static const nq_uuid unknown;
     char id[NQ_UUID_TEXT];
 
     if (!nqi_log_on(NQ_LOG_INFO))
         return;
-    if (nq_uuid_equal(&event->peer, &unknown))
+    if (nq_uuid_is_nil(&event->peer))
         id[0] = '\0';
     else
         nq_uuid_format(&event->peer, id);

@@ -35,9 +35,7 @@ static void greeting_leave(nq_queue *queue, struct nqi_link *link)
  * those whose links were lost. */
 static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hello)
 {
-    static const nq_uuid nil;
-
-    if (atomic_load(&queue->closing) && nq_uuid_equal(&hello->session, &nil))
+    if (atomic_load(&queue->closing) && nq_uuid_is_nil(&hello->session))
         return NQ_REASON_PEER_CLOSED;
     if (hello->version_min > NQI_VERSION_MAX || hello->version_max < NQI_VERSION_MIN)
         return NQ_REASON_VERSION;
@@ -61,9 +59,7 @@ static nq_reason greeting_on_hello(void *arg, struct nqi_link *link, const struc
 /* The client asks for the session that it has: WELCOME was lost. */
 static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attach *attach)
 {
-    static const nq_uuid nil;
-
-    return !nq_uuid_equal(&attach->auth.opening, &nil) &&
+    return !nq_uuid_is_nil(&attach->auth.opening) &&
            nq_uuid_equal(&attach->auth.opening, &peer->opening);
 }
 

@@ -72,10 +72,9 @@ static void table_remove(nq_queue *queue, struct nqi_peer *peer)
 
 static struct nqi_peer *queue_find_server(nq_queue *queue, const nq_uuid *id)
 {
-    static const nq_uuid nil;
     nq_uuid known = nqi_peer_known_id(queue->server);
 
-    if (nq_uuid_equal(&known, &nil) || !nq_uuid_equal(&known, id))
+    if (nq_uuid_is_nil(&known) || !nq_uuid_equal(&known, id))
         return NULL;
     return nqi_peer_ref(queue->server);
 }

@@ -74,17 +74,13 @@ static void session_heard(struct nqi_session *session, int64_t now)
 
 static bool session_has_begun(const struct nqi_session *session)
 {
-    static const nq_uuid nil;
-
-    return !nq_uuid_equal(&session->name.id, &nil);
+    return !nq_uuid_is_nil(&session->name.id);
 }
 
 /* It was asked for; whether the server knows of it is not known. */
 static bool session_is_opening(const struct nqi_session *session)
 {
-    static const nq_uuid nil;
-
-    return !nq_uuid_equal(&session->opening, &nil);
+    return !nq_uuid_is_nil(&session->opening);
 }
 
 bool nqi_session_is_resumable(const struct nqi_session *session)

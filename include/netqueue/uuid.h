@@ -40,6 +40,14 @@ static inline bool nq_uuid_equal(const nq_uuid *a, const nq_uuid *b)
     return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
+/** All 16 bytes are 0: the name of nobody, where a field may say that there is none. */
+static inline bool nq_uuid_is_nil(const nq_uuid *uuid)
+{
+    static const nq_uuid nil = {{0}};
+
+    return nq_uuid_equal(uuid, &nil);
+}
+
 #ifdef __cplusplus
 }
 #endif

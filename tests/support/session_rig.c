@@ -26,9 +26,7 @@ static void rig_random_bytes(struct nqtest_rig *rig, uint8_t *bytes, size_t len)
 
 static bool rig_b_has_begun(const struct nqtest_rig *rig)
 {
-    static const nq_uuid nil;
-
-    return !nq_uuid_equal(&rig->b.session.name.id, &nil);
+    return !nq_uuid_is_nil(&rig->b.session.name.id);
 }
 
 /* ---- messages ---- */

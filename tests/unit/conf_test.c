@@ -64,12 +64,11 @@ static nq_err load(const char *text)
 
 START_TEST(the_shortest_configuration_has_all_defaults)
 {
-    static const nq_uuid nil = {{0}};
     int64_t port = 0;
 
     ck_assert_int_eq(load("{'purpose': 'client', 'transport': 'tcp'}"), NQ_OK);
     ck_assert(!conf->server);
-    ck_assert(!nq_uuid_equal(&conf->id, &nil));
+    ck_assert(!nq_uuid_is_nil(&conf->id));
     ck_assert_uint_eq(conf->ntransports, 1);
     ck_assert_ptr_eq(conf->transports[0].module, &nqtest_module_tcp);
     ck_assert_int_eq(nqi_options_int(conf->transports[0].options, "port", &port), NQT_OK);

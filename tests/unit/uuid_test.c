@@ -91,6 +91,16 @@ START_TEST(random_ones_differ_and_say_version_four)
 }
 END_TEST
 
+START_TEST(only_zeros_are_nil)
+{
+    nq_uuid uuid = {{0}};
+
+    ck_assert(nq_uuid_is_nil(&uuid));
+    uuid.bytes[_i] = 0x80;
+    ck_assert(!nq_uuid_is_nil(&uuid));
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("uuid");
@@ -101,6 +111,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, wrong_text_is_refused_and_the_output_stays, 0, NQI_LEN(wrong));
     tcase_add_test(tc, every_truncation_is_refused);
     tcase_add_test(tc, random_ones_differ_and_say_version_four);
+    tcase_add_loop_test(tc, only_zeros_are_nil, 0, 16);
     suite_add_tcase(suite, tc);
     return suite;
 }
