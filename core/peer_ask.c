@@ -32,16 +32,20 @@ static void peer_begin_close(struct nqi_peer *peer)
         nqi_peer_end(peer, NQ_REASON_LOCAL_CLOSE);
 }
 
-/* The session ends now, and the other side is told when the link takes it at once. */
+/* The other side is told that the session ends, when the link takes it at once. */
+static bool peer_tell(const struct nqi_peer *peer, struct nqi_link *link, nq_reason reason)
+{
+    if (!peer->up || peer->blocked)
+        return false;
+    nqi_link_reject(link, reason);
+    return true;
+}
+
 static void peer_reset_link(struct nqi_peer *peer, nq_reason told)
 {
     struct nqi_link *link = NQI_STEAL(peer->link);
 
-    if (!link)
-        return;
-    if (peer->up && !peer->blocked)
-        nqi_link_reject(link, told);
-    else
+    if (link && !peer_tell(peer, link, told))
         nqi_link_close(link);
 }
 
@@ -64,15 +68,10 @@ void nqi_peer_supersede(struct nqi_peer *peer)
 /* A client's session ends, and another begins with the next link; nothing is kept for it. */
 static void peer_start_over(struct nqi_peer *peer, nq_reason reason)
 {
-    struct nqi_link *link = peer->link;
-
-    if (peer->up && !peer->blocked) /* so that the server need not wait for us to come back */
-        nqi_link_reject(link, reason);
+    (void)peer_tell(peer, peer->link, reason); /* or the server would wait for us to come back */
     nqi_peer_lost(peer, reason, nq_reason_text(reason));
-    if (peer->state == NQI_PEER_ENDED)
-        return;
-    nqi_session_fini(&peer->session, reason);
-    nqi_peer_set_base(peer);
+    if (peer->state != NQI_PEER_ENDED)
+        nqi_peer_forget_session(peer, reason);
 }
 
 void nqi_peer_run_todo(struct nqi_work *work)

@@ -20,6 +20,8 @@ void nqi_peer_end(struct nqi_peer *peer, nq_reason reason); /* for good */
 void nqi_peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text);
 nq_reason nqi_peer_reason(const struct nqi_peer *peer, nq_err err); /* why a session failed */
 void nqi_peer_set_base(struct nqi_peer *peer);
+/* A client's, without a link: all of its session settles, and the next one begins anew. */
+void nqi_peer_forget_session(struct nqi_peer *peer, nq_reason reason);
 void nqi_peer_follow_session(struct nqi_peer *peer);
 void nqi_peer_finish(struct nqi_peer *peer);
 void nqi_peer_on_clock(void *arg);

@@ -40,6 +40,12 @@ void nqi_peer_set_base(struct nqi_peer *peer)
     peer->expires_at = NQI_NEVER;
 }
 
+void nqi_peer_forget_session(struct nqi_peer *peer, nq_reason reason)
+{
+    nqi_session_fini(&peer->session, reason);
+    nqi_peer_set_base(peer);
+}
+
 /* No link can go on with the session that had this one. */
 static bool peer_is_over(const struct nqi_peer *peer, nq_reason reason)
 {
@@ -175,8 +181,7 @@ static void peer_expire(struct nqi_peer *peer)
     }
     if (peer->state == NQI_PEER_LINKED) /* in the midst of an attempt */
         peer_unlink(peer, true, NQ_REASON_EXPIRED);
-    nqi_session_fini(&peer->session, NQ_REASON_EXPIRED);
-    nqi_peer_set_base(peer);
+    nqi_peer_forget_session(peer, NQ_REASON_EXPIRED);
     peer_redial(peer, false, false);
 }
 

@@ -103,18 +103,27 @@ void nqi_peer_on_dial_time(void *arg)
     nqi_peer_enter(peer, NQI_PEER_LINKED);
 }
 
+static nq_reason peer_attach_refusal(nq_err err, const struct nqi_attach *attach)
+{
+    if (err == NQ_ERR_NOMEM)
+        return NQ_REASON_NO_MEMORY;
+    return err == NQ_ERR_PROTO && attach->auth.method == NQI_AUTH_OPEN ? NQ_REASON_DUPLICATE
+                                                                       : NQ_REASON_NO_SESSION;
+}
+
 void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct nqi_attach *attach)
 {
-    nq_err err = NQ_ERR_CLOSED;
+    nq_err err = peer->state == NQI_PEER_ENDED ? NQ_ERR_CLOSED
+                                               : nqi_session_may_resume(&peer->session, attach);
 
-    if (peer->state != NQI_PEER_ENDED && (attach->auth.method == NQI_AUTH_OPEN ||
-                                          attach->auth.counter > peer->session.name.counter)) {
+    /* Only then: who repeats what he listened to must not end the link that is there. */
+    if (!err) {
         nqi_peer_lost(peer, NQ_REASON_LINK_LOST, "another link took its place");
-        if (peer->state == NQI_PEER_IDLE)
-            err = nqi_session_resume(&peer->session, attach, nqi_now());
+        err = peer->state == NQI_PEER_IDLE ? nqi_session_resume(&peer->session, attach, nqi_now())
+                                           : NQ_ERR_CLOSED;
     }
     if (err) {
-        nqi_link_reject(link, err == NQ_ERR_NOMEM ? NQ_REASON_NO_MEMORY : NQ_REASON_NO_SESSION);
+        nqi_link_reject(link, peer_attach_refusal(err, attach));
         return;
     }
     peer->link = link;

@@ -146,16 +146,24 @@ bool nqi_session_is_proven(const struct nqi_session_name *name, const struct nqi
            nq_uuid_equal(&attach->hello.session, &name->id);
 }
 
-nq_err nqi_session_resume(struct nqi_session *session, const struct nqi_attach *attach, int64_t now)
+nq_err nqi_session_may_resume(const struct nqi_session *session, const struct nqi_attach *attach)
 {
     bool resumes = attach->auth.method == NQI_AUTH_RESUME;
-    nq_err err;
 
     if (resumes && attach->auth.counter <= session->name.counter)
         return nqi_fail(NQ_ERR_PROTO, "an attempt to attach that is older than the last one");
-    if (!resumes && session->received) /* so it was welcomed */
-        return nqi_fail(NQ_ERR_PROTO, "a session is opened again that has begun");
-    err = nqi_session_go_back(session, attach->auth.received);
+    if (!resumes && (session->received || session->acked || attach->auth.received))
+        return nqi_fail(NQ_ERR_PROTO, "a session is opened again that was welcomed");
+    return nqi_session_check_received(session, attach->auth.received);
+}
+
+nq_err nqi_session_resume(struct nqi_session *session, const struct nqi_attach *attach, int64_t now)
+{
+    bool resumes = attach->auth.method == NQI_AUTH_RESUME;
+    nq_err err = nqi_session_may_resume(session, attach);
+
+    if (!err)
+        err = nqi_session_go_back(session, attach->auth.received);
     if (err)
         return err;
     session->greeting.resumes = resumes;

@@ -209,6 +209,11 @@ void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NO
 void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
                        const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now);
 
+/* nqi_session_resume() would not refuse `attach`, whatever link it has now.
+ * @return NQ_OK, NQ_ERR_PROTO */
+NQ_MUST_CHECK nq_err nqi_session_may_resume(const struct nqi_session *session,
+                                            const struct nqi_attach *attach);
+
 /* A server's: it goes on, while DOWN, over a link whose AUTH was proven; or it begins once more,
  * over a link whose AUTH asks for this same session, because WELCOME was lost.
  * @return NQ_OK; NQ_ERR_PROTO (nothing changes: an old attempt, or records that do not exist),

@@ -93,6 +93,11 @@ static inline void nqi_session_raise_credit(struct nqi_session *session, uint64_
  * @return NQ_OK; NQ_ERR_PROTO (no such records), NQ_ERR_NOMEM: nothing changed */
 NQ_MUST_CHECK nq_err nqi_session_go_back(struct nqi_session *session, uint64_t received);
 
+/* The peer can have `received` whole records: not less than it acknowledged, not more than left.
+ * @return NQ_OK, NQ_ERR_PROTO */
+NQ_MUST_CHECK nq_err nqi_session_check_received(const struct nqi_session *session,
+                                                uint64_t received);
+
 /* Settle messages whose records are dropped: not delivered. */
 void nqi_session_settle_begun(struct nqi_session *session, nq_reason reason);
 

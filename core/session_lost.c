@@ -111,15 +111,22 @@ static void tx_append(struct nqi_fifo *fifo, struct nqi_fifo *more)
         nqi_fifo_push(fifo, node);
 }
 
+nq_err nqi_session_check_received(const struct nqi_session *session, uint64_t received)
+{
+    if (received < session->acked || received > session->reached)
+        return nqi_fail(NQ_ERR_PROTO, "the peer has %llu records of %llu",
+                        (unsigned long long)received, (unsigned long long)session->reached);
+    return NQ_OK;
+}
+
 nq_err nqi_session_go_back(struct nqi_session *session, uint64_t received)
 {
     struct nqi_fifo old = session->unacked, again;
     struct nqi_node *node;
-    nq_err err;
+    nq_err err = nqi_session_check_received(session, received);
 
-    if (received < session->acked || received > session->reached)
-        return nqi_fail(NQ_ERR_PROTO, "the peer has %llu records of %llu",
-                        (unsigned long long)received, (unsigned long long)session->reached);
+    if (err)
+        return err;
     nqi_fifo_init(&session->unacked);
     nqi_fifo_init(&again);
     while ((node = nqi_fifo_pop(&old)))

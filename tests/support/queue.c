@@ -75,6 +75,19 @@ const char *nqtest_place(void)
     return place;
 }
 
+int nqtest_knock(void)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    unsigned port;
+
+    ck_assert_int_eq(sscanf(strstr(place, "'port': "), "'port': %u", &port), 1);
+    addr.sin_port = htons((uint16_t)port);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    return fd;
+}
+
 nq_queue *nqtest_server_again(const char *more)
 {
     return nqtest_open("{'purpose': 'server', 'id': '%s', %s%s}", NQTEST_SERVER, place, more);

@@ -44,6 +44,9 @@ const char *nqtest_place(void);
 /* Choose a place, of which nothing listens yet. */
 void nqtest_choose_place(int transport);
 
+/* Connect to the last server as a stranger, over tcp.  @return a descriptor that blocks */
+int nqtest_knock(void);
+
 /* The id of queue `n` of a test: "id" for JSON is NQTEST_ID. */
 #define NQTEST_ID "00000000-0000-4000-8000-%012x"
 nq_uuid nqtest_id(unsigned n);

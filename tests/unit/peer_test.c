@@ -2,6 +2,7 @@
  * then, keep-alive, what leaves without anybody waiting, and a lack of memory. */
 #include "core/base.h"
 #include "core/pool.h"
+#include "core/queue.h"
 #include "tests/support/queue.h"
 #include <arpa/inet.h>
 #include <check.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define MIB ((size_t)1 << 20)
 #define MANUAL ", 'progress': {'mode': 'manual'}"
@@ -313,6 +315,64 @@ START_TEST(a_stranger_does_not_get_at_a_session_that_waits)
 }
 END_TEST
 
+static void recv_all(int fd, uint8_t *at, size_t len)
+{
+    ck_assert_int_eq(recv(fd, at, len, MSG_WAITALL), (ssize_t)len);
+}
+
+/* Open the client's session once more, with what a listener knows of it.
+ * @return why that is refused */
+static nq_reason replay_open(nq_queue *server, const nq_uuid *id, uint64_t received)
+{
+    static const uint8_t no_key[NQI_KEY];
+    struct nqi_peer *peer = nqi_queue_find(server, id);
+    struct nqi_hello hello = {.version_min = 1, .version_max = 1, .id = *id, .max_message = 1};
+    struct nqi_auth auth = {.method = NQI_AUTH_OPEN, .received = received};
+    uint8_t raw[NQI_HELLO_RECORD], challenge[NQI_HELLO_RECORD], auth_raw[NQI_AUTH_RECORD];
+    uint8_t transcript[NQI_KEY], reply[NQI_HEAD];
+    struct nqi_head head;
+    int fd = nqtest_knock();
+
+    auth.opening = peer->opening;
+    nqi_peer_unref(peer);
+    nqi_hello_write(raw, NQI_HELLO, &hello);
+    ck_assert_int_eq(write(fd, raw, sizeof(raw)), sizeof(raw));
+    recv_all(fd, challenge, sizeof(challenge));
+    nqi_transcript(raw, challenge, transcript);
+    nqi_auth_write(auth_raw, &auth, no_key, transcript);
+    ck_assert_int_eq(write(fd, auth_raw, sizeof(auth_raw)), sizeof(auth_raw));
+    recv_all(fd, reply, sizeof(reply));
+    close(fd);
+    ck_assert_int_eq(nqi_head_read(reply, &head), NQ_OK);
+    ck_assert_uint_eq(head.type, NQI_REJECT);
+    return (nq_reason)head.aux;
+}
+
+/* _i: the client has sent something; it has only acknowledged; and the stranger says so. */
+START_TEST(who_listened_cannot_cut_a_session_by_opening_it_again)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'progress': {'mode': 'thread'}");
+    nq_queue *client = nqtest_join(server, "");
+
+    nqtest_put(server, nqtest_number(1));
+    ck_assert_uint_eq(nqtest_get_number(client), 1);
+    nqtest_drive_until(server, delivered, 1);
+    if (_i == 0) {
+        nqtest_put(client, nqtest_number(2));
+        ck_assert_uint_eq(nqtest_get_number(server), 2);
+    }
+    ck_assert_int_eq(replay_open(server, nq_id(client), _i == 2), NQ_REASON_DUPLICATE);
+    nqtest_put(client, nqtest_number(3));
+    ck_assert_uint_eq(nqtest_get_number(server), 3);
+    nqtest_put(server, nqtest_number(4));
+    ck_assert_uint_eq(nqtest_get_number(client), 4);
+    ck_assert_uint_eq(nqtest_drain_events(server, NQ_EVENT_PEER_DOWN), 0);
+    ck_assert_uint_eq(nqtest_drain_events(client, NQ_EVENT_PEER_DOWN), 0);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- keep-alive ---- */
 
 /* _i / 2: the silent one is the client, or the server. */
@@ -492,6 +552,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_server_keeps_its_queue_for_a_client_that_comes_back);
     nqtest_each(tc, a_session_that_nobody_comes_back_for_ends);
     nqtest_each(tc, a_stranger_does_not_get_at_a_session_that_waits);
+    tcase_add_loop_test(tc, who_listened_cannot_cut_a_session_by_opening_it_again, 0, 3);
     nqtest_each_of(tc, a_peer_without_a_sign_of_life_is_given_up, 2);
     nqtest_each(tc, a_peer_that_is_idle_answers_and_stays);
     nqtest_each(tc, what_was_gathered_leaves_although_nobody_waits);

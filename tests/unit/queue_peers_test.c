@@ -1,9 +1,7 @@
 /* core/queue_peers.c: who may come in, who is refused and why, and the list of who is there. */
 #include "core/base.h"
 #include "tests/support/queue.h"
-#include <arpa/inet.h>
 #include <check.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -344,19 +342,6 @@ END_TEST
 
 /* ---- strangers, over tcp ---- */
 
-static int knock(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    unsigned port;
-
-    ck_assert_int_eq(sscanf(strstr(nqtest_place(), "'port': "), "'port': %u", &port), 1);
-    addr.sin_port = htons((uint16_t)port);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    return fd;
-}
-
 /* 256 strangers and the client; who makes room takes a turn of the loop to leave. */
 static uint64_t few_links(nq_queue *queue)
 {
@@ -371,7 +356,7 @@ START_TEST(silent_connections_do_not_keep_a_client_out)
     int64_t start;
 
     for (int i = 0; i < SILENT; i++)
-        fds[i] = knock();
+        fds[i] = nqtest_knock();
     start = nqtest_clock();
     client = nqtest_client("");
     nqtest_event(client, NQ_EVENT_PEER_UP);
@@ -397,7 +382,7 @@ START_TEST(who_has_been_silent_for_longest_makes_room)
     char byte;
 
     for (int i = 0; i < SILENT; i++) {
-        fds[i] = knock();
+        fds[i] = nqtest_knock();
         nqtest_drive_until(server, turns, nqtest_stats(server).turns + 1);
     }
     for (int i = 0; i < 4; i++) {
@@ -420,7 +405,7 @@ START_TEST(a_queue_that_ends_lets_go_of_who_has_not_said_hello)
     char byte;
 
     for (int i = 0; i < 20; i++)
-        fds[i] = knock();
+        fds[i] = nqtest_knock();
     while (nqtest_stats(server).links < 20)
         nqtest_drive_until(server, turns, nqtest_stats(server).turns + 1);
     start = nqtest_clock();
@@ -438,7 +423,7 @@ START_TEST(a_stranger_that_speaks_something_else_is_refused_at_once)
     static const char request[] = "GET / HTTP/1.1\r\n\r\n";
     nq_queue *server = nqtest_server(NQTEST_TCP, "");
     struct nq_event event;
-    int fd = knock();
+    int fd = nqtest_knock();
     char byte;
 
     ck_assert_int_eq(write(fd, request, sizeof(request)), sizeof(request));
