@@ -35,9 +35,11 @@ static void greeting_leave(nq_queue *queue, struct nqi_link *link)
  * those whose links were lost. */
 static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hello)
 {
+    struct nqi_hello agreed;
+
     if (atomic_load(&queue->closing) && nq_uuid_is_nil(&hello->session))
         return NQ_REASON_PEER_CLOSED;
-    if (hello->version_min > NQI_VERSION_MAX || hello->version_max < NQI_VERSION_MIN)
+    if (!nqi_hello_agree(hello, &agreed))
         return NQ_REASON_VERSION;
     if (nq_uuid_equal(&hello->id, &queue->conf->id))
         return NQ_REASON_DUPLICATE;
