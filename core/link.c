@@ -47,7 +47,6 @@ struct link_greeting {
 struct nqi_link {
     struct nqi_list list;
     enum link_state state;
-    bool server;
     bool closing;
     bool large; /* the last payload had room of its own: read little ahead */
     nqt_link *tlink;
@@ -55,7 +54,7 @@ struct nqi_link {
     const struct nqi_link_events *events;
     void *arg;
     struct nqi_watch *clock;        /* of the handshake; NULL = stopped */
-    const struct nqi_hello *self;   /* a server's CHALLENGE, but for what is this link's */
+    const struct nqi_hello *self;   /* CHALLENGE, but for what is this link's; NULL: a client's */
     struct link_greeting *greeting; /* pooled; NULL = over */
     /* between space and commit */
     size_t body; /* bytes that the owner's room has in this read */
@@ -149,7 +148,7 @@ static void link_on_clock(void *arg)
     struct nqi_link *link = arg;
 
     link_fail(link, NQ_REASON_TIMED_OUT,
-              link->server ? "no hello within 10 s" : "no answer to the hello within 10 s");
+              link->self ? "no hello within 10 s" : "no answer to the hello within 10 s");
 }
 
 static void link_start_clock(struct nqi_link *link, int64_t ns)
@@ -392,8 +391,8 @@ static void link_on_up(void *arg)
 
     if (!link->address[0])
         snprintf(link->address, sizeof(link->address), "%s", nqi_tlink_peer(link->tlink));
-    link->state = link->server ? LINK_HELLO : LINK_UP;
-    if (link->server)
+    link->state = link->self ? LINK_HELLO : LINK_UP;
+    if (link->self)
         return;                              /* the client speaks first */
     link_start_clock(link, NQI_GREETING_NS); /* for WELCOME */
     link->events->up(link->arg, link);
@@ -501,7 +500,6 @@ static struct nqi_link *link_new(nqt_ep *ep, const struct nqi_hello *self,
     link->self = self;
     nqi_list_init(&link->list);
     link->ep = ep;
-    link->server = self;
     link->events = events;
     link->arg = arg;
     return link;
