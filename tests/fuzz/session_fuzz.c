@@ -147,7 +147,7 @@ static void fuzz_attach_server(struct fuzz *fuzz, bool resumes, uint8_t part)
     static const uint8_t key[NQI_KEY];
     struct nqi_session *session = &fuzz->session;
     struct nqi_attach attach = {.hello = fuzz_hello(),
-                                .auth = {.method = NQI_AUTH_OPEN,
+                                .auth = {.method = resumes ? NQI_AUTH_RESUME : NQI_AUTH_OPEN,
                                          .counter = session->name.counter + 1,
                                          .credit_messages = 20,
                                          .credit_bytes = 30000}};
