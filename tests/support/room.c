@@ -23,13 +23,6 @@ void nqtest_room_close(void)
     nqi_strand_unref(nqtest.serial.strand);
 }
 
-bool nqtest_readable(int fd)
-{
-    struct pollfd poller = {.fd = fd, .events = POLLIN};
-
-    return poll(&poller, 1, 0) == 1;
-}
-
 void nqtest_go_inside(void)
 {
     while (!nqi_strand_try(nqtest.serial.strand))

@@ -3,6 +3,7 @@
 #define NQTEST_ROOM_H
 
 #include "core/wait.h"
+#include "tests/support/loop_rig.h"
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -18,8 +19,6 @@ extern struct nqtest_room {
 
 void nqtest_room_open(enum nqi_room_mode mode, int64_t spin_ns);
 void nqtest_room_close(void);
-
-bool nqtest_readable(int fd); /* now */
 
 /* Be inside the strand; others are there for moments only.  nqi_strand_leave() ends it. */
 void nqtest_go_inside(void);

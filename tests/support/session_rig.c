@@ -500,6 +500,23 @@ uint32_t nqtest_pull(struct nqtest_side *side, bool seal)
     return n;
 }
 
+void nqtest_pull_all(struct nqtest_side *side)
+{
+    while (nqtest_pull(side, true))
+        continue;
+}
+
+void nqtest_pull_nothing(struct nqtest_side *side)
+{
+    struct nqt_buf *bufs[64];
+    uint32_t n = nqi_session_pull(&side->session, true, bufs, 64);
+
+    ck_assert_uint_gt(n, 0);
+    while (n--)
+        bufs[n]->ops->unref(bufs[n]);
+    nqi_session_taken(&side->session, 0);
+}
+
 /* ---- the greeting: the link's part at b ---- */
 
 static void greet_hello(struct nqtest_rig *rig)

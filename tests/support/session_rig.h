@@ -131,6 +131,10 @@ bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool t
 
 /* One pull.  @return buffers that the link took */
 uint32_t nqtest_pull(struct nqtest_side *side, bool seal);
+/* Until there is no more. */
+void nqtest_pull_all(struct nqtest_side *side);
+/* `side` gives buffers out and the link takes none. */
+void nqtest_pull_nothing(struct nqtest_side *side);
 /* Up to `len` bytes of what `side` sent arrive.  @return NQ_OK, or what ended the link */
 nq_err nqtest_feed(struct nqtest_side *side, size_t len);
 /* Pull and feed both ways until nothing moves; both sessions must be content. */

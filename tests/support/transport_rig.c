@@ -268,3 +268,14 @@ void nqtest_transport_teardown_link(void)
     nqi_strand_unref(t->strand);
     nqtest_transport_teardown_endpoint();
 }
+
+void nqtest_transport_check_breach(void)
+{
+    nqtest_transport_turn();
+    ck_assert_uint_ge(t->complaints, 1);
+    ck_assert_ptr_nonnull(strstr(t->complaint, "fake"));
+    ck_assert_uint_eq(t->on_link.downs, 1);
+    ck_assert_int_eq(t->on_link.code, NQT_E_INVAL);
+    ck_assert_uint_eq(t->on_link.closed, 1);
+    ck_assert_uint_eq(t->plink->closes, 1);
+}

@@ -59,4 +59,7 @@ nq_err nqtest_transport_connect(void);
 void nqtest_transport_up(void); /* the module says so */
 void nqtest_transport_close(void);
 
+/* The module has broken the contract: that was told, and its link has ended, and it alone. */
+void nqtest_transport_check_breach(void);
+
 #endif

@@ -2,6 +2,7 @@
 #include "core/link.h"
 #include "core/pool.h"
 #include "tests/support/fake_module.h"
+#include "tests/support/suite.h"
 #include <check.h>
 #include <string.h>
 
@@ -876,23 +877,13 @@ START_TEST(a_link_that_cannot_be_attached_is_refused)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, SFun setup, SFun down)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, setup, down);
-    tcase_set_timeout(tcase, 30);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("link");
-    TCase *client = add_case(suite, "client", setup_client, teardown);
-    TCase *server = add_case(suite, "server", setup_server, teardown);
-    TCase *moving = add_case(suite, "moving", setup_moving, teardown_moving);
-    TCase *bare = add_case(suite, "bare", setup_bare_server, teardown);
+    TCase *client = nqtest_case(suite, "client", setup_client, teardown);
+    TCase *server = nqtest_case(suite, "server", setup_server, teardown);
+    TCase *moving = nqtest_case(suite, "moving", setup_moving, teardown_moving);
+    TCase *bare = nqtest_case(suite, "bare", setup_bare_server, teardown);
     TCase *none = tcase_create("none");
 
     suite_add_tcase(suite, none);

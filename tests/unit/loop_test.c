@@ -1,43 +1,11 @@
 /* core/loop.c: posts run in order, wake-ups end one sleep.  The loop is turned by hand: no token,
  * no room. */
-#include "core/loop.h"
+#include "tests/support/loop_rig.h"
 #include <check.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-static struct nqi_loop *loop;
-static struct nqi_serial serial;
-
-static void setup(void)
-{
-    ck_assert_int_eq(nqi_loop_new(&loop), NQ_OK);
-    serial.strand = nqi_strand_new();
-    ck_assert_ptr_nonnull(serial.strand);
-    serial.loop = loop;
-}
-
-static void teardown(void)
-{
-    nqi_loop_free(loop);
-    nqi_strand_unref(serial.strand);
-}
-
-static bool readable(int fd)
-{
-    struct pollfd poller = {.fd = fd, .events = POLLIN};
-
-    return poll(&poller, 1, 0) == 1;
-}
-
-/* Sleep and handle until `*calls` is `want`; a lost deadline ends in Check's time limit. */
-static void turn_until(const int *calls, int want)
-{
-    while (*calls < want)
-        nqi_loop_handle(loop, nqi_loop_sleep(loop, NQI_NEVER));
-}
 
 /* ---- posts --------------------------------------------------------------------------------------
  */
@@ -60,7 +28,7 @@ static void letter_run(void *arg)
 {
     struct letter *letter = arg;
 
-    ck_assert(nqi_strand_inside(serial.strand));
+    ck_assert(nqi_strand_inside(nqtest_serial.strand));
     ck_assert_int_eq(letter->number, letter->from->ran);
     letter->from->ran++;
     letters_ran++;
@@ -75,7 +43,7 @@ static void *poster_main(void *arg)
         struct letter *letter = malloc(sizeof(*letter));
 
         *letter = (struct letter){poster, i};
-        if (nqi_post(&serial, letter_run, letter))
+        if (nqi_post(&nqtest_serial, letter_run, letter))
             abort();
     }
     return NULL;
@@ -90,10 +58,10 @@ START_TEST(posts_from_four_threads_run_in_each_ones_order)
 {
     struct poster posters[POSTERS] = {0};
 
-    nqi_loop_on_kick(loop, wake, loop);
+    nqi_loop_on_kick(nqtest_loop, wake, nqtest_loop);
     for (int i = 0; i < POSTERS; i++)
         ck_assert_int_eq(pthread_create(&posters[i].thread, NULL, poster_main, &posters[i]), 0);
-    turn_until(&letters_ran, POSTERS * POSTS);
+    nqtest_loop_until(&letters_ran, POSTERS * POSTS);
     for (int i = 0; i < POSTERS; i++) {
         pthread_join(posters[i].thread, NULL);
         ck_assert_int_eq(posters[i].ran, POSTS);
@@ -106,17 +74,17 @@ static void post_again(void *arg)
     int *left = arg;
 
     if (--*left)
-        ck_assert_int_eq(nqi_post(&serial, post_again, left), NQ_OK);
+        ck_assert_int_eq(nqi_post(&nqtest_serial, post_again, left), NQ_OK);
 }
 
 START_TEST(posts_that_are_left_run_before_the_loop_ends)
 {
     int left = 10;
 
-    ck_assert_int_eq(nqi_post(&serial, post_again, &left), NQ_OK);
-    nqi_loop_free(loop);
+    ck_assert_int_eq(nqi_post(&nqtest_serial, post_again, &left), NQ_OK);
+    nqi_loop_free(nqtest_loop);
     ck_assert_int_eq(left, 0);
-    ck_assert_int_eq(nqi_loop_new(&loop), NQ_OK);
+    ck_assert_int_eq(nqi_loop_new(&nqtest_loop), NQ_OK);
 }
 END_TEST
 
@@ -125,11 +93,11 @@ END_TEST
 
 START_TEST(a_wake_up_ends_one_sleep)
 {
-    nqi_loop_wake(loop);
-    nqi_loop_wake(loop);
-    ck_assert_int_eq(nqi_loop_sleep(loop, NQI_NEVER), 1);
-    ck_assert_uint_eq(nqi_loop_handle(loop, 1), 0);
-    ck_assert_int_eq(nqi_loop_sleep(loop, 0), 0);
+    nqi_loop_wake(nqtest_loop);
+    nqi_loop_wake(nqtest_loop);
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, NQI_NEVER), 1);
+    ck_assert_uint_eq(nqi_loop_handle(nqtest_loop, 1), 0);
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, 0), 0);
 }
 END_TEST
 
@@ -137,7 +105,7 @@ START_TEST(a_sleep_ends_in_time)
 {
     int64_t before = nqi_now();
 
-    ck_assert_int_eq(nqi_loop_sleep(loop, NQI_NS_PER_MS), 0);
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, NQI_NS_PER_MS), 0);
     ck_assert_int_ge(nqi_now() - before, NQI_NS_PER_MS);
 }
 END_TEST
@@ -145,21 +113,21 @@ END_TEST
 /* For the user's own event loop; who sleeps in this one must not be kept awake by it. */
 START_TEST(a_held_descriptor_is_readable_and_ends_no_sleep)
 {
-    int fd = nqi_loop_fd(loop);
+    int fd = nqi_loop_fd(nqtest_loop);
 
-    ck_assert(!readable(fd));
-    nqi_loop_hold_readable(loop, true);
-    nqi_loop_hold_readable(loop, true);
-    ck_assert(readable(fd));
-    ck_assert_int_eq(nqi_loop_sleep(loop, NQI_NS_PER_MS), 0);
-    ck_assert(readable(fd));
-    nqi_loop_hold_readable(loop, false);
-    ck_assert(!readable(fd));
-    nqi_loop_hold_readable(loop, false);
-    nqi_loop_wake(loop);
-    ck_assert(readable(fd));
-    nqi_loop_turn(loop);
-    ck_assert(!readable(fd));
+    ck_assert(!nqtest_readable(fd));
+    nqi_loop_hold_readable(nqtest_loop, true);
+    nqi_loop_hold_readable(nqtest_loop, true);
+    ck_assert(nqtest_readable(fd));
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, NQI_NS_PER_MS), 0);
+    ck_assert(nqtest_readable(fd));
+    nqi_loop_hold_readable(nqtest_loop, false);
+    ck_assert(!nqtest_readable(fd));
+    nqi_loop_hold_readable(nqtest_loop, false);
+    nqi_loop_wake(nqtest_loop);
+    ck_assert(nqtest_readable(fd));
+    nqi_loop_turn(nqtest_loop);
+    ck_assert(!nqtest_readable(fd));
 }
 END_TEST
 
@@ -192,7 +160,7 @@ Suite *nqtest_suite(void)
     TCase *tc = tcase_create("loop");
 
     tcase_set_timeout(tc, 10);
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, nqtest_loop_setup, nqtest_loop_teardown);
     tcase_add_test(tc, posts_from_four_threads_run_in_each_ones_order);
     tcase_add_test(tc, posts_that_are_left_run_before_the_loop_ends);
     tcase_add_test(tc, a_wake_up_ends_one_sleep);

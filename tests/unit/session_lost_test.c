@@ -1,6 +1,7 @@
 /* core/session_lost.c: the link is lost in every state; each put ends once, with the right word. */
 #include "core/pool.h"
 #include "tests/support/session_rig.h"
+#include "tests/support/suite.h"
 #include <check.h>
 #include <string.h>
 
@@ -25,30 +26,12 @@ static void teardown(void)
     nqtest_rig_end(&rig);
 }
 
-static void pull_all(struct nqtest_side *side)
-{
-    while (nqtest_pull(side, true))
-        continue;
-}
-
 /* `side` gives buffers out; the link takes the first `n`. */
 static void pull_some(struct nqtest_side *side, uint32_t n)
 {
     side->pull_cap = n;
     ck_assert_uint_eq(nqtest_pull(side, true), n);
     side->pull_cap = 64;
-}
-
-/* `side` gives buffers out and the link takes none. */
-static void pull_nothing(struct nqtest_side *side)
-{
-    struct nqt_buf *bufs[64];
-    uint32_t n = nqi_session_pull(&side->session, true, bufs, 64);
-
-    ck_assert_uint_gt(n, 0);
-    while (n--)
-        bufs[n]->ops->unref(bufs[n]);
-    nqi_session_taken(&side->session, 0);
 }
 
 static void lose(void)
@@ -84,7 +67,7 @@ START_TEST(lost_while_greeting_everything_waits)
 
     for (size_t i = 0; i < 3; i++) {
         nqtest_rig_connect(&rig);
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         nqtest_rig_lose(&rig, i * 100, 0);
     }
     ck_assert_uint_eq(small->begun + large->begun, 0);
@@ -102,7 +85,7 @@ START_TEST(what_was_sent_and_not_acknowledged_is_unknown)
     nqtest_rig_attach(&rig);
     small = nqtest_rig_put(&rig.a, 10);
     large = nqtest_rig_put(&rig.a, 50000);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     nqtest_rig_lose(&rig, _i & 1 ? SIZE_MAX : 0, 0);
     ck_assert_int_eq(small->outcome, NQ_UNKNOWN);
     ck_assert_int_eq(large->outcome, NQ_UNKNOWN);
@@ -148,7 +131,7 @@ START_TEST(counted_messages_are_unknown_too)
     nqtest_rig_attach(&rig);
     for (unsigned i = 0; i < 5; i++)
         ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 20, 1), false));
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     lose();
     ck_assert_uint_eq(rig.a.untracked_outcomes[NQ_UNKNOWN], 5);
     ck_assert_uint_eq(rig.a.session.untracked, 0);
@@ -162,7 +145,7 @@ START_TEST(a_lost_link_while_closing)
     nqtest_rig_attach(&rig);
     put = nqtest_rig_put(&rig.a, 10);
     nqi_session_close(&rig.a.session);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
     nqtest_rig_lose(&rig, SIZE_MAX, 0);
     ck_assert_int_eq(put->outcome, NQ_UNKNOWN);
@@ -198,7 +181,7 @@ static struct nqtest_rig_put *send_part(uint32_t taken, uint32_t acked)
         pull_some(&rig.a, acked);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
         nqtest_pass(&rig, 10 * NQI_NS_PER_MS);
-        pull_all(&rig.b);
+        nqtest_pull_all(&rig.b);
         ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
         ck_assert_uint_eq(rig.a.session.acked, acked);
     }
@@ -237,7 +220,7 @@ START_TEST(a_message_whose_end_has_no_record_yet_did_not_arrive)
     nqtest_rig_put(&rig.a, 3000);
     switch (_i) {
     case 0: /* all that there is credit for */
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         break;
     case 1: /* a part */
         pull_some(&rig.a, 1);
@@ -269,7 +252,7 @@ START_TEST(a_begun_message_of_which_nothing_left_begins_again)
     nqtest_rig_attach(&rig);
     put = nqtest_rig_put(&rig.a, 40000);
     ck_assert_uint_eq(nqtest_rig_put(&rig.b, 10)->settled, 0);
-    pull_nothing(&rig.a);
+    nqtest_pull_nothing(&rig.a);
     ck_assert(put->tx.begun);
     lose();
     go_on();
@@ -460,7 +443,7 @@ START_TEST(a_buffer_of_which_a_part_arrived_is_trimmed_again_and_again)
         ck_assert(nqtest_put_now(&rig.a, puts[i], true));
     }
     for (unsigned i = 0; i < 19; i++) {
-        pull_all(&rig.a); /* one buffer */
+        nqtest_pull_all(&rig.a); /* one buffer */
         rig.split = (enum nqtest_split)(i % NQTEST_SPLITS);
         nqtest_rig_lose(&rig, 38 + 38 * (i % 2) / 2, 0);
         ck_assert_uint_eq(rig.b.delivered, i + 1);
@@ -481,7 +464,7 @@ START_TEST(only_what_the_peer_does_not_have_is_sent_again)
 
     nqtest_rig_greet(&rig);
     nqtest_rig_put(&rig.a, 100000);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     nqtest_rig_lose(&rig, 99000, 0);
     nqtest_rig_greet(&rig);
     before = rig.a.wire_total;
@@ -495,7 +478,7 @@ START_TEST(what_was_set_aside_is_kept_with_the_message)
 {
     nqtest_rig_greet(&rig);
     nqtest_rig_put(&rig.a, 100000);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     nqtest_rig_lose(&rig, 50000, 0);
     ck_assert_uint_eq(rig.b.reserved, 100000);
     ck_assert_uint_eq(rig.b.reservations, 1);
@@ -547,7 +530,7 @@ START_TEST(a_good_bye_is_said_on_the_next_link)
     nqtest_rig_greet(&rig);
     nqtest_rig_put(&rig.a, 3000);
     nqi_session_close(&rig.a.session);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
     nqtest_rig_lose(&rig, (size_t)_i * 700, 0);
     nqtest_rig_put(&rig.a, 100); /* a late one goes before it */
@@ -563,13 +546,13 @@ START_TEST(a_session_whose_welcome_was_lost_is_not_in_the_way)
 {
     nqtest_rig_connect(&rig);
     for (unsigned i = 0; i < 2; i++) {
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
         ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
     }
     ck_assert_int_eq(rig.b.session.state, NQI_SESSION_UP);
     nqtest_rig_put(&rig.b, 5000); /* leaves behind WELCOME, and is lost with it */
-    pull_all(&rig.b);
+    nqtest_pull_all(&rig.b);
     nqtest_rig_lose(&rig, 0, _i ? NQI_WELCOME_RECORD - 1 : 0);
     nqtest_rig_attach(&rig); /* the same session, asked for once more */
     nqtest_finish(&rig);
@@ -741,12 +724,12 @@ END_TEST
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_lost");
-    TCase *goes_on = tcase_create("goes on"), *bytes = tcase_create("bytes");
-    TCase *states = tcase_create("states"), *parts = tcase_create("parts");
-    TCase *memory = tcase_create("memory");
+    TCase *states = nqtest_case(suite, "states", setup_ends, teardown);
+    TCase *parts = nqtest_case(suite, "parts", setup_ends, teardown);
+    TCase *goes_on = nqtest_case(suite, "goes on", setup_resumes, teardown);
+    TCase *bytes = nqtest_case(suite, "bytes", setup_resumes, teardown);
+    TCase *memory = nqtest_case(suite, "memory", setup, teardown);
 
-    tcase_add_checked_fixture(states, setup_ends, teardown);
-    tcase_set_timeout(states, 30);
     tcase_add_test(states, before_the_first_link_nothing_is_lost);
     tcase_add_test(states, lost_while_greeting_everything_waits);
     tcase_add_loop_test(states, what_was_sent_and_not_acknowledged_is_unknown, 0, 4);
@@ -755,18 +738,12 @@ Suite *nqtest_suite(void)
     tcase_add_test(states, counted_messages_are_unknown_too);
     tcase_add_test(states, a_lost_link_while_closing);
     tcase_add_test(states, a_lost_link_after_the_good_bye);
-    suite_add_tcase(suite, states);
-    tcase_add_checked_fixture(parts, setup_ends, teardown);
-    tcase_set_timeout(parts, 30);
     tcase_add_loop_test(parts, a_message_that_is_cut_in_two_did_not_arrive, 0, 110);
     tcase_add_loop_test(parts, a_message_whose_end_has_no_record_yet_did_not_arrive, 0, 4);
     tcase_add_test(parts, a_begun_message_of_which_nothing_left_begins_again);
     tcase_add_test(parts, links_break_again_and_again);
     tcase_add_loop_test(parts, less_credit_than_before_is_kept_to, 0, 2);
     tcase_add_test(parts, the_end_settles_everything);
-    suite_add_tcase(suite, parts);
-    tcase_add_checked_fixture(goes_on, setup_resumes, teardown);
-    tcase_set_timeout(goes_on, 30);
     tcase_add_test(goes_on, a_buffer_of_which_a_part_arrived_is_trimmed_again_and_again);
     tcase_add_test(goes_on, only_what_the_peer_does_not_have_is_sent_again);
     tcase_add_test(goes_on, what_was_set_aside_is_kept_with_the_message);
@@ -775,16 +752,11 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(goes_on, a_session_whose_welcome_was_lost_is_not_in_the_way, 0, 2);
     tcase_add_test(goes_on, who_claims_what_cannot_be_changes_nothing);
     tcase_add_test(goes_on, acknowledgements_of_consumption_outlive_the_link);
-    suite_add_tcase(suite, goes_on);
-    tcase_add_checked_fixture(bytes, setup_resumes, teardown);
     tcase_set_timeout(bytes, 300);
     tcase_add_loop_test(bytes, a_link_lost_after_any_byte_loses_nothing, 0, 8);
     tcase_add_loop_test(bytes, lost_again_while_it_greets_or_later_nothing_is_lost, 0, 8);
-    suite_add_tcase(suite, bytes);
-    tcase_add_checked_fixture(memory, setup, teardown);
     tcase_set_timeout(memory, 60);
     tcase_add_test(memory, every_allocation_may_fail);
     tcase_add_test(memory, every_allocation_may_fail_when_it_goes_on);
-    suite_add_tcase(suite, memory);
     return suite;
 }

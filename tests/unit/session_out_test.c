@@ -1,5 +1,6 @@
 /* core/session_out.c: acknowledgements, credit, signs of life, good-bye. */
 #include "tests/support/session_rig.h"
+#include "tests/support/suite.h"
 #include <check.h>
 #include <string.h>
 
@@ -32,24 +33,6 @@ static unsigned on_wire(const struct nqtest_side *side, uint8_t type)
     }
     ck_assert_uint_eq(at, side->wire_len);
     return count;
-}
-
-static void pull_all(struct nqtest_side *side)
-{
-    while (nqtest_pull(side, true))
-        continue;
-}
-
-/* `side` gives buffers out and the link takes none. */
-static void pull_nothing(struct nqtest_side *side)
-{
-    struct nqt_buf *bufs[64];
-    uint32_t n = nqi_session_pull(&side->session, true, bufs, 64);
-
-    ck_assert_uint_gt(n, 0);
-    while (n--)
-        bufs[n]->ops->unref(bufs[n]);
-    nqi_session_taken(&side->session, 0);
 }
 
 /* ---- acknowledgements ---- */
@@ -96,12 +79,12 @@ START_TEST(an_acknowledgement_rides_along_with_data)
     put = nqtest_rig_put(&rig.a, 100);
     nqtest_flow(&rig);
     nqtest_rig_put(&rig.b, 100);
-    pull_all(&rig.b);
+    nqtest_pull_all(&rig.b);
     ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 1);
     nqtest_flow(&rig);
     ck_assert_int_eq(put->outcome, NQ_DELIVERED);
     nqtest_rig_put(&rig.b, 100); /* nothing new: no second one */
-    pull_all(&rig.b);
+    nqtest_pull_all(&rig.b);
     ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 0);
 }
 END_TEST
@@ -264,7 +247,7 @@ START_TEST(what_was_set_aside_is_given_back_when_the_link_is_lost)
     rig.b.conf.window_bytes = 10000;
     nqtest_rig_attach(&rig);
     nqtest_rig_put(&rig.a, 100000);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
     ck_assert_uint_eq(rig.b.reserved, 100000);
     nqtest_rig_lose(&rig, 0, 0);
@@ -281,10 +264,10 @@ START_TEST(a_silent_peer_is_asked_and_answers)
     rig.b.session.ping_at = NQI_NEVER;
     for (unsigned i = 0; i < 10; i++) {
         nqtest_pass(&rig, 15 * NQI_NS_PER_S);
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 1);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
-        pull_all(&rig.b);
+        nqtest_pull_all(&rig.b);
         ck_assert_uint_eq(on_wire(&rig.b, NQI_PONG), 1);
         nqtest_flow(&rig);
     }
@@ -297,9 +280,9 @@ START_TEST(data_counts_as_a_sign_of_life)
     for (unsigned i = 0; i < 20; i++) {
         nqtest_pass(&rig, 10 * NQI_NS_PER_S);
         nqtest_rig_put(&rig.b, 10);
-        pull_all(&rig.b);
+        nqtest_pull_all(&rig.b);
         ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 0);
         nqtest_flow(&rig);
     }
@@ -315,7 +298,7 @@ START_TEST(a_peer_that_does_not_answer_is_given_up)
     put = nqtest_rig_put(&rig.a, 10);
     for (unsigned i = 0; i < 2; i++) {
         nqtest_pass(&rig, 15 * NQI_NS_PER_S);
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         ck_assert_int_eq(rig.a.err, NQ_OK);
     }
     ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 2);
@@ -352,7 +335,7 @@ END_TEST
 START_TEST(nothing_overtakes_the_hello)
 {
     nqtest_rig_connect(&rig);
-    pull_nothing(&rig.a);
+    nqtest_pull_nothing(&rig.a);
     nqtest_pass(&rig, 15 * NQI_NS_PER_S); /* a PING is due, too */
     nqtest_flow(&rig);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
@@ -362,14 +345,14 @@ END_TEST
 START_TEST(nothing_overtakes_the_welcome)
 {
     nqtest_rig_connect(&rig);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
     ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
-    pull_nothing(&rig.a);
+    nqtest_pull_nothing(&rig.a);
     nqtest_pass(&rig, 1);
-    pull_all(&rig.a);
+    nqtest_pull_all(&rig.a);
     ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
-    pull_nothing(&rig.b);
+    nqtest_pull_nothing(&rig.b);
     nqtest_pass(&rig, 15 * NQI_NS_PER_S);
     nqtest_flow(&rig);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
@@ -383,9 +366,9 @@ START_TEST(control_records_that_wait_are_not_repeated)
     nqtest_flow(&rig);
     for (unsigned i = 0; i < 5; i++) {
         nqtest_rig_put(&rig.a, 1 << 20);
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
-        pull_nothing(&rig.b);
+        nqtest_pull_nothing(&rig.b);
     }
     nqtest_finish(&rig);
 }
@@ -443,8 +426,8 @@ START_TEST(both_say_good_bye_at_once)
     nqtest_rig_put(&rig.b, 100);
     nqi_session_close(&rig.a.session);
     nqi_session_close(&rig.b.session);
-    pull_all(&rig.a);
-    pull_all(&rig.b);
+    nqtest_pull_all(&rig.a);
+    nqtest_pull_all(&rig.b);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
     ck_assert_int_eq(rig.b.session.state, NQI_SESSION_CLOSING);
     nqtest_flow(&rig);
@@ -475,7 +458,7 @@ START_TEST(after_the_peers_good_bye_no_data_leaves)
 
     nqtest_rig_attach(&rig);
     put = nqtest_rig_put(&rig.b, 5000);
-    pull_nothing(&rig.b); /* its record is made */
+    nqtest_pull_nothing(&rig.b); /* its record is made */
     nqi_session_close(&rig.a.session);
     nqtest_flow(&rig);
     check_closed();
@@ -490,9 +473,9 @@ START_TEST(a_good_bye_that_got_lost_is_said_again)
     nqtest_rig_put(&rig.a, 5000);
     nqi_session_close(&rig.a.session);
     if (_i)
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
     else
-        pull_nothing(&rig.a);
+        nqtest_pull_nothing(&rig.a);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
     nqtest_rig_lose(&rig, 0, 0);
     nqtest_rig_connect(&rig);
@@ -505,50 +488,37 @@ END_TEST
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_out");
-    TCase *acks = tcase_create("acknowledgements"), *credit = tcase_create("credit");
-    TCase *life = tcase_create("signs of life"), *order = tcase_create("order");
-    TCase *bye = tcase_create("good-bye");
+    TCase *acks = nqtest_case(suite, "acknowledgements", setup, teardown);
+    TCase *credit = nqtest_case(suite, "credit", setup, teardown);
+    TCase *life = nqtest_case(suite, "signs of life", setup, teardown);
+    TCase *order = nqtest_case(suite, "order", setup, teardown);
+    TCase *bye = nqtest_case(suite, "good-bye", setup, teardown);
 
-    tcase_add_checked_fixture(acks, setup, teardown);
-    tcase_set_timeout(acks, 30);
     tcase_add_test(acks, an_acknowledgement_may_wait_a_little);
     tcase_add_loop_test(acks, an_awaited_message_is_acknowledged_at_once, 0, 4);
     tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
     tcase_add_test(acks, many_records_or_bytes_are_acknowledged_without_delay);
     tcase_add_test(acks, an_acknowledgement_of_consumption_waits_for_the_user);
     tcase_add_test(acks, what_is_acknowledged_is_let_go);
-    suite_add_tcase(suite, acks);
-    tcase_add_checked_fixture(credit, setup, teardown);
-    tcase_set_timeout(credit, 30);
     tcase_add_loop_test(credit, no_more_messages_are_sent_than_there_is_credit_for, 0, 2);
     tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);
     tcase_add_loop_test(credit, a_message_larger_than_the_window_arrives, 0, 2);
     tcase_add_test(credit, no_mix_of_sizes_stops_for_want_of_credit);
     tcase_add_test(credit, a_message_waits_until_memory_is_set_aside_for_it);
     tcase_add_test(credit, what_was_set_aside_is_given_back_when_the_link_is_lost);
-    suite_add_tcase(suite, credit);
-    tcase_add_checked_fixture(life, setup, teardown);
-    tcase_set_timeout(life, 30);
     tcase_add_test(life, a_silent_peer_is_asked_and_answers);
     tcase_add_test(life, data_counts_as_a_sign_of_life);
     tcase_add_test(life, a_peer_that_does_not_answer_is_given_up);
     tcase_add_test(life, who_was_stopped_himself_gives_the_peer_time);
     tcase_add_test(life, without_keepalive_silence_is_fine);
-    suite_add_tcase(suite, life);
-    tcase_add_checked_fixture(order, setup, teardown);
-    tcase_set_timeout(order, 30);
     tcase_add_test(order, nothing_overtakes_the_hello);
     tcase_add_test(order, nothing_overtakes_the_welcome);
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
-    suite_add_tcase(suite, order);
-    tcase_add_checked_fixture(bye, setup, teardown);
-    tcase_set_timeout(bye, 30);
     tcase_add_loop_test(bye, good_bye_comes_after_everything_queued, 0, 2);
     tcase_add_test(bye, good_bye_waits_for_credit);
     tcase_add_test(bye, both_say_good_bye_at_once);
     tcase_add_test(bye, good_bye_acknowledges_what_came_before);
     tcase_add_test(bye, after_the_peers_good_bye_no_data_leaves);
     tcase_add_loop_test(bye, a_good_bye_that_got_lost_is_said_again, 0, 2);
-    suite_add_tcase(suite, bye);
     return suite;
 }

@@ -2,6 +2,7 @@
  */
 #include "core/pool.h"
 #include "tests/support/session_rig.h"
+#include "tests/support/suite.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -380,19 +381,15 @@ END_TEST
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session");
-    TCase *greeting = tcase_create("greeting"), *data = tcase_create("data");
-    TCase *queue = tcase_create("queue");
+    TCase *greeting = nqtest_case(suite, "greeting", setup, teardown);
+    TCase *data = nqtest_case(suite, "data", setup, teardown);
+    TCase *queue = nqtest_case(suite, "queue", setup, teardown);
 
-    tcase_add_checked_fixture(greeting, setup, teardown);
-    tcase_set_timeout(greeting, 30);
     tcase_add_test(greeting, four_records_bring_both_up);
     tcase_add_test(greeting, nothing_but_the_hello_is_sent_before_the_welcome);
     tcase_add_test(greeting, a_server_of_other_versions_is_left_alone);
     tcase_add_test(greeting, a_hello_is_no_answer);
     tcase_add_loop_test(greeting, a_refusal_says_why, 0, 5);
-    suite_add_tcase(suite, greeting);
-    tcase_add_checked_fixture(data, setup, teardown);
-    tcase_set_timeout(data, 30);
     tcase_add_loop_test(data, every_size_arrives, 0, NQTEST_SPLITS);
     tcase_add_loop_test(data, every_size_arrives_from_the_stage, 0, NQTEST_SPLITS);
     tcase_add_loop_test(data, every_size_arrives_with_metadata, 0, NQTEST_SPLITS);
@@ -403,14 +400,10 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(data, both_directions_at_once, 0, NQTEST_SPLITS);
     tcase_add_loop_test(data, a_link_that_takes_little_at_a_time, 0, NQTEST_SPLITS);
     tcase_add_test(data, control_messages_overtake_queued_ones);
-    suite_add_tcase(suite, data);
-    tcase_add_checked_fixture(queue, setup, teardown);
-    tcase_set_timeout(queue, 30);
     tcase_add_test(queue, what_waits_too_long_expires);
     tcase_add_test(queue, a_message_with_a_time_to_live_does_not_go_into_the_stage);
     tcase_add_test(queue, a_cancelled_message_is_its_owners_again);
     tcase_add_test(queue, messages_are_taken_out_of_the_middle);
     tcase_add_test(queue, the_oldest_ordinary_message_is_dropped_first);
-    suite_add_tcase(suite, queue);
     return suite;
 }

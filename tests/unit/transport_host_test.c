@@ -1,5 +1,6 @@
 /* core/transport_host.c: what modules call: reading, posts, timers, the resolver. */
 #include "core/pool.h"
+#include "tests/support/suite.h"
 #include "tests/support/transport_rig.h"
 #include <check.h>
 #include <netinet/in.h>
@@ -99,30 +100,19 @@ END_TEST
 
 /* ---- breaches ---- */
 
-static void check_breach(void)
-{
-    nqtest_transport_turn();
-    ck_assert_uint_ge(t->complaints, 1);
-    ck_assert_ptr_nonnull(strstr(t->complaint, "fake"));
-    ck_assert_uint_eq(t->on_link.downs, 1);
-    ck_assert_int_eq(t->on_link.code, NQT_E_INVAL);
-    ck_assert_uint_eq(t->on_link.closed, 1);
-    ck_assert_uint_eq(t->plink->closes, 1);
-}
-
 START_TEST(more_filled_than_given_is_a_breach)
 {
     ck_assert_int_eq(ask(_i ? 10 : 0), NQT_OK);
     ck_assert_int_eq(fill(_i ? 11 : 101), NQT_E_CLOSED);
     ck_assert_uint_eq(t->on_link.nbytes, 0);
-    check_breach();
+    nqtest_transport_check_breach();
 }
 END_TEST
 
 START_TEST(filling_without_room_is_a_breach)
 {
     ck_assert_int_eq(fill((size_t)_i), NQT_E_CLOSED);
-    check_breach();
+    nqtest_transport_check_breach();
 }
 END_TEST
 
@@ -131,7 +121,7 @@ START_TEST(asking_twice_is_a_breach)
     ck_assert_int_eq(ask(0), NQT_OK);
     ck_assert_int_eq(ask(0), NQT_E_CLOSED);
     ck_assert_uint_eq(t->on_link.spaces, 1);
-    check_breach();
+    nqtest_transport_check_breach();
 }
 END_TEST
 
@@ -372,27 +362,17 @@ START_TEST(questions_of_a_failed_slot_are_answered)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, SFun setup, SFun teardown)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 30);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("transport_host");
-    TCase *endpoints = add_case(suite, "endpoints", nqtest_transport_setup_endpoint,
-                                nqtest_transport_teardown_endpoint);
+    TCase *endpoints = nqtest_case(suite, "endpoints", nqtest_transport_setup_endpoint,
+                                   nqtest_transport_teardown_endpoint);
     TCase *links =
-        add_case(suite, "links", nqtest_transport_setup_link, nqtest_transport_teardown_link);
+        nqtest_case(suite, "links", nqtest_transport_setup_link, nqtest_transport_teardown_link);
     TCase *breaches =
-        add_case(suite, "breaches", nqtest_transport_setup_link, nqtest_transport_teardown_link);
+        nqtest_case(suite, "breaches", nqtest_transport_setup_link, nqtest_transport_teardown_link);
     TCase *services =
-        add_case(suite, "services", nqtest_transport_setup_link, nqtest_transport_teardown_link);
+        nqtest_case(suite, "services", nqtest_transport_setup_link, nqtest_transport_teardown_link);
 
     tcase_add_loop_test(endpoints, questions_of_a_failed_slot_are_answered, 0, 2);
     tcase_add_test(links, bytes_are_read_into_the_owners_room);

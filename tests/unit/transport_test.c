@@ -1,6 +1,7 @@
 /* core/transport.c: slots are called as their contract says, events come up after the slot and in
  * order, and a module that breaks the contract harms its link alone. */
 #include "core/pool.h"
+#include "tests/support/suite.h"
 #include "tests/support/transport_rig.h"
 #include <check.h>
 #include <pthread.h>
@@ -424,17 +425,6 @@ END_TEST
 
 /* ---- breaches: told, and the link ends ---- */
 
-static void check_breach(void)
-{
-    nqtest_transport_turn();
-    ck_assert_uint_ge(t->complaints, 1);
-    ck_assert_ptr_nonnull(strstr(t->complaint, "fake"));
-    ck_assert_uint_eq(t->on_link.downs, 1);
-    ck_assert_int_eq(t->on_link.code, NQT_E_INVAL);
-    ck_assert_uint_eq(t->on_link.closed, 1);
-    ck_assert_uint_eq(t->plink->closes, 1);
-}
-
 START_TEST(taking_more_than_was_given_is_a_breach)
 {
     uint32_t taken;
@@ -442,7 +432,7 @@ START_TEST(taking_more_than_was_given_is_a_breach)
     nqtest_fake.take = 4;
     ck_assert_int_eq(send_three(&taken), NQ_ERR_LINK);
     ck_assert_uint_eq(taken, 3);
-    check_breach();
+    nqtest_transport_check_breach();
 }
 END_TEST
 
@@ -450,7 +440,7 @@ START_TEST(up_twice_is_a_breach)
 {
     nqtest_fake_emit_inside(t->plink, NQT_EV_LINK_UP, 0, NULL);
     ck_assert_uint_eq(t->on_link.ups, 1);
-    check_breach();
+    nqtest_transport_check_breach();
 }
 END_TEST
 
@@ -470,7 +460,7 @@ START_TEST(events_that_a_link_cannot_have_are_breaches)
         0, NQT_EV_EP_UP, NQT_EV_EP_DOWN, NQT_EV_EP_CLOSED, NQT_EV_ACCEPT, 10, UINT32_MAX};
 
     nqtest_fake_emit_inside(t->plink, kinds[_i], 0, NULL);
-    check_breach();
+    nqtest_transport_check_breach();
     ck_assert_uint_eq(t->on_ep.order, 0);
 }
 END_TEST
@@ -492,27 +482,17 @@ START_TEST(closed_without_close_is_a_breach)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name, SFun setup, SFun teardown)
-{
-    TCase *tcase = tcase_create(name);
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 30);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("transport");
-    TCase *modules =
-        add_case(suite, "modules", nqtest_transport_setup_module, nqtest_transport_teardown_module);
-    TCase *endpoints = add_case(suite, "endpoints", nqtest_transport_setup_endpoint,
-                                nqtest_transport_teardown_endpoint);
+    TCase *modules = nqtest_case(suite, "modules", nqtest_transport_setup_module,
+                                 nqtest_transport_teardown_module);
+    TCase *endpoints = nqtest_case(suite, "endpoints", nqtest_transport_setup_endpoint,
+                                   nqtest_transport_teardown_endpoint);
     TCase *links =
-        add_case(suite, "links", nqtest_transport_setup_link, nqtest_transport_teardown_link);
+        nqtest_case(suite, "links", nqtest_transport_setup_link, nqtest_transport_teardown_link);
     TCase *breaches =
-        add_case(suite, "breaches", nqtest_transport_setup_link, nqtest_transport_teardown_link);
+        nqtest_case(suite, "breaches", nqtest_transport_setup_link, nqtest_transport_teardown_link);
 
     tcase_add_loop_test(modules, a_module_that_does_not_open_says_why, 0, NQI_LEN(codes));
     tcase_add_test(modules, options_are_checked_before_any_endpoint_opens);

@@ -64,61 +64,80 @@ START_TEST(rooms_end_whenever_they_are_told_to)
 }
 END_TEST
 
-/* The callback may itself wait for a lock of the user's that the second getter holds. */
+/* Two getters with a bell each, and a callback of the user's that takes long: it may itself wait
+ * for a lock that the second getter holds. */
+struct slow {
+    struct nqtest_getter getters[2];
+    struct nqtest_bell bells[2];
+    atomic_int given[2];
+    struct nqtest_callback callback;
+};
+
+static void slow_open(struct slow *slow, enum nqi_room_mode mode)
+{
+    nqtest_room_open(mode, 0);
+    for (int i = 0; i < 2; i++) {
+        atomic_init(&slow->given[i], 0);
+        nqtest_bell_open(&slow->bells[i], &slow->given[i]);
+    }
+    nqtest_callback_init(&slow->callback, true);
+}
+
+/* Until somebody is inside the callback. */
+static void slow_begin(struct slow *slow)
+{
+    nqi_room_defer(nqtest.room, &slow->callback.callback);
+    sem_wait(&slow->callback.started);
+}
+
+static void slow_wait(struct slow *slow)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        nqtest_getter_start(&slow->getters[i], nqtest_claim, &slow->given[i], NQ_FOREVER);
+        NQTEST_UNTIL(atomic_load(&nqtest.room->nwaiters) == i + 1);
+    }
+}
+
+/* Each getter is given what comes for it, before the callback ends. */
+static void slow_check(struct slow *slow)
+{
+    for (int i = 0; i < 2; i++) {
+        nqtest_bell_ring(&slow->bells[i]);
+        ck_assert_int_eq(nqtest_getter_join(&slow->getters[i]), NQ_OK);
+    }
+    sem_post(&slow->callback.go);
+}
+
+static void slow_close(struct slow *slow)
+{
+    for (int i = 0; i < 2; i++)
+        nqtest_bell_close(&slow->bells[i]);
+    nqtest_room_close();
+}
+
 START_TEST(a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver)
 {
-    struct nqtest_getter first, second;
-    struct nqtest_bell bells[2];
-    atomic_int given[2] = {0, 0};
-    struct nqtest_callback slow;
+    struct slow slow;
 
-    nqtest_room_open(NQI_ROOM_AUTO, 0);
-    nqtest_bell_open(&bells[0], &given[0]);
-    nqtest_bell_open(&bells[1], &given[1]);
-    nqtest_callback_init(&slow, true);
-    nqi_room_defer(nqtest.room, &slow.callback);
-    sem_wait(&slow.started);
-    nqtest_getter_start(&first, nqtest_claim, &given[0], NQ_FOREVER);
-    NQTEST_UNTIL(atomic_load(&nqtest.room->nwaiters) == 1);
-    nqtest_getter_start(&second, nqtest_claim, &given[1], NQ_FOREVER);
-    NQTEST_UNTIL(atomic_load(&nqtest.room->nwaiters) == 2);
-    nqtest_bell_ring(&bells[0]);
-    ck_assert_int_eq(nqtest_getter_join(&first), NQ_OK);
-    nqtest_bell_ring(&bells[1]);
-    ck_assert_int_eq(nqtest_getter_join(&second), NQ_OK);
-    sem_post(&slow.go);
-    nqtest_bell_close(&bells[0]);
-    nqtest_bell_close(&bells[1]);
-    nqtest_room_close();
+    slow_open(&slow, NQI_ROOM_AUTO);
+    slow_begin(&slow);
+    slow_wait(&slow);
+    slow_check(&slow);
+    slow_close(&slow);
 }
 END_TEST
 
 START_TEST(a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver)
 {
-    struct nqtest_getter first, second;
-    struct nqtest_bell bells[2];
-    atomic_int given[2] = {0, 0};
-    struct nqtest_callback slow;
+    struct slow slow;
 
-    nqtest_room_open(NQI_ROOM_THREAD, 0);
-    nqtest_bell_open(&bells[0], &given[0]);
-    nqtest_bell_open(&bells[1], &given[1]);
-    nqtest_callback_init(&slow, true);
-    nqtest_getter_start(&first, nqtest_claim, &given[0], NQ_FOREVER);
-    nqtest_getter_start(&second, nqtest_claim, &given[1], NQ_FOREVER);
-    NQTEST_UNTIL(atomic_load(&nqtest.room->nwaiters) == 2);
-    nqi_room_defer(nqtest.room, &slow.callback);
-    sem_wait(&slow.started);
-    nqtest_bell_ring(&bells[0]);
-    ck_assert_int_eq(nqtest_getter_join(&first), NQ_OK);
-    nqtest_bell_ring(&bells[1]);
-    ck_assert_int_eq(nqtest_getter_join(&second), NQ_OK);
-    sem_post(&slow.go);
-    nqtest_bell_ring(&bells[0]); /* and the library's thread goes on */
-    NQTEST_UNTIL(atomic_load(&given[0]) == 1);
-    nqtest_bell_close(&bells[0]);
-    nqtest_bell_close(&bells[1]);
-    nqtest_room_close();
+    slow_open(&slow, NQI_ROOM_THREAD);
+    slow_wait(&slow);
+    slow_begin(&slow);
+    slow_check(&slow);
+    nqtest_bell_ring(&slow.bells[0]); /* and the library's thread goes on */
+    NQTEST_UNTIL(atomic_load(&slow.given[0]) == 1);
+    slow_close(&slow);
 }
 END_TEST
 
