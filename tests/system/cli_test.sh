@@ -3,51 +3,12 @@
 # and what it says then, exit codes, help and manual pages.
 #
 # Nothing here waits by the clock: a reader blocks on a FIFO until the other side has written.
-# NETQUEUE names another command than that of the build tree.
 . "${top_srcdir:-.}/tests/support/tap.sh"
-tap_mktemp
-cd "$tap_tmp" || exit 99
-
-NETQUEUE=${NETQUEUE:-$top_builddir/tools/netqueue}
-[ -x "$NETQUEUE" ] || skip_all "$NETQUEUE is not built"
-[ -n "${NETQUEUE_PLUGIN_PATH:-}" ] || NETQUEUE_PLUGIN_PATH=$top_builddir/plugins/tcp/.libs
-NETQUEUE_PLUGIN_UNSAFE=1
-export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
-
-# netqueue, ended when it hangs.  In the foreground: signals reach it once, not twice.
-nq() {
-    timeout --foreground -k 5 60 "$NETQUEUE" "$@"
-}
-
-# config FILE PURPOSE [MORE]: MORE begins with a comma.
-config() {
-    printf '{"purpose": "%s", "transport": "tcp", "host": "127.0.0.1", "port": %s%s}\n' \
-        "$2" "$port" "${3:-}" >"$1"
-}
+. "$top_srcdir/tests/support/command.sh"
 
 port=$(free_port)
 config server.json server
 config client.json client
-
-# ends CODE COMMAND...: its output goes to out and err.
-ends() {
-    want=$1
-    shift
-    "$@" >out 2>err
-    code=$?
-    [ "$code" -eq "$want" ] && return
-    echo "exit code $code instead of $want: $*"
-    sed 's/^/stdout: /' out | head -20
-    sed 's/^/stderr: /' err | head -20
-    return 1
-}
-
-says() { # FILE PATTERN
-    grep -q -e "$2" "$1" && return
-    echo "no \"$2\" in $1:"
-    cat "$1"
-    return 1
-}
 
 # A get in the background; its pid is in $getter.  Not through nq: a signal must reach the command
 # itself.

@@ -6,19 +6,12 @@
 #
 # A put stands in the middle of its message, without a race, when the memory that the server may
 # set aside is all taken: it then sends what it has credit for, and waits.  What must come to pass is
-# looked for again and again, for a bounded time.  NETQUEUE names another command than that of the
-# build tree.
+# looked for again and again, for a bounded time.
 . "${top_srcdir:-.}/tests/support/tap.sh"
-tap_mktemp
-cd "$tap_tmp" || exit 99
+. "$top_srcdir/tests/support/command.sh"
 
-NETQUEUE=${NETQUEUE:-$top_builddir/tools/netqueue}
 bad_peer=$top_builddir/tests/support/bad_peer
-[ -x "$NETQUEUE" ] || skip_all "$NETQUEUE is not built"
 [ -x "$bad_peer" ] || skip_all "$bad_peer is not built"
-[ -n "${NETQUEUE_PLUGIN_PATH:-}" ] || NETQUEUE_PLUGIN_PATH=$top_builddir/plugins/tcp/.libs
-NETQUEUE_PLUGIN_UNSAFE=1
-export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
 
 # Whatever fails, nothing that was started here stays: a stopped process least of all.
 : >started
@@ -41,30 +34,6 @@ ended() { # PID: it is not there any more; its exit code
     return "$code"
 }
 
-nq() {
-    timeout --foreground -k 5 60 "$NETQUEUE" "$@"
-}
-
-# ends CODE COMMAND...: its output goes to out and err.
-ends() {
-    want=$1
-    shift
-    "$@" >out 2>err
-    code=$?
-    [ "$code" -eq "$want" ] && return
-    echo "exit code $code instead of $want: $*"
-    sed 's/^/stdout: /' out | head -20
-    sed 's/^/stderr: /' err | head -20
-    return 1
-}
-
-says() { # FILE PATTERN
-    grep -q -e "$2" "$1" && return
-    echo "no \"$2\" in $1:"
-    tail -n 20 "$1"
-    return 1
-}
-
 # within COMMAND...: it succeeds within a minute.
 within() {
     last=$(($(date +%s) + 60))
@@ -74,10 +43,6 @@ within() {
 }
 
 memory=268435456 # limits.max_message and limits.memory of the server
-config() { # FILE PURPOSE [MORE]: MORE begins with a comma
-    printf '{"purpose": "%s", "transport": "tcp", "host": "127.0.0.1", "port": %s%s}\n' \
-        "$2" "$port" "${3:-}" >"$1"
-}
 
 # What a lost client leaves is kept for this long.
 expiry=1s
