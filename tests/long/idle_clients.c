@@ -186,6 +186,8 @@ static int64_t idle_switches(void)
     return sum;
 }
 
+/* Time itself is what is measured: that in so much of it nothing happens.  No event ends it, and a
+ * wait of the library's would be one of the wake-ups that are counted. */
 static void idle_pass(int64_t ns)
 {
     struct timespec ts = {.tv_sec = ns / NQTEST_S, .tv_nsec = ns % NQTEST_S};
