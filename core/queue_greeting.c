@@ -101,10 +101,10 @@ static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct n
     if (reason) {
         queue_refused(queue, link, &attach->hello.id, reason, nq_reason_text(reason));
         nqi_link_reject(link, reason);
-    } else if (answer->fresh) {
-        nqi_peer_announce(answer->fresh);
-    } else {
+    } else if (answer->known) {
         nqi_link_hand_over(link, answer->known->serial.strand, answer->moved, answer->known);
+    } else {
+        nqi_peer_announce(answer->fresh);
     }
 }
 
