@@ -76,49 +76,49 @@ static void err_store(const char *before, const char *separator, const char *aft
     err_text[len] = '\0';
 }
 
+/* The same, with a first part that is formatted; errno stays. */
+static void err_set(const char *format, va_list args, const char *separator, const char *after)
+{
+    char text[ERR_TEXT];
+    int saved = errno;
+
+    vsnprintf(text, sizeof(text), format, args);
+    err_store(text, separator, after);
+    errno = saved;
+}
+
 #undef nqi_fail
 #undef nqi_fail_in
 #undef nqi_fail_errno
 
 nq_err nqi_fail(nq_err err, const char *format, ...)
 {
-    char text[ERR_TEXT];
-    int saved = errno;
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    err_set(format, args, "", "");
     va_end(args);
-    err_store(text, "", "");
-    errno = saved;
     return err;
 }
 
 nq_err nqi_fail_in(nq_err err, const char *format, ...)
 {
-    char text[ERR_TEXT];
-    int saved = errno;
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    err_set(format, args, ": ", err_text);
     va_end(args);
-    err_store(text, ": ", err_text);
-    errno = saved;
     return err;
 }
 
 nq_err nqi_fail_errno(const char *format, ...)
 {
-    char text[ERR_TEXT], reason[128];
-    int saved = errno;
+    char reason[128];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
     /* The GNU form: it may answer with a static string instead of filling `reason`. */
-    err_store(text, ": ", strerror_r(saved, reason, sizeof(reason)));
-    errno = saved;
+    err_set(format, args, ": ", strerror_r(errno, reason, sizeof(reason)));
+    va_end(args);
     return NQ_ERR_SYS;
 }
