@@ -238,6 +238,8 @@ struct nqt_host fault_host_table(const struct nqt_host *host);
 
 /* A link that is not drawn for yet; refers to the endpoint.  NULL = no memory. */
 struct nqtp_link *fault_link_new(struct nqtp_ep *ep);
+/* The same in memory that is zeroed; NULL stays NULL. */
+struct nqtp_link *fault_link_begin(struct nqtp_ep *ep, struct nqtp_link *link);
 /* Without any event; gives the endpoint's reference back. */
 void fault_link_free(struct nqtp_link *link);
 int fault_link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err);

@@ -240,15 +240,7 @@ static struct nqtp_link *accept_link(struct nqtp_ep *ep)
 {
     struct nqtp_link *link = fault_link_new(ep);
 
-    if (link)
-        return link;
-    link = atomic_exchange(&ep->spare, NULL);
-    if (!link)
-        return NULL;
-    fault_ep_ref(ep);
-    link->ep = ep;
-    link->serial = ep->serial;
-    return link;
+    return link ? link : fault_link_begin(ep, atomic_exchange(&ep->spare, NULL));
 }
 
 static int host_accept(struct nqtp_ep *ep, const struct nqt_event *event)

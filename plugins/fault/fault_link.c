@@ -13,16 +13,19 @@
 
 /* ---- making and ending ------------------------------------------------------------------ */
 
-struct nqtp_link *fault_link_new(struct nqtp_ep *ep)
+struct nqtp_link *fault_link_begin(struct nqtp_ep *ep, struct nqtp_link *link)
 {
-    struct nqtp_link *link = fault_alloc(ep->mod, sizeof(*link));
-
     if (!link)
         return NULL;
     fault_ep_ref(ep);
     link->ep = ep;
     link->serial = ep->serial;
     return link;
+}
+
+struct nqtp_link *fault_link_new(struct nqtp_ep *ep)
+{
+    return fault_link_begin(ep, fault_alloc(ep->mod, sizeof(struct nqtp_link)));
 }
 
 void fault_link_free(struct nqtp_link *link)
