@@ -373,7 +373,8 @@ static void *mover_main(void *arg)
     while (!nqi_strand_try(nqtest_serial.strand))
         ;
     nqi_timer_set(mover->timer, mover->at);
-    nqi_strand_leave(nqtest_serial.strand);
+    if (nqi_strand_leave(nqtest_serial.strand)) /* it fired meanwhile, and its callback ran here */
+        nqi_loop_wake(nqtest_loop);
     return NULL;
 }
 
