@@ -372,8 +372,9 @@ static const session_fn session_rx[][NQI_RECORD_TYPES] = {
                              [NQI_REJECT] = session_on_reject,
                              [NQI_BYE] = session_on_bye,
                              [NQI_BYE_ACK] = session_on_bye_ack},
-    /* Both said good-bye at once: the other side still answers ours. */
+    /* Both said good-bye at once: the other side still answers ours, or waits no longer. */
     [NQI_SESSION_CLOSED] = {[NQI_ACK] = session_on_ack,
+                            [NQI_REJECT] = session_on_reject,
                             [NQI_PING] = session_on_pong,
                             [NQI_PONG] = session_on_pong,
                             [NQI_BYE_ACK] = session_on_pong},

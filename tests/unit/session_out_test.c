@@ -437,6 +437,21 @@ START_TEST(both_say_good_bye_at_once)
 }
 END_TEST
 
+START_TEST(a_good_bye_may_be_cut_short)
+{
+    nqtest_rig_attach(&rig);
+    nqi_session_close(&rig.a.session);
+    nqi_session_close(&rig.b.session);
+    nqtest_pull_all(&rig.a);
+    nqtest_pull_all(&rig.b);
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
+    ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSED);
+    /* b's time to close is over before a's answer is there. */
+    nqtest_inject_record(&rig.b, NQI_REJECT, 0, NQ_REASON_PEER_CLOSED, 0, 0, "", 0);
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_ERR_CLOSED);
+}
+END_TEST
+
 START_TEST(good_bye_acknowledges_what_came_before)
 {
     struct nqtest_rig_put *put;
@@ -517,6 +532,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(bye, good_bye_comes_after_everything_queued, 0, 2);
     tcase_add_test(bye, good_bye_waits_for_credit);
     tcase_add_test(bye, both_say_good_bye_at_once);
+    tcase_add_test(bye, a_good_bye_may_be_cut_short);
     tcase_add_test(bye, good_bye_acknowledges_what_came_before);
     tcase_add_test(bye, after_the_peers_good_bye_no_data_leaves);
     tcase_add_loop_test(bye, a_good_bye_that_got_lost_is_said_again, 0, 2);
