@@ -87,8 +87,8 @@ static nq_err plugin_check_body(const struct nqt_module *module, char why[NQI_WH
         snprintf(why, NQI_WHY, "a required slot is missing: %s", slot);
         return NQ_ERR_PLUGIN;
     }
-    if (!(module->caps & NQT_CAP_STREAM) == !(module->caps & NQT_CAP_MESSAGE)) {
-        snprintf(why, NQI_WHY, "it must be exactly one of STREAM and MESSAGE");
+    if (!(module->caps & (NQT_CAP_STREAM | NQT_CAP_MESSAGE))) {
+        snprintf(why, NQI_WHY, "it is neither STREAM nor MESSAGE");
         return NQ_ERR_PLUGIN;
     }
     if (!(module->caps & (NQT_CAP_LISTEN | NQT_CAP_CONNECT))) {

@@ -337,18 +337,30 @@ void nqi_tlink_close(nqt_link *link)
         link->ep->core->module->ops->close(link->plug);
 }
 
-const char *nqi_tlink_peer(const nqt_link *link)
+static struct nqt_info tlink_info(const nqt_link *link)
 {
     struct nqt_info info = {.size = sizeof(info)};
 
-    if (link->up && link->ep->core->module->ops->info(link->plug, &info) >= 0 && info.peer)
-        return info.peer;
-    return "";
+    if (!link->up || link->ep->core->module->ops->info(link->plug, &info) < 0)
+        info = (struct nqt_info){.size = sizeof(info)};
+    return info;
 }
 
-bool nqi_tlink_stream(const nqt_link *link)
+const char *nqi_tlink_peer(const nqt_link *link)
 {
-    return link->ep->core->module->caps & NQT_CAP_STREAM;
+    struct nqt_info info = tlink_info(link);
+
+    return info.peer ? info.peer : "";
+}
+
+uint64_t nqi_tlink_caps(const nqt_link *link)
+{
+    return tlink_info(link).caps;
+}
+
+uint64_t nqi_tlink_max_message(const nqt_link *link)
+{
+    return tlink_info(link).max_message;
 }
 
 struct nqi_serial *nqi_tlink_serial(nqt_link *link)

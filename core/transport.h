@@ -29,8 +29,9 @@ struct nqi_ep_events {
 struct nqi_tlink_events {
     void (*up)(void *arg);
     void (*writable)(void *arg);
-    /* Bytes of a MESSAGE transport: one buffer, borrowed.  Negative: end the link. */
-    nq_err (*message)(void *arg, const struct nqt_buf *buf);
+    /* Bytes of a MESSAGE transport: one buffer, borrowed; a reference keeps it.  Negative: end the
+     * link. */
+    nq_err (*message)(void *arg, struct nqt_buf *buf);
     /* STREAM: where to read, at most 8 segments.  NQ_ERR_CLOSED: nowhere any more; NQ_ERR_NOMEM. */
     nq_err (*space)(void *arg, struct iovec *iov, uint32_t *niov);
     nq_err (*commit)(void *arg, size_t len);
@@ -89,9 +90,10 @@ NQ_MUST_CHECK nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs,
 void nqi_tlink_hold(nqt_link *link, bool hold);
 /* Send what was taken, then down.  False: it cannot do that; close it. */
 NQ_MUST_CHECK bool nqi_tlink_shutdown(nqt_link *link);
-void nqi_tlink_close(nqt_link *link);             /* closed follows; twice is allowed */
-const char *nqi_tlink_peer(const nqt_link *link); /* the other end's address; "" unknown */
-bool nqi_tlink_stream(const nqt_link *link);
+void nqi_tlink_close(nqt_link *link);                 /* closed follows; twice is allowed */
+const char *nqi_tlink_peer(const nqt_link *link);     /* the other end's address; "" unknown */
+uint64_t nqi_tlink_caps(const nqt_link *link);        /* NQT_CAP_*; 0 unless up */
+uint64_t nqi_tlink_max_message(const nqt_link *link); /* bytes in one buffer; 0 = no limit */
 struct nqi_serial *nqi_tlink_serial(nqt_link *link);
 
 /* It received something: while a driver spins it becomes hot. */

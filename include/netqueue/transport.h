@@ -13,8 +13,9 @@
  * Delivery: between LINK_UP and LINK_DOWN the receiver gets a prefix of what the
  * sender handed over: in order, no gap, no duplicate, no merge of two buffers on
  * MESSAGE transports.  What cannot be kept ends the epoch, before anything later is
- * delivered.  A transport that may lose or double messages declares LOSSY.  Retry,
- * back-off, framing, negotiation and resume are the core's.
+ * delivered.  A link of messages that may lose, double or reorder them, each whole or
+ * not at all and never one of another epoch, declares LOSSY: the core then repeats what
+ * does not arrive.  Retry, back-off, framing, negotiation and resume are the core's.
  *
  * Serials: every endpoint and every link has a serial.  The core calls slots, and
  * the callbacks of watches, timers and posts, inside the serial of their object: one
@@ -138,7 +139,7 @@ struct nqt_opt {
 #define NQT_EV_ACCEPT 4u      /* plink, peer_name: answer with attach() or close() */
 #define NQT_EV_LINK_UP 5u     /* epoch */
 #define NQT_EV_WRITABLE 6u    /* after send() took less than it was given */
-#define NQT_EV_RX 7u          /* MESSAGE transports: nbuf buffers, one reference each moves up */
+#define NQT_EV_RX 7u          /* MESSAGE links: nbuf buffers, one reference each moves up */
 #define NQT_EV_LINK_DOWN 8u   /* err; once, nothing of this epoch follows */
 #define NQT_EV_LINK_CLOSED 9u /* after close(); the last event of this link */
 
@@ -234,7 +235,8 @@ struct nqt_host {
 
 /* ---- capabilities ----------------------------------------------------------------------- */
 
-#define NQT_CAP_STREAM (UINT64_C(1) << 0) /* exactly one of STREAM and MESSAGE */
+/* What a link carries: exactly one of these.  A module has both when its links differ. */
+#define NQT_CAP_STREAM (UINT64_C(1) << 0)
 #define NQT_CAP_MESSAGE (UINT64_C(1) << 1)
 #define NQT_CAP_LISTEN (UINT64_C(1) << 2)
 #define NQT_CAP_CONNECT (UINT64_C(1) << 3)
@@ -247,7 +249,7 @@ struct nqt_host {
 #define NQT_CAP_RX_HOLD (UINT64_C(1) << 10)    /* receiving can be stopped */
 #define NQT_CAP_DRAIN (UINT64_C(1) << 11)      /* shutdown() delivers everything taken */
 #define NQT_CAP_LOCAL_ONLY (UINT64_C(1) << 12) /* peers are on this host */
-#define NQT_CAP_LOSSY (UINT64_C(1) << 13)      /* may lose or double messages */
+#define NQT_CAP_LOSSY (UINT64_C(1) << 13)      /* may lose, double, reorder messages */
 
 /** Facts of a link, valid from LINK_UP on; the caller sets `size`. */
 struct nqt_info {

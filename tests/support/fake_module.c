@@ -179,6 +179,8 @@ static int fake_info(struct nqtp_link *link, struct nqt_info *out)
 {
     (void)link;
     out->peer = "fake:peer";
+    out->caps = nqtest_fake.caps;
+    out->max_message = nqtest_fake.max_message;
     return NQT_OK;
 }
 

@@ -28,10 +28,11 @@ struct nqtp_link {
 struct nqtest_fake {
     /* what slots answer; 0 after a reset */
     int mod_rc, check_rc, ep_rc, connect_rc, attach_rc, send_rc, shutdown_rc;
-    const char *text;          /* of the error; NULL = none */
-    uint32_t take;             /* buffers that send() says it took; UINT32_MAX = all */
-    bool keep_open;            /* close slots emit no CLOSED */
-    void (*inside)(void *arg); /* called in ep_open, connect, attach, close, send */
+    const char *text;           /* of the error; NULL = none */
+    uint64_t caps, max_message; /* of info() */
+    uint32_t take;              /* buffers that send() says it took; UINT32_MAX = all */
+    bool keep_open;             /* close slots emit no CLOSED */
+    void (*inside)(void *arg);  /* called in ep_open, connect, attach, close, send */
     void *inside_arg;
 
     /* what was called */

@@ -97,7 +97,7 @@ static nq_err see_bytes(struct nqtest_seen *seen, const void *data, size_t len)
     return seen->err;
 }
 
-static nq_err link_on_message(void *arg, const struct nqt_buf *buf)
+static nq_err link_on_message(void *arg, struct nqt_buf *buf)
 {
     struct nqtest_seen *seen = arg;
 

@@ -175,7 +175,7 @@ static const struct {
     {"bad_name", "bad_name.so calls itself \"another\" inside"},
     {"no_symbol", "has no symbol no_symbol_LTX_nqt0_module"},
     {"no_slot", "required slot is missing: send, close or info"},
-    {"both_kinds", "exactly one of STREAM and MESSAGE"},
+    {"no_kind", "neither STREAM nor MESSAGE"},
     {"no_direction", "neither LISTEN nor CONNECT"},
     {"bad_threading", "neither LOOP nor OWN"},
     {"bad_option", "the default of option \"count\" must be 1 to 9, not 70"},

@@ -205,9 +205,13 @@ START_TEST(an_accepted_link_is_adopted_or_refused)
     t->strand = nqi_strand_new();
     ck_assert_int_eq(adopt(first), NQ_OK);
     t->plink = first;
+    nqtest_fake.caps = NQT_CAP_MESSAGE;
+    nqtest_fake.max_message = 77;
+    ck_assert_uint_eq(nqi_tlink_caps(t->tlink), 0);
     nqtest_transport_up();
     ck_assert_str_eq(nqi_tlink_peer(t->tlink), "fake:peer");
-    ck_assert(nqi_tlink_stream(t->tlink));
+    ck_assert_uint_eq(nqi_tlink_caps(t->tlink), NQT_CAP_MESSAGE);
+    ck_assert_uint_eq(nqi_tlink_max_message(t->tlink), 77);
     nqtest_transport_close();
     ck_assert_uint_eq(t->on_link.closed, 1);
     nqi_strand_unref(t->strand);
