@@ -14,8 +14,8 @@
  *
  *     and from each: down, time, an error, nqi_link_close() -> DOWN
  *
- * Until the greeting is over a stranger costs a link and less than 1 KiB, for at most
- * NQI_GREETING_NS.
+ * Until the greeting is over a stranger costs a link and less than 1 KiB (3 KiB where the transport
+ * is LOSSY), for at most NQI_GREETING_NS.
  *
  * Thread: everything inside the link's strand. */
 #ifndef NQ_CORE_LINK_H

@@ -44,6 +44,8 @@ void nqi_txbuf_unref(struct nqi_txbuf *txbuf)
         return;
     nqi_block_unref(txbuf->block);
     nqi_msg_unref(txbuf->msg);
+    if (NQI_UNLIKELY(txbuf->inner != NULL))
+        txbuf->inner->ops->unref(txbuf->inner);
     nqi_pool_free(txbuf, txbuf->size);
 }
 

@@ -33,6 +33,7 @@ struct nqi_txbuf {
     uint64_t last_seq;       /* of its last DATA record; 0 = control only */
     struct nqi_block *block; /* one reference; NULL = none */
     nq_msg *msg;             /* one reference; NULL = none */
+    struct nqt_buf *inner;   /* whose bytes it carries on: one reference; NULL = none */
     struct nqi_tx *tx;       /* large: whose records these are, for comparison only */
     uint32_t head_len;       /* bytes used in room */
     struct iovec *seg;       /* in this block of memory */
