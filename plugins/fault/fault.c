@@ -164,6 +164,7 @@ static int fault_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
     if (!rc) {
         ep->ops = module->ops;
         ep->message = module->caps & NQT_CAP_MESSAGE;
+        ep->lossy = ep->opts.drop || ep->opts.duplicate || ep->opts.reorder;
         ep->active = fault_opts_active(&ep->opts);
         rc = ep_open_inner(ep, inner_cfg, listen, err);
     }

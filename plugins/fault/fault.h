@@ -112,6 +112,7 @@ struct nqtp_ep {
     nqt_serial *serial;
     struct fault_opts opts;
     bool message; /* the inner transport carries messages */
+    bool lossy;   /* so do we, and lose them: the core repeats those */
     bool active;  /* any fault is on */
 
     _Atomic uint32_t refs;             /* one until the inner EP_CLOSED, one a link */
@@ -243,6 +244,8 @@ struct nqtp_link *fault_link_begin(struct nqtp_ep *ep, struct nqtp_link *link);
 /* Without any event; gives the endpoint's reference back. */
 void fault_link_free(struct nqtp_link *link);
 int fault_link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err);
+/* RX with this message, whose reference moves up. */
+void fault_link_emit_message(struct nqtp_link *link, struct nqt_buf *buf);
 /* Have fault_run() called soon.  False: no memory, and no timer. */
 bool fault_kick(struct nqtp_link *link);
 /* Bracket whatever may free the link; leave() does that. */
@@ -268,9 +271,9 @@ int fault_info(struct nqtp_link *link, struct nqt_info *out);
 int fault_rx_poll(struct nqtp_link *link);
 int fault_rx_arm(struct nqtp_link *link, int on);
 
-#define FAULT_CAPS                                                                                \
-    (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
-     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_LOSSY)
+#define FAULT_CAPS                                                                                 \
+    (NQT_CAP_STREAM | NQT_CAP_MESSAGE | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | \
+     NQT_CAP_GATHER | NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_LOSSY)
 
 /* ---- fault_run.c ------------------------------------------------------------------------ */
 
@@ -294,6 +297,8 @@ void fault_corrupt(struct nqtp_link *link, uint64_t n);
 int fault_queue_add(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n);
 /* The one that was held back is late enough. */
 void fault_queue_late(struct nqtp_link *link);
+/* The front message, with its reference; there must be one. */
+struct nqt_buf *fault_queue_pop(struct fault_queue *queue);
 /* Copy up to `len` bytes out of the front; returns how many. */
 size_t fault_queue_take(struct fault_queue *queue, char *to, size_t len);
 /* Drop all and give the memory back. */

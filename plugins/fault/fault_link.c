@@ -56,6 +56,23 @@ int fault_link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_erro
     return mod->host->emit(mod->core, &event, 1);
 }
 
+void fault_link_emit_message(struct nqtp_link *link, struct nqt_buf *buf)
+{
+    const struct nqtp_mod *mod = link->ep->mod;
+    const struct nqt_event event = {
+        .size = sizeof(event),
+        .kind = NQT_EV_RX,
+        .ep = link->ep->cookie,
+        .link = link->cookie,
+        .epoch = link->epoch,
+        .nbuf = 1,
+        .buf = &buf,
+    };
+
+    if (mod->host->emit(mod->core, &event, 1) < 0)
+        buf->ops->unref(buf); /* one more that is lost */
+}
+
 bool fault_kick(struct nqtp_link *link)
 {
     const struct nqt_host *host = link->ep->mod->host;
@@ -217,7 +234,6 @@ int fault_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
 
 int fault_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    const struct fault_opts *opts = &link->ep->opts;
     struct nqt_info info = {.size = sizeof(info)};
     uint32_t size = out->size;
 
@@ -229,10 +245,8 @@ int fault_info(struct nqtp_link *link, struct nqt_info *out)
         snprintf(link->peer, sizeof(link->peer), "%s", info.peer ? info.peer : "");
     }
     info.size = size;
-    info.caps = (info.caps & FAULT_CAPS) | NQT_CAP_STREAM;
-    if (opts->drop || opts->duplicate || opts->reorder)
-        info.caps |= NQT_CAP_LOSSY;
-    info.max_message = 0;
+    info.caps &= FAULT_CAPS & ~(NQT_CAP_STREAM | NQT_CAP_MESSAGE);
+    info.caps |= link->ep->lossy ? NQT_CAP_MESSAGE | NQT_CAP_LOSSY : NQT_CAP_STREAM;
     info.local = link->local;
     info.peer = link->peer;
     info.peer_identity = NULL; /* who does harm proves nothing */

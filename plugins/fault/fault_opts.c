@@ -161,6 +161,10 @@ static int opts_fit(const struct fault_opts *opts, const struct nqt_module *inne
         return fault_fail(err, NQT_E_CONFIG,
                           "inner: the transport %s sleeps by itself and cannot be wrapped",
                           inner->name);
+    if ((opts->drop || opts->duplicate || opts->reorder) && (opts->corrupt || opts->short_read))
+        return fault_fail(err, NQT_E_CONFIG,
+                          "%s: harms bytes, and a link that loses messages hands up messages",
+                          opts->corrupt ? "corrupt" : "short_read");
     if (inner->caps & NQT_CAP_MESSAGE)
         return NQT_OK;
     if (opts->drop || opts->duplicate || opts->reorder)

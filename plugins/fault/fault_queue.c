@@ -1,6 +1,7 @@
 /* Messages of the inner transport between its RX event and the core's space.
  *
- * Only here are messages lost, doubled and swapped: what the queue hands up is bytes. */
+ * Only here are messages lost, doubled and swapped.  The queue hands up bytes; of a link that is
+ * told to lose messages, whole ones. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -36,13 +37,20 @@ static void queue_push(struct fault_queue *queue, struct nqt_buf *buf)
     queue->ring[(queue->first + queue->count++) % queue->cap] = buf;
 }
 
-static void queue_pop(struct fault_queue *queue)
+struct nqt_buf *fault_queue_pop(struct fault_queue *queue)
 {
     struct nqt_buf *buf = queue->ring[queue->first];
 
     queue->first = (queue->first + 1) % queue->cap;
     queue->count--;
     queue->off = 0;
+    return buf;
+}
+
+static void queue_pop(struct fault_queue *queue)
+{
+    struct nqt_buf *buf = fault_queue_pop(queue);
+
     buf->ops->unref(buf);
 }
 

@@ -98,6 +98,47 @@ START_TEST(outcomes_tell_the_truth)
 }
 END_TEST
 
+static const char *const losses[] = {
+    "'drop': 100",
+    "'duplicate': 300",
+    "'reorder': 400",
+    "'drop': 200, 'duplicate': 200, 'reorder': 200",
+    "'drop': 100, 'reorder': 100, 'short_write': 2, 'pause': 500, 'dead_time': '5ms'",
+    "'drop': 50, 'duplicate': 50, 'reorder': 50, 'cut': 500, 'after_max': '256KiB'",
+};
+
+static nq_queue *lossy_queue(const char *purpose, const char *faults, unsigned seed)
+{
+    return nqtest_open("{'purpose': '%s', 'transports': [{'transport': 'fault', 'inner'%s, "
+                       "'seed': %u, %s}]}",
+                       purpose, nqtest_place() + 11, seed, faults);
+}
+
+/* Both ends lose messages, and those who put and get notice nothing of it. */
+START_TEST(messages_that_are_lost_are_sent_again)
+{
+    bool breaks = strstr(losses[_i], "cut") != NULL;
+    nq_queue *server, *client;
+    nq_future *up[MESSAGES], *down[MESSAGES];
+    nq_outcome up_outcomes[MESSAGES], down_outcomes[MESSAGES];
+
+    nqtest_choose_place(NQTEST_LOOP);
+    server = lossy_queue("server", losses[_i], 2 * (unsigned)_i + 1);
+    client = lossy_queue("client", losses[_i], 2 * (unsigned)_i + 2);
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    put_all(client, up);
+    put_all(server, down);
+    ck_assert_uint_eq(settle_all(up, up_outcomes), MESSAGES);
+    ck_assert_uint_eq(settle_all(down, down_outcomes), MESSAGES);
+    check_all(server, up_outcomes, false);
+    check_all(client, down_outcomes, false);
+    if (!breaks)
+        ck_assert_uint_eq(nqtest_drain_events(client, NQ_EVENT_PEER_DOWN), 0);
+    nqtest_end(client);
+    nq_free(server);
+}
+END_TEST
+
 START_TEST(an_option_of_the_inner_transport_is_checked_as_ever)
 {
     static const char format[] =
@@ -118,6 +159,7 @@ Suite *nqtest_suite(void)
 
     tcase_set_timeout(tc, 60);
     nqtest_each_of(tc, outcomes_tell_the_truth, (int)LEN(harms));
+    tcase_add_loop_test(tc, messages_that_are_lost_are_sent_again, 0, (int)LEN(losses));
     tcase_add_test(tc, an_option_of_the_inner_transport_is_checked_as_ever);
     suite_add_tcase(suite, tc);
     return suite;
