@@ -110,7 +110,7 @@ static uint64_t run_seed(uint64_t seed)
     sim.crashes = 0;
     for (int i = 0; i < 10; i++)
         sim_draw(2);
-    sim_net->begin(seed);
+    sim_net->begin(seed, sim_chance(300) ? 200 + sim_draw(30000) : 0);
     choose_options();
     sim_say("%s", sim.options);
     sim_change_weather();

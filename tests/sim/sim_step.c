@@ -80,6 +80,10 @@ void sim_change_weather(void)
         .cut_every = sim_chance(600) ? (uint32_t)(1 + sim_draw(sim_chance(300) ? 600 : 60000)) : 0,
         .refuse_1000 = (uint32_t)sim_draw(300),
         .silent_1000 = (uint32_t)sim_draw(300),
+        .lose_1000 = sim_chance(500) ? (uint32_t)sim_draw(300) : 0,
+        .twice_1000 = (uint32_t)sim_draw(200),
+        .late_1000 = (uint32_t)sim_draw(300),
+        .late_us = (uint32_t)sim_draw(sim_chance(200) ? 900000 : 9000),
     };
 
     sim_net->set_weather(&weather);

@@ -115,8 +115,9 @@ static void sim_mod_close(struct nqtp_mod *mod)
 
 /* ---- the simulation's side -------------------------------------------------------------- */
 
-static void net_begin(uint64_t seed)
+static void net_begin(uint64_t seed, uint64_t lossy)
 {
+    nqsim_state.lossy = lossy;
     nqsim_state.random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
     nqsim_state.bytes = 0;
     nqsim_state.ncuts = 0;
@@ -198,9 +199,9 @@ NQT_MODULE(simnet) = {.magic = NQT_MAGIC,
                       .threading = NQT_THREADING_LOOP,
                       .nopt = 1,
                       .opt_size = sizeof(struct nqt_opt),
-                      .caps = NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT |
-                              NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | NQT_CAP_RX_HOLD |
-                              NQT_CAP_DRAIN,
+                      .caps = NQT_CAP_STREAM | NQT_CAP_MESSAGE | NQT_CAP_LOSSY | NQT_CAP_LISTEN |
+                              NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER |
+                              NQT_CAP_RX_HOLD | NQT_CAP_DRAIN,
                       .name = "simnet",
                       .version = "0.1.0",
                       .wire = "simnet",

@@ -62,6 +62,7 @@ struct wire {
 /* The network of this process. */
 struct nqsim_state {
     uint64_t random, bytes;
+    uint64_t lossy; /* bytes that a message may have; 0 = streams */
     unsigned ncuts;
     int64_t now; /* the last that anybody saw */
     struct nqsim_weather weather;

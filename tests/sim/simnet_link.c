@@ -170,9 +170,25 @@ static struct packet *packet_new(const struct nqt_buf *buf)
     return packet;
 }
 
+/* Behind what is due earlier: messages overtake each other. */
+static void join_flight(struct nqtp_link *to, struct packet *packet)
+{
+    struct packet **at = to->last;
+
+    if (nqsim_state.lossy)
+        for (at = &to->first; *at && (*at)->due <= packet->due; at = &(*at)->next)
+            ;
+    packet->next = *at;
+    *at = packet;
+    if (!packet->next)
+        to->last = &packet->next;
+    to->flying += packet->len;
+}
+
 /* False: no memory. */
 static bool fly(struct nqtp_link *from, struct nqtp_link *to, const struct nqt_buf *buf)
 {
+    const struct nqsim_weather *weather = &nqsim_state.weather;
     struct packet *packet;
 
     if (from->wire->cut || from->mute || !to || to->state > DRAINING || !buf->len)
@@ -180,13 +196,24 @@ static bool fly(struct nqtp_link *from, struct nqtp_link *to, const struct nqt_b
     packet = packet_new(buf);
     if (!packet)
         return false;
-    packet->due =
-        nqsim_now(from) + (int64_t)nqsim_draw((uint64_t)nqsim_state.weather.delay_max_us + 1) * US;
-    *to->last = packet;
-    to->last = &packet->next;
-    to->flying += packet->len;
+    packet->due = nqsim_now(from) + (int64_t)nqsim_draw((uint64_t)weather->delay_max_us + 1) * US;
+    if (nqsim_state.lossy && nqsim_draw(1000) < weather->late_1000)
+        packet->due += (int64_t)nqsim_draw((uint64_t)weather->late_us + 1) * US;
+    join_flight(to, packet);
     nqsim_poke(to);
     return true;
+}
+
+/* A message that is lost, or comes twice. */
+static bool fly_lossy(struct nqtp_link *from, struct nqtp_link *to, const struct nqt_buf *buf)
+{
+    if (buf->len > nqsim_state.lossy)
+        abort(); /* the core was told */
+    if (nqsim_draw(1000) < nqsim_state.weather.lose_1000)
+        return true;
+    if (nqsim_draw(1000) < nqsim_state.weather.twice_1000)
+        (void)fly(from, to, buf);
+    return fly(from, to, buf);
 }
 
 int nqsim_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t flags,
@@ -200,7 +227,7 @@ int nqsim_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, 
         return NQT_E_LOST;
     /* A server's link that is not attached yet keeps what comes. */
     while (*taken < n && (!other || other->flying < nqsim_state.weather.window)) {
-        if (!fly(link, other, bufs[*taken]))
+        if (!(nqsim_state.lossy ? fly_lossy : fly)(link, other, bufs[*taken]))
             break;
         bufs[*taken]->ops->unref(bufs[*taken]);
         ++*taken;
@@ -220,8 +247,12 @@ int nqsim_rx_hold(struct nqtp_link *link, int hold)
 
 int nqsim_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    const struct nqt_info info = {
-        .size = out->size, .caps = NQT_CAP_STREAM, .local = link->local, .peer = link->peer};
+    const struct nqt_info info = {.size = out->size,
+                                  .caps = nqsim_state.lossy ? NQT_CAP_MESSAGE | NQT_CAP_LOSSY
+                                                            : NQT_CAP_STREAM,
+                                  .max_message = nqsim_state.lossy,
+                                  .local = link->local,
+                                  .peer = link->peer};
 
     memcpy(out, &info, out->size < sizeof(info) ? out->size : sizeof(info));
     return NQT_OK;

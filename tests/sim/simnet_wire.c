@@ -139,6 +139,25 @@ static bool is_open(const struct nqtp_link *link)
     return link->state == UP || link->state == DRAINING;
 }
 
+/* `n` bytes of the first packet are out of the wire. */
+static void has_arrived(struct nqtp_link *link, struct packet *packet, size_t n)
+{
+    struct wire *wire = link->wire;
+
+    packet->off += n;
+    link->flying -= n;
+    if (packet->off == packet->len) {
+        link->first = packet->next;
+        if (!link->first)
+            link->last = &link->first;
+        free(packet);
+    }
+    if (wire->left != UINT64_MAX)
+        wire->left -= n < wire->left ? n : wire->left;
+    if (!wire->left)
+        nqsim_wire_cut(wire, nqsim_draw(1000) < nqsim_state.weather.silent_1000);
+}
+
 static bool deliver_some(struct nqtp_link *link, struct packet *packet)
 {
     size_t len = packet->len - packet->off, done;
@@ -152,26 +171,38 @@ static bool deliver_some(struct nqtp_link *link, struct packet *packet)
     more = !len || hand_up(link, packet->data + packet->off, len, &done);
     if (!len)
         done = 0;
-    packet->off += done;
-    link->flying -= done;
-    if (wire->left != UINT64_MAX)
-        wire->left -= done;
-    if (packet->off == packet->len) {
-        link->first = packet->next;
-        if (!link->first)
-            link->last = &link->first;
-        free(packet);
-    }
-    if (!wire->left)
-        nqsim_wire_cut(wire, nqsim_draw(1000) < nqsim_state.weather.silent_1000);
+    has_arrived(link, packet, done);
     return more;
+}
+
+/* LOSSY: a message arrives whole, or not at all. */
+static bool deliver_message(struct nqtp_link *link, struct packet *packet)
+{
+    const struct nqtp_mod *mod = link->ep->mod;
+    size_t len = packet->len;
+    struct nqt_buf *buf = link->wire->left < len ? NULL : mod->host->buf_new(mod->core, len);
+    const struct nqt_event event = {.size = sizeof(event),
+                                    .kind = NQT_EV_RX,
+                                    .ep = link->ep->cookie,
+                                    .link = link->cookie,
+                                    .nbuf = 1,
+                                    .buf = &buf};
+
+    if (buf) {
+        memcpy(buf->seg[0].iov_base, packet->data, len);
+        nqsim_state.bytes += len;
+        if (mod->host->emit(mod->core, &event, 1))
+            buf->ops->unref(buf); /* lost */
+    }
+    has_arrived(link, packet, len);
+    return true;
 }
 
 static void deliver(struct nqtp_link *link)
 {
     while (is_open(link) && link->wire && !link->wire->cut && !link->held && link->first &&
            link->first->due <= nqsim_now(link))
-        if (!deliver_some(link, link->first))
+        if (!(nqsim_state.lossy ? deliver_message : deliver_some)(link, link->first))
             return;
 }
 
