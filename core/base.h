@@ -53,6 +53,10 @@
 #define NQI_ASAN 0
 #endif
 
+/* A variable of each thread that is reached without a call.  Together they are a few pointers:
+ * a program that loads the library late has little room left for such variables. */
+#define NQI_THREAD_LOCAL __attribute__((tls_model("initial-exec"))) _Thread_local
+
 /* Tell the processor that this is a spin loop. */
 static inline void nqi_relax(void)
 {

@@ -1,16 +1,22 @@
 /* Error texts: one static line per code, and the last failure of each thread.
  *
- * The text lies in thread-local storage so that keeping it needs no lock and no memory
- * of its own: a failure for want of memory can still be told. */
+ * The first failure of a thread sets memory aside for the text, which lives as long as the
+ * thread; without memory the static line of the code tells it. */
 #include "core/err.h"
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ERR_TEXT 1024
 
-static _Thread_local char err_text[ERR_TEXT];
+static NQI_THREAD_LOCAL const char *err_last; /* NULL = nothing failed yet */
+static NQI_THREAD_LOCAL char *err_room;       /* ERR_TEXT bytes; NULL = not yet */
+static pthread_once_t err_once = PTHREAD_ONCE_INIT;
+static pthread_key_t err_key; /* fixed by err_init() */
+static bool err_has_key;
 
 const char *nq_strerror(nq_err err)
 {
@@ -51,7 +57,38 @@ const char *nq_strerror(nq_err err)
 
 const char *nq_error(void)
 {
-    return err_text;
+    return err_last ? err_last : "";
+}
+
+/* ---- the thread's text ------------------------------------------------------------------ */
+
+static void err_thread_end(void *room)
+{
+    err_last = NULL;
+    err_room = NULL;
+    free(room);
+}
+
+static void err_init(void)
+{
+    err_has_key = pthread_key_create(&err_key, err_thread_end) == 0;
+}
+
+/* The thread's memory, or NULL. */
+static char *err_get_room(void)
+{
+    char *room;
+
+    if (err_room)
+        return err_room;
+    pthread_once(&err_once, err_init);
+    room = err_has_key ? malloc(ERR_TEXT) : NULL;
+    if (room && pthread_setspecific(err_key, room) != 0) {
+        free(room);
+        room = NULL;
+    }
+    err_room = room;
+    return room;
 }
 
 /* Append what fits of `text`; returns the new length. */
@@ -65,25 +102,31 @@ static size_t err_append(char out[ERR_TEXT], size_t len, const char *text)
 
 /* Store "<before><separator><after>", cut to fit.  Built aside first: the parts may point
  * into the text that is being replaced. */
-static void err_store(const char *before, const char *separator, const char *after)
+static void err_store(nq_err err, const char *before, const char *separator, const char *after)
 {
-    char text[ERR_TEXT];
+    char text[ERR_TEXT], *room = err_get_room();
     size_t len = err_append(text, 0, before);
 
+    if (!room) {
+        err_last = nq_strerror(err);
+        return;
+    }
     len = err_append(text, len, separator);
     len = err_append(text, len, after);
-    memcpy(err_text, text, len);
-    err_text[len] = '\0';
+    memcpy(room, text, len);
+    room[len] = '\0';
+    err_last = room;
 }
 
 /* The same, with a first part that is formatted; errno stays. */
-static void err_set(const char *format, va_list args, const char *separator, const char *after)
+static void err_set(nq_err err, const char *format, va_list args, const char *separator,
+                    const char *after)
 {
     char text[ERR_TEXT];
     int saved = errno;
 
     vsnprintf(text, sizeof(text), format, args);
-    err_store(text, separator, after);
+    err_store(err, text, separator, after);
     errno = saved;
 }
 
@@ -96,7 +139,7 @@ nq_err nqi_fail(nq_err err, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    err_set(format, args, "", "");
+    err_set(err, format, args, "", "");
     va_end(args);
     return err;
 }
@@ -106,7 +149,7 @@ nq_err nqi_fail_in(nq_err err, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    err_set(format, args, ": ", err_text);
+    err_set(err, format, args, ": ", nq_error());
     va_end(args);
     return err;
 }
@@ -118,7 +161,7 @@ nq_err nqi_fail_errno(const char *format, ...)
 
     va_start(args, format);
     /* The GNU form: it may answer with a static string instead of filling `reason`. */
-    err_set(format, args, ": ", strerror_r(errno, reason, sizeof(reason)));
+    err_set(NQ_ERR_SYS, format, args, ": ", strerror_r(errno, reason, sizeof(reason)));
     va_end(args);
     return NQ_ERR_SYS;
 }

@@ -97,24 +97,34 @@ nq_err nqi_msg_empty(nq_msg **ret)
     return NQ_OK;
 }
 
+/* A message with `len` bytes in a chunk of their own. */
+static nq_err msg_alloc_apart(size_t len, unsigned char **data, nq_msg **ret)
+{
+    NQI_CLEANUP(msg_freep) nq_msg *msg = NULL;
+    nq_chunk *chunk;
+    nq_err err = nqi_msg_empty(&msg);
+
+    if (!err)
+        err = nq_chunk_new(len, &chunk);
+    if (err)
+        return err;
+    nqi_stream_push(&msg->stream, chunk, chunk->data, len);
+    *data = chunk->data;
+    *ret = NQI_STEAL(msg);
+    return NQ_OK;
+}
+
 nq_err nqi_msg_alloc(size_t len, unsigned char **data, nq_msg **ret)
 {
-    NQI_CLEANUP(msg_freep) nq_msg *msg = msg_new_inside(len <= NQI_MSG_INSIDE ? len : 0);
-    nq_chunk *chunk;
-    nq_err err;
+    nq_msg *msg;
 
+    if (len > NQI_MSG_INSIDE)
+        return msg_alloc_apart(len, data, ret);
+    msg = msg_new_inside(len);
     if (!msg)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a message of %zu bytes", len);
-    if (len > NQI_MSG_INSIDE) {
-        err = nq_chunk_new(len, &chunk);
-        if (err)
-            return err;
-        nqi_stream_push(&msg->stream, chunk, chunk->data, len);
-        *data = chunk->data;
-    } else {
-        *data = msg->chunk.data;
-    }
-    *ret = NQI_STEAL(msg);
+    *data = msg->chunk.data;
+    *ret = msg;
     return NQ_OK;
 }
 

@@ -69,8 +69,9 @@ static _Atomic unsigned pool_fail;
 static _Atomic size_t pool_limit = POOL_LIMIT;
 static _Atomic size_t pool_kept;
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
-static pthread_key_t pool_key; /* fixed by pool_init() */
-static _Thread_local struct pool_cache pool_cache;
+static pthread_key_t pool_key;          /* fixed by pool_init() */
+static struct pool_cache pool_no_cache; /* empty: of a thread that has none yet */
+static NQI_THREAD_LOCAL struct pool_cache *pool_mine = &pool_no_cache;
 static struct pool_depot pool_depots[POOL_CLASSES] = {
     [0 ... POOL_CLASSES - 1] = {.mtx = PTHREAD_MUTEX_INITIALIZER}};
 
@@ -302,11 +303,21 @@ static struct pool_mag *pool_mag_new(unsigned class)
     return mag;
 }
 
-/* See to it that the cache is given back when the thread ends.  Again after that, too: a
- * later destructor of the same thread may have used the pool. */
+/* Have a cache, which is given back when the thread ends.  Again after that, too: a later
+ * destructor of the same thread may use the pool. */
 static bool pool_thread_begin(void)
 {
-    return pthread_setspecific(pool_key, &pool_cache) == 0;
+    struct pool_cache *cache;
+
+    if (pool_mine != &pool_no_cache)
+        return true;
+    cache = calloc(1, sizeof(*cache));
+    if (!cache || pthread_setspecific(pool_key, cache) != 0) {
+        free(cache);
+        return false;
+    }
+    pool_mine = cache;
+    return true;
 }
 
 static void pool_mag_return(unsigned class, struct pool_mag *mag)
@@ -320,46 +331,53 @@ static void pool_thread_end(void *arg)
 {
     struct pool_cache *cache = arg;
 
+    pool_mine = &pool_no_cache;
     for (unsigned i = 0; i < POOL_SMALL; i++) {
         pool_mag_return(i, NQI_STEAL(cache->of[i].loaded));
         pool_mag_return(i, NQI_STEAL(cache->of[i].spare));
     }
+    free(cache);
 }
 
 /* The loaded magazine has no block. */
 static void *pool_refill(unsigned class)
 {
-    struct pool_mag *loaded = pool_cache.of[class].loaded;
-    struct pool_mag *mag = pool_cache.of[class].spare;
+    struct pool_mag *loaded = pool_mine->of[class].loaded;
+    struct pool_mag *mag = pool_mine->of[class].spare;
 
     if (mag && mag->n) {
-        pool_cache.of[class].spare = loaded;
+        pool_mine->of[class].spare = loaded;
     } else {
-        if (!loaded && !pool_thread_begin())
+        if (!pool_thread_begin())
             return pool_system_alloc(pool_class_size(class));
         mag = pool_depot_take(class, loaded);
         if (!mag)
             return pool_system_alloc(pool_class_size(class));
     }
-    pool_cache.of[class].loaded = mag;
+    pool_mine->of[class].loaded = mag;
     return mag->block[--mag->n];
 }
 
 /* The loaded magazine has no room. */
 static void pool_spill(unsigned class, void *block)
 {
-    struct pool_mag *loaded = pool_cache.of[class].loaded;
+    struct pool_cache *cache;
     struct pool_mag *mag = NULL;
 
-    if (loaded) {
-        mag = pool_cache.of[class].spare;
+    if (!pool_thread_begin()) {
+        pool_system_free(block, pool_class_size(class));
+        return;
+    }
+    cache = pool_mine;
+    if (cache->of[class].loaded) {
+        mag = cache->of[class].spare;
         if (mag && mag->n)
             mag = pool_depot_give(class, mag);
-        pool_cache.of[class].spare = loaded;
+        cache->of[class].spare = cache->of[class].loaded;
     }
-    if (!mag && pool_thread_begin())
+    if (!mag)
         mag = pool_mag_new(class);
-    pool_cache.of[class].loaded = mag;
+    cache->of[class].loaded = mag;
     if (mag)
         mag->block[mag->n++] = block;
     else
@@ -406,21 +424,31 @@ static void *pool_off_alloc(size_t len)
     return block;
 }
 
+/* Nothing of this class is loaded. */
 static void *pool_on_alloc(size_t len, unsigned class)
 {
-    struct pool_mag *mag;
     void *big;
 
     if (class >= POOL_CLASSES)
         return len > SIZE_MAX - POOL_PAGE ? NULL : pool_map(pool_pages(len));
-    if (class >= POOL_SMALL) {
-        big = pool_depot_take_big(class);
-        return big ? big : pool_system_alloc(pool_class_size(class));
-    }
-    mag = pool_cache.of[class].loaded;
-    if (NQI_LIKELY(mag && mag->n))
-        return mag->block[--mag->n];
-    return pool_refill(class);
+    if (class < POOL_SMALL)
+        return pool_refill(class);
+    big = pool_depot_take_big(class);
+    return big ? big : pool_system_alloc(pool_class_size(class));
+}
+
+/* The thread's loaded magazine of `class`, or NULL. */
+static inline struct pool_mag *pool_loaded(unsigned class)
+{
+    return NQI_LIKELY(class < POOL_SMALL) ? pool_mine->of[class].loaded : NULL;
+}
+
+static inline void *pool_take(size_t len)
+{
+    unsigned class = pool_class(len);
+    struct pool_mag *mag = pool_loaded(class);
+
+    return NQI_LIKELY(mag && mag->n) ? mag->block[--mag->n] : pool_on_alloc(len, class);
 }
 
 static void *pool_odd_alloc(size_t len)
@@ -429,26 +457,29 @@ static void *pool_odd_alloc(size_t len)
 
     if (pool_fails())
         return NULL;
-    return off ? pool_off_alloc(len) : pool_on_alloc(len, pool_class(len));
+    return off ? pool_off_alloc(len) : pool_take(len);
 }
 
+/* What is loaded of this class has no room. */
 static void pool_on_free(void *block, size_t len, unsigned class)
 {
-    struct pool_mag *mag;
-
-    if (class >= POOL_CLASSES) {
+    if (class >= POOL_CLASSES)
         munmap(block, pool_pages(len));
-        return;
-    }
-    if (class >= POOL_SMALL) {
+    else if (class >= POOL_SMALL)
         pool_depot_give_big(class, block);
-        return;
-    }
-    mag = pool_cache.of[class].loaded;
+    else
+        pool_spill(class, block);
+}
+
+static inline void pool_give(void *block, size_t len)
+{
+    unsigned class = pool_class(len);
+    struct pool_mag *mag = pool_loaded(class);
+
     if (NQI_LIKELY(mag && mag->n < mag->cap))
         mag->block[mag->n++] = block;
     else
-        pool_spill(class, block);
+        pool_on_free(block, len, class);
 }
 
 /* ---- interface -------------------------------------------------------------------------- */
@@ -457,7 +488,7 @@ void *nqi_pool_alloc(size_t len)
 {
     if (NQI_UNLIKELY(atomic_load_explicit(&pool_odd, memory_order_relaxed)))
         return pool_odd_alloc(len);
-    return pool_on_alloc(len, pool_class(len));
+    return pool_take(len);
 }
 
 void nqi_pool_free(void *block, size_t len)
@@ -467,7 +498,7 @@ void nqi_pool_free(void *block, size_t len)
     if (NQI_UNLIKELY(atomic_load_explicit(&pool_odd, memory_order_relaxed)) && pool_off())
         free(block);
     else
-        pool_on_free(block, len, pool_class(len));
+        pool_give(block, len);
 }
 
 size_t nqi_pool_size(size_t len)

@@ -4,7 +4,7 @@
 
 #define CALLBACKS_AT_ONCE 64
 
-static _Thread_local bool wait_in_callback;
+static NQI_THREAD_LOCAL bool wait_in_callback;
 
 bool nqi_room_in_callback(void)
 {
