@@ -68,6 +68,10 @@ static void peer_settle(void *arg)
 
     if (peer->state == NQI_PEER_ENDED)
         return;
+    if (nqi_peer_only_gathers(peer)) {
+        nqi_peer_show_counts(peer);
+        return;
+    }
     nqi_peer_hand_over(peer);
     nqi_peer_report_queue(peer);
     nqi_peer_show_counts(peer); /* before the acknowledgement: who has it may ask at once */

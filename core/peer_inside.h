@@ -42,6 +42,8 @@ void nqi_peer_report_queue(struct nqi_peer *peer); /* marks and drops, as events
 
 /* peer_send.c, in strand */
 void nqi_peer_pump(struct nqi_peer *peer); /* session -> link, as far as it goes */
+/* A batch goes on, and a put into it is all that can have happened. */
+bool nqi_peer_only_gathers(struct nqi_peer *peer);
 void nqi_peer_on_flush_timer(void *arg);
 
 #endif

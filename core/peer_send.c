@@ -7,8 +7,8 @@
  * a put that follows such a batch within FLOW_GAP begins the next, because whoever filled one fills
  * another.
  *
- * The clock is asked once for every FLOW_LOOKS messages of a batch: it costs as much as a small
- * message. */
+ * Most puts into a batch change nothing else, and are done with (nqi_peer_only_gathers()); one of
+ * FLOW_LOOKS asks the clock, which costs as much as a small message. */
 #include "core/peer_inside.h"
 
 #define FLOW_CREDIT (25 * NQI_NS_PER_US)
@@ -83,6 +83,16 @@ static void flow_begin_batch(struct nqi_peer *peer, int64_t now)
     peer->conf->events->dirty(peer->conf->arg, peer);
 }
 
+bool nqi_peer_only_gathers(struct nqi_peer *peer)
+{
+    struct nqi_flow *flow = &peer->flow;
+
+    return flow->batching && !peer->force && !peer->high && !peer->in.head &&
+           peer->session.state == NQI_SESSION_UP &&
+           nqi_session_staged(&peer->session) < FLOW_FLUSH_BYTES &&
+           !nqi_session_has_more(&peer->session) && ++flow->looks % FLOW_LOOKS;
+}
+
 enum flow_answer { FLOW_HOLD, FLOW_SEND, FLOW_SEND_TIMED };
 
 /* May the stage leave now?  `now` is set with FLOW_SEND_TIMED only. */
@@ -95,8 +105,6 @@ static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
     if (!staged || peer->force || staged >= FLOW_FLUSH_BYTES || peer->session.ready.head ||
         peer->session.state != NQI_SESSION_UP)
         return FLOW_SEND;
-    if (flow->batching && ++flow->looks % FLOW_LOOKS)
-        return FLOW_HOLD;
     *now = nqi_now();
     gap = *now - flow->at;
     flow_reckon(flow, *now);
