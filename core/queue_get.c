@@ -1,7 +1,8 @@
 /* nq_get: the inboxes of the peers, and who is next.
  *
- * A peer with messages is in the ready list once; each get takes one message of the first peer and
- * moves it to the end, so that a busy peer does not hide the others.  Named peers are looked up and
+ * A peer with messages is in the ready list once; each look takes one message of the first peer and
+ * moves it to the end, so that a busy peer does not hide the others.  A peer that is alone there
+ * gives all that is asked for at once.  Named peers are looked up and
  * served in the order that they were named. */
 #include "core/queue.h"
 
@@ -111,49 +112,67 @@ struct nqi_peer *nqi_queue_inherit(nq_queue *queue, struct nqi_peer *heir)
     return old;
 }
 
-/* Take the first message of a peer that has one.  True: the ready list's reference is free. */
-static bool get_take(struct getter *getter, struct nqi_peer *peer)
+/* `count` messages of `bytes` are taken out of a peer's inbox, the last with sequence `seq`. */
+static void get_account(struct getter *getter, struct nqi_peer *peer, uint64_t count,
+                        uint64_t bytes, uint64_t seq)
 {
     nq_queue *queue = getter->queue;
     struct nqi_peer_inbox *inbox = &peer->inbox;
-    nq_msg *msg = msg_of(nqi_fifo_pop(&inbox->messages));
-    uint64_t size = msg->stream.nbytes, messages, bytes;
 
-    inbox->unread--;
-    inbox->unread_bytes -= size;
-    queue->unread--;
-    queue->unread_bytes -= size;
+    inbox->unread -= count;
+    inbox->unread_bytes -= bytes;
+    queue->unread -= count;
+    queue->unread_bytes -= bytes;
     nqi_queue_mark_locked(queue);
-    if (msg->deadline_ns) { /* what the session set aside for it */
-        atomic_fetch_sub(&queue->set_aside, (uint64_t)msg->deadline_ns);
+    count += atomic_load_explicit(&peer->taken_messages, memory_order_relaxed);
+    bytes += atomic_load_explicit(&peer->taken_bytes, memory_order_relaxed);
+    atomic_store_explicit(&peer->taken_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&peer->taken_seq, seq, memory_order_relaxed);
+    atomic_store_explicit(&peer->taken_messages, count, memory_order_release);
+    get_tell(getter, peer, count, bytes);
+}
+
+/* Take the first messages, at most `most` > 0, of a peer that has some.  True: the ready list's
+ * reference is free. */
+static bool get_take(struct getter *getter, struct nqi_peer *peer, size_t most)
+{
+    struct nqi_peer_inbox *inbox = &peer->inbox;
+    uint64_t count = 0, bytes = 0, aside = 0, seq = 0;
+
+    while (count < most && !nqi_fifo_empty(&inbox->messages)) {
+        nq_msg *msg = msg_of(nqi_fifo_pop(&inbox->messages));
+
+        getter->msgs[getter->count++] = msg;
+        count++;
+        bytes += msg->stream.nbytes;
+        seq = msg->seq;
+        aside += (uint64_t)msg->deadline_ns; /* what the session set aside for it */
         msg->deadline_ns = 0;
     }
-    messages = atomic_load_explicit(&peer->taken_messages, memory_order_relaxed) + 1;
-    bytes = atomic_load_explicit(&peer->taken_bytes, memory_order_relaxed) + size;
-    atomic_store_explicit(&peer->taken_bytes, bytes, memory_order_relaxed);
-    atomic_store_explicit(&peer->taken_seq, msg->seq, memory_order_relaxed);
-    atomic_store_explicit(&peer->taken_messages, messages, memory_order_release);
-    getter->msgs[getter->count++] = msg;
-    get_tell(getter, peer, messages, bytes);
+    if (aside)
+        atomic_fetch_sub(&getter->queue->set_aside, aside);
+    get_account(getter, peer, count, bytes, seq);
     if (!nqi_fifo_empty(&inbox->messages))
         return false;
     get_unlist(peer);
     return true;
 }
 
-/* From the peer whose turn it is.  Sets *gone to a peer whose reference is free. */
+/* From the peer whose turn it is: one message, or all there is room for when no other peer has
+ * any.  Sets *gone to a peer whose reference is free. */
 static bool get_any(struct getter *getter, struct nqi_peer **gone)
 {
     nq_queue *queue = getter->queue;
     struct nqi_list *first = nqi_list_first(&queue->ready);
     struct nqi_peer *peer;
+    bool alone = queue->ready.prev == first;
 
     if (!first)
         return false;
     peer = NQI_CONTAINER(first, struct nqi_peer, inbox.ready);
-    if (get_take(getter, peer)) {
+    if (get_take(getter, peer, alone ? getter->cap - getter->count : 1)) {
         *gone = peer;
-    } else if (queue->ready.prev != first) {
+    } else if (!alone) {
         nqi_list_remove(first);
         nqi_list_add_tail(&queue->ready, first);
     }
@@ -172,7 +191,7 @@ static bool get_named(struct getter *getter, struct nqi_peer **gone)
             /* The sender: a client's server may be another one by now. */
             if (!nq_uuid_equal(&first->sender, &getter->peers[i]))
                 continue;
-            if (get_take(getter, peer))
+            if (get_take(getter, peer, 1))
                 *gone = peer;
             return true;
         }
