@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINK_STAGING ((size_t)64 << 10)
+#define LINK_STAGING ((size_t)48 << 10) /* the largest block that takes no lock in the pool */
 #define LINK_STAGING_LITTLE 4096u
 
 nq_reason nqi_link_reason(const struct nqt_error *err)
