@@ -16,6 +16,14 @@ void nqi_hot_fini(struct nqi_hot_set *set)
     pthread_mutex_destroy(&set->lock);
 }
 
+/* Under lock. */
+static void hot_next_gen(struct nqi_hot_slot *slot)
+{
+    uint64_t gen = atomic_load_explicit(&slot->gen, memory_order_relaxed);
+
+    atomic_store_explicit(&slot->gen, gen + 1, memory_order_relaxed);
+}
+
 void nqi_hot_touch(struct nqi_hot_set *set, struct nqi_hot *item)
 {
     if (item->hot || !item->poll || !atomic_load_explicit(&set->open, memory_order_relaxed))
@@ -26,7 +34,7 @@ void nqi_hot_touch(struct nqi_hot_set *set, struct nqi_hot *item)
             continue;
         set->slots[i].item = item;
         set->slots[i].strand = nqi_strand_ref(item->strand);
-        set->slots[i].gen++;
+        hot_next_gen(&set->slots[i]);
         item->slot = i;
         item->hot = true;
         atomic_fetch_add(&set->count, 1);
@@ -46,6 +54,7 @@ static void hot_leave(struct nqi_hot_set *set, struct nqi_hot *item)
     strand = slot->strand;
     slot->item = NULL;
     slot->strand = NULL;
+    hot_next_gen(slot);
     atomic_fetch_sub(&set->count, 1);
     pthread_mutex_unlock(&set->lock);
     item->hot = false;
@@ -59,27 +68,32 @@ void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item)
     item->poll = NULL;
 }
 
-/* What a look at slot `i` found; `strand` is referenced. */
-static bool hot_look(struct nqi_hot_set *set, uint32_t i, struct nqi_hot_slot *seen)
+/* What a look at a slot found. */
+struct hot_seen {
+    struct nqi_hot *item;
+    struct nqi_strand *strand; /* one reference */
+    uint64_t gen;
+};
+
+static bool hot_look(struct nqi_hot_set *set, uint32_t i, struct hot_seen *seen)
 {
+    struct nqi_hot_slot *slot = &set->slots[i];
+
     pthread_mutex_lock(&set->lock);
-    *seen = set->slots[i];
-    if (seen->item)
-        nqi_strand_ref(seen->strand);
+    seen->item = slot->item;
+    if (seen->item) {
+        seen->strand = nqi_strand_ref(slot->strand);
+        seen->gen = atomic_load_explicit(&slot->gen, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&set->lock);
     return seen->item;
 }
 
-/* Inside the strand that was seen: the item is still the slot's.  Only this strand could have
- * changed that, unless the slot went to another item, which the generation tells. */
-static bool hot_still(struct nqi_hot_set *set, uint32_t i, const struct nqi_hot_slot *seen)
+/* Inside the strand that was seen: the item is still the slot's.  It leaves inside this strand
+ * only, so whether it did is known here without the lock. */
+static bool hot_still(struct nqi_hot_set *set, uint32_t i, const struct hot_seen *seen)
 {
-    bool still;
-
-    pthread_mutex_lock(&set->lock);
-    still = set->slots[i].item == seen->item && set->slots[i].gen == seen->gen;
-    pthread_mutex_unlock(&set->lock);
-    return still;
+    return atomic_load_explicit(&set->slots[i].gen, memory_order_relaxed) == seen->gen;
 }
 
 unsigned nqi_hot_poll(struct nqi_hot_set *set)
@@ -87,7 +101,7 @@ unsigned nqi_hot_poll(struct nqi_hot_set *set)
     unsigned busy = 0;
 
     for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
-        struct nqi_hot_slot seen;
+        struct hot_seen seen;
 
         if (!hot_look(set, i, &seen))
             continue;
@@ -103,8 +117,7 @@ unsigned nqi_hot_poll(struct nqi_hot_set *set)
 }
 
 /* Inside the strand that was seen. */
-static enum nqi_heat hot_cool_one(struct nqi_hot_set *set, uint32_t i,
-                                  const struct nqi_hot_slot *seen)
+static enum nqi_heat hot_cool_one(struct nqi_hot_set *set, uint32_t i, const struct hot_seen *seen)
 {
     if (!hot_still(set, i, seen))
         return NQI_HEAT_NONE;
@@ -120,7 +133,7 @@ enum nqi_heat nqi_hot_cool(struct nqi_hot_set *set)
 
     for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
         enum nqi_heat heat = NQI_HEAT_TAKEN;
-        struct nqi_hot_slot seen;
+        struct hot_seen seen;
 
         if (!hot_look(set, i, &seen))
             continue;

@@ -32,7 +32,9 @@ struct nqi_hot {
 struct nqi_hot_slot {
     struct nqi_hot *item; /* NULL = free */
     struct nqi_strand *strand;
-    uint64_t gen; /* counts uses, so that an old look is told from a new item */
+    /* Counts comings and goings, so that an old look is told from a new item.  Written under lock.
+     */
+    _Atomic uint64_t gen;
 };
 
 struct nqi_hot_set {

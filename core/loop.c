@@ -336,6 +336,7 @@ unsigned nqi_loop_handle(struct nqi_loop *loop, int events)
 
     if (events > 0)
         handled = loop_run_events(loop, events);
+    handled += loop_run_timers(loop);
     return handled + nqi_loop_turn_hot(loop);
 }
 
@@ -343,6 +344,5 @@ unsigned nqi_loop_turn_hot(struct nqi_loop *loop)
 {
     unsigned handled = nqi_hot_any(&loop->hot) ? nqi_hot_poll(&loop->hot) : 0;
 
-    handled += loop_run_timers(loop);
     return handled + loop_run_posts(loop);
 }

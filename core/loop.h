@@ -54,7 +54,8 @@ static inline unsigned nqi_loop_turn(struct nqi_loop *loop)
     return nqi_loop_handle(loop, nqi_loop_sleep(loop, 0));
 }
 
-/* The same for the hot links, due timers and posts only: no epoll. */
+/* The same for the hot links and posts only: epoll and the clock are not asked, timers wait for the
+ * next whole turn. */
 unsigned nqi_loop_turn_hot(struct nqi_loop *loop);
 
 /* A post waits for a turn. */

@@ -16,6 +16,7 @@
 
 #define SPIN_AUTO_NS (100 * NQI_NS_PER_US)
 #define SPIN_PROBE 64
+#define SPIN_WHOLE 4 /* one look in so many, while links are hot, is at everything */
 #define SPIN_PAUSE_NS (100 * NQI_NS_PER_MS) /* after others wanted the processor */
 
 static _Atomic int spin_active; /* threads of this process that spin now */
@@ -113,20 +114,26 @@ struct spin_wait {
 static int64_t spin_turns(struct spin_wait *wait, int64_t until)
 {
     struct nqi_hot_set *hot = nqi_loop_hot(wait->room->loop);
-    int64_t now;
 
-    do {
-        /* New links, other links and hang-ups come through epoll: look there now and then. */
-        if (nqi_room_turn(wait->room, nqi_hot_any(hot) && ++wait->look % 4))
+    for (;;) {
+        /* Most answers come from hot links.  Everything else (other links, timers, the clock) is
+         * looked at now and then: each costs as much as a hot link. */
+        bool whole = !nqi_hot_any(hot) || ++wait->look % SPIN_WHOLE == 0;
+        int64_t now;
+
+        if (nqi_room_turn(wait->room, !whole))
             return nqi_now();
+        if (!whole)
+            continue;
         nqi_relax();
         now = nqi_now();
         /* Another thread may deliver, when it was inside the strand. */
         *wait->claimed = wait->ready(wait->arg);
         if (*wait->claimed)
             return now;
-    } while (now < until && !nqi_room_callbacks_due(wait->room));
-    return 0;
+        if (now >= until || nqi_room_callbacks_due(wait->room))
+            return 0;
+    }
 }
 
 /* Most answers come in the first part, which asks the system nothing else. */
