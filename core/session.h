@@ -182,6 +182,7 @@ struct nqi_session {
     uint64_t consumed_seq;                    /* last record of the last message taken */
     uint64_t granted_messages, granted_bytes; /* credit announced */
     uint64_t acked_out, acked_bytes;          /* `received`, `rx_bytes` at the last ACK */
+    int64_t acked_at;                         /* `last_rx` then */
 
     /* time; NQI_NEVER = not set */
     int64_t ack_at, ping_at, retry_at, expire_at;

@@ -5,6 +5,9 @@
  *     ack      unacked -> released; await -> settled */
 #include "core/session_inside.h"
 
+#define OUT_ACK_RECORDS 16
+#define OUT_ACK_NS (5 * NQI_NS_PER_MS) /* half of the longest that one is delayed */
+
 /* ---- control records -------------------------------------------------------------------- */
 
 static uint8_t *control_write(uint8_t *at, enum nqi_record_type type, uint16_t aux,
@@ -90,6 +93,7 @@ static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
     control_grant(session, &numbers[1], &numbers[2]);
     session->acked_out = session->received;
     session->acked_bytes = session->rx_bytes;
+    session->acked_at = session->last_rx;
     session->ack_at = NQI_NEVER;
     return control_write(at, NQI_ACK, 0, numbers, 3);
 }
@@ -102,11 +106,15 @@ static bool control_due(const struct nqi_session *session)
            session->ping_due || session->ack_due;
 }
 
-/* An acknowledgement is worth sending along with other output. */
+/* An acknowledgement is worth sending along with other output: it spares a send of its own later.
+ * When messages go to and fro quickly, one for many is enough; a good-bye carries the last. */
 static bool control_rides_along(const struct nqi_session *session)
 {
-    return session->ack_at != NQI_NEVER && session->received != session->acked_out &&
-           !session->conf->ack_consumed;
+    uint64_t records = session->received - session->acked_out;
+
+    return session->ack_at != NQI_NEVER && records && !session->conf->ack_consumed &&
+           (records >= OUT_ACK_RECORDS || session->last_rx - session->acked_at >= OUT_ACK_NS ||
+            session->state != NQI_SESSION_UP);
 }
 
 static void tx_push_control(struct nqi_session *session, struct nqi_txbuf *txbuf,

@@ -76,6 +76,7 @@ START_TEST(an_acknowledgement_rides_along_with_data)
     struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
+    nqtest_pass(&rig, 5 * MS);
     put = nqtest_rig_put(&rig.a, 100);
     nqtest_flow(&rig);
     nqtest_rig_put(&rig.b, 100);
@@ -86,6 +87,27 @@ START_TEST(an_acknowledgement_rides_along_with_data)
     nqtest_rig_put(&rig.b, 100); /* nothing new: no second one */
     nqtest_pull_all(&rig.b);
     ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 0);
+}
+END_TEST
+
+START_TEST(of_quick_round_trips_sixteen_share_an_acknowledgement)
+{
+    unsigned acks = 0;
+
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 32; i++) {
+        nqtest_rig_put(&rig.a, 100);
+        nqtest_flow(&rig);
+        nqtest_rig_put(&rig.b, 100);
+        nqtest_pull_all(&rig.b);
+        acks += on_wire(&rig.b, NQI_ACK);
+        nqtest_flow(&rig);
+    }
+    ck_assert_uint_eq(acks, 2);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+    nqtest_rig_put(&rig.a, 100); /* the last one waits no longer than any */
+    nqtest_flow(&rig);
+    ck_assert_int_eq(nqi_session_deadline(&rig.b.session), rig.now + 10 * MS);
 }
 END_TEST
 
@@ -512,6 +534,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(acks, an_acknowledgement_may_wait_a_little);
     tcase_add_loop_test(acks, an_awaited_message_is_acknowledged_at_once, 0, 4);
     tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
+    tcase_add_test(acks, of_quick_round_trips_sixteen_share_an_acknowledgement);
     tcase_add_test(acks, many_records_or_bytes_are_acknowledged_without_delay);
     tcase_add_test(acks, an_acknowledgement_of_consumption_waits_for_the_user);
     tcase_add_test(acks, what_is_acknowledged_is_let_go);
