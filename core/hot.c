@@ -79,6 +79,8 @@ static bool hot_look(struct nqi_hot_set *set, uint32_t i, struct hot_seen *seen)
 {
     struct nqi_hot_slot *slot = &set->slots[i];
 
+    if (!slot->item) /* most are free: no lock for them */
+        return false;
     pthread_mutex_lock(&set->lock);
     seen->item = slot->item;
     if (seen->item) {
@@ -107,9 +109,10 @@ unsigned nqi_hot_poll(struct nqi_hot_set *set)
             continue;
         if (nqi_strand_try(seen.strand)) {
             bool received = hot_still(set, i, &seen) && seen.item->poll(seen.item->arg) > 0;
+            unsigned left =
+                received ? nqi_strand_leave(seen.strand) : nqi_strand_leave_idle(seen.strand);
 
-            if (nqi_strand_leave(seen.strand) || received)
-                busy++;
+            busy += left || received;
         }
         nqi_strand_unref(seen.strand);
     }

@@ -30,11 +30,10 @@ struct nqi_hot {
 };
 
 struct nqi_hot_slot {
-    struct nqi_hot *item; /* NULL = free */
     struct nqi_strand *strand;
-    /* Counts comings and goings, so that an old look is told from a new item.  Written under lock.
-     */
-    _Atomic uint64_t gen;
+    /* atomic: written under lock, read without it */
+    _Atomic(struct nqi_hot *) item; /* NULL = free */
+    _Atomic uint64_t gen; /* counts comings and goings: tells an old look from a new item */
 };
 
 struct nqi_hot_set {

@@ -180,6 +180,13 @@ unsigned nqi_strand_leave(struct nqi_strand *strand)
     }
 }
 
+unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
+{
+    if (!strand_has_joined(strand) && strand_leave(strand))
+        return 0;
+    return nqi_strand_leave(strand);
+}
+
 void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)
 {
     if (!nqi_strand_enter_or_push(strand, work))

@@ -73,6 +73,9 @@ static inline void nqi_strand_enter_new(struct nqi_strand *strand)
  * @return how much work of others ran: if any, somebody may wait for what it did. */
 unsigned nqi_strand_leave(struct nqi_strand *strand);
 
+/* The same for who did nothing inside: settle only when others left work. */
+unsigned nqi_strand_leave_idle(struct nqi_strand *strand);
+
 /* Go inside and return true, or leave `work` with the owner and return false.  `work` is touched
  * only in the second case. */
 bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work);
