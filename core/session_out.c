@@ -107,7 +107,7 @@ static bool control_due(const struct nqi_session *session)
 }
 
 /* An acknowledgement is worth sending along with other output: it spares a send of its own later.
- * When messages go to and fro quickly, one for many is enough; a good-bye carries the last. */
+ * When messages go both ways quickly, one for many is enough; a good-bye carries the last. */
 static bool control_rides_along(const struct nqi_session *session)
 {
     uint64_t records = session->received - session->acked_out;
