@@ -150,7 +150,7 @@ nq_err nqi_session_may_resume(const struct nqi_session *session, const struct nq
 {
     bool resumes = attach->auth.method == NQI_AUTH_RESUME;
 
-    if (resumes && attach->auth.counter <= session->name.counter)
+    if (attach->auth.counter <= session->name.counter) /* the client has dialed again since */
         return nqi_fail(NQ_ERR_PROTO, "an attempt to attach that is older than the last one");
     if (!resumes && (session->received || session->acked || attach->auth.received))
         return nqi_fail(NQ_ERR_PROTO, "a session is opened again that was welcomed");
@@ -194,8 +194,9 @@ void nqi_session_restart(struct nqi_session *session, nq_reason reason)
     assert(session->state == NQI_SESSION_DOWN);
     nqi_session_tx_restart(session, reason);
     nqi_session_rx_reset(session);
-    if (session_has_begun(session))
-        session->former = session->name;
+    if (!session_has_begun(session))
+        return; /* attempts to open it are counted on */
+    session->former = session->name;
     session_forget(&session->name);
 }
 
@@ -374,9 +375,9 @@ static const session_fn session_rx[][NQI_RECORD_TYPES] = {
                              [NQI_BYE_ACK] = session_on_bye_ack},
     /* Both said good-bye at once: the other side still answers ours, or waits no longer. */
     [NQI_SESSION_CLOSED] = {[NQI_ACK] = session_on_ack,
-                            [NQI_REJECT] = session_on_reject,
                             [NQI_PING] = session_on_pong,
                             [NQI_PONG] = session_on_pong,
+                            [NQI_REJECT] = session_on_reject,
                             [NQI_BYE_ACK] = session_on_pong},
 };
 

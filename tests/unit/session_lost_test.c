@@ -594,6 +594,33 @@ START_TEST(who_claims_what_cannot_be_changes_nothing)
 }
 END_TEST
 
+/* An OPEN of this session that was under way for long; the link that it has is a later one. */
+START_TEST(an_opening_that_comes_late_is_not_admitted)
+{
+    struct nqi_attach attach = {.auth = {.method = NQI_AUTH_OPEN}};
+
+    nqtest_rig_connect(&rig);
+    for (unsigned i = 0; i < 2; i++) {
+        pull_all(&rig.a);
+        ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+        ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
+    }
+    nqtest_rig_lose(&rig, 0, 0); /* WELCOME is lost */
+    attach.auth.counter = rig.b.session.name.counter;
+    ck_assert_uint_eq(attach.auth.counter, 1);
+    nqtest_rig_attach(&rig);
+    ck_assert_uint_eq(rig.b.session.name.counter, 2);
+    ck_assert_int_eq(nqi_session_may_resume(&rig.b.session, &attach), NQ_ERR_PROTO);
+    attach.auth.counter = 3;
+    ck_assert_int_eq(nqi_session_may_resume(&rig.b.session, &attach), NQ_OK);
+    nqtest_rig_put(&rig.a, 10);
+    nqtest_finish(&rig); /* it was welcomed: only RESUME goes on with it */
+    ck_assert_int_eq(nqi_session_may_resume(&rig.b.session, &attach), NQ_ERR_PROTO);
+    attach.auth.method = NQI_AUTH_RESUME;
+    ck_assert_int_eq(nqi_session_may_resume(&rig.b.session, &attach), NQ_OK);
+}
+END_TEST
+
 START_TEST(acknowledgements_of_consumption_outlive_the_link)
 {
     rig.b.conf.ack_consumed = true;
@@ -751,6 +778,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(goes_on, a_good_bye_is_said_on_the_next_link, 0, 5);
     tcase_add_loop_test(goes_on, a_session_whose_welcome_was_lost_is_not_in_the_way, 0, 2);
     tcase_add_test(goes_on, who_claims_what_cannot_be_changes_nothing);
+    tcase_add_test(goes_on, an_opening_that_comes_late_is_not_admitted);
     tcase_add_test(goes_on, acknowledgements_of_consumption_outlive_the_link);
     tcase_set_timeout(bytes, 300);
     tcase_add_loop_test(bytes, a_link_lost_after_any_byte_loses_nothing, 0, 8);

@@ -330,7 +330,11 @@ END_TEST
 
 START_TEST(a_session_that_the_other_side_ended_says_why)
 {
+    uint8_t zeros[8] = {0};
+
     attach();
+    if (_i) /* first it said good-bye, and then it would not wait for the answer */
+        nqtest_inject_record(&rig.a, NQI_BYE, 0, 0, 8, 0, zeros, 8);
     nqtest_inject_record(&rig.a, NQI_REJECT, 0, NQ_REASON_DISCONNECTED, 3, 0, "off", 3);
     ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_ERR_CLOSED);
     ck_assert_int_eq(rig.b.session.bye_reason, NQ_REASON_DISCONNECTED);
@@ -537,7 +541,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tcase, foreign_data_is_taken_as_it_comes, 0, NQTEST_SPLITS);
     tcase_add_loop_test(tcase, an_unfinished_message_is_given_up_with_the_link, 0, NQTEST_SPLITS);
     tcase_add_loop_test(tcase, a_breach_ends_the_link, 0, NQI_LEN(breaches) * NQTEST_SPLITS);
-    tcase_add_test(tcase, a_session_that_the_other_side_ended_says_why);
+    tcase_add_loop_test(tcase, a_session_that_the_other_side_ended_says_why, 0, 2);
     tcase_add_loop_test(tcase, a_message_beyond_the_limit_is_told_apart, 0, 2);
     tcase_add_test(tcase, nothing_is_set_aside_from_a_length_alone);
     tcase_add_test(tcase, every_flag_and_type_in_every_state);
