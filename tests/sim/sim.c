@@ -71,10 +71,19 @@ __attribute__((format(printf, 1, 2), noreturn)) void sim_broken(const char *form
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\n%s\n", sim.options);
+    fprintf(stderr, "\n%s\n%u nodes, %s; %llu messages, of the server %llu\n", sim.options,
+            sim.nnodes, sim.policy, (unsigned long long)sim.messages,
+            (unsigned long long)sim.server_messages);
     exit(3);
 }
+
 /* ---- one seed --------------------------------------------------------------------------- */
+
+/* How many a queue has room for. */
+static uint64_t draw_messages(void)
+{
+    return sim_chance(300) ? 1 + sim_draw(8) : 100 + sim_draw(1000);
+}
 
 static void choose_options(void)
 {
@@ -83,14 +92,16 @@ static void choose_options(void)
 
     sim.consumed = sim_chance(300);
     sim.keeps = !sim_chance(100);
-    sim.messages = sim_chance(300) ? 1 + sim_draw(8) : 100 + sim_draw(1000);
+    sim.large = sim_chance(200);
+    sim.lazy = sim_chance(300);
+    sim.messages = draw_messages();
+    sim.server_messages = sim_chance(500) ? sim.messages : draw_messages();
+    sim.policy = policies[sim_draw(NQI_LEN(policies))];
     sim.credit = sim_chance(300) ? 65536 + sim_draw(100000) : UINT64_C(4) << 20;
     snprintf(
         sim.options, sizeof(sim.options),
-        "\"queue\": {\"messages\": %llu, \"policy\": \"%s\"}, "
         "\"session\": {\"credit\": %llu, \"record\": %llu, \"coalesce\": %llu, "
         "\"keepalive\": \"%llums\", \"expiry\": \"%llums\", \"ack\": \"%s\"}",
-        (unsigned long long)sim.messages, policies[sim_draw(NQI_LEN(policies))],
         (unsigned long long)sim.credit, (unsigned long long)1 << record,
         (unsigned long long)(sim_chance(200) ? 0 : UINT64_C(1) << (12 + sim_draw(record - 11))),
         (unsigned long long)(1000 + sim_draw(15000)),
@@ -104,6 +115,8 @@ static uint64_t run_seed(uint64_t seed)
     sim.random = seed * UINT64_C(0xd1342543de82ef95) | 1;
     sim.hash = UINT64_C(0xcbf29ce484222325);
     sim.now = 1000 * S;
+    sim.pace = 1 * MS;
+    sim.bytes = 0;
     sim.step = 0;
     sim.nletters = 0;
     memset(sim.node, 0, sizeof(sim.node));

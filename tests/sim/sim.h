@@ -34,15 +34,19 @@ struct node {
 /* The world. */
 struct sim {
     uint64_t seed, random, hash;
-    int64_t now;
+    int64_t now, pace;
+    uint64_t bytes; /* that had arrived when time last passed */
     bool verbose, quiet_net;
     unsigned nnodes, step, steps, depth;
     struct node node[MAX_NODES];
     struct letter *letters;
     size_t nletters, cap;
     char options[512];
-    uint64_t credit, messages; /* of the options */
-    bool keeps;                /* sessions outlive their links */
+    const char *policy;
+    uint64_t credit, messages, server_messages; /* of the options */
+    bool keeps;                                 /* sessions outlive their links */
+    bool large;                                 /* many letters are: the credit is soon used up */
+    bool lazy;                                  /* readers are */
     bool consumed; /* acknowledged when get() returned it: delivered is true whoever dies */
     unsigned resumed, downs, gone, ups, crashes, delivered, unknown;
 };
@@ -61,6 +65,8 @@ __attribute__((format(printf, 1, 2), noreturn)) void sim_broken(const char *form
 /* sim_node.c */
 void sim_node_open(unsigned i); /* its next life */
 void sim_node_poll(unsigned i);
+/* The longer nothing arrives anywhere the faster, up to `most` ns. */
+void sim_let_time_pass(int64_t most);
 void sim_poll_all(void);
 
 /* sim_letter.c */

@@ -68,7 +68,7 @@ void sim_heal(void)
             while (sim_get_one(i))
                 moved = true;
         sim_look_at_futures();
-        sim.now += moved ? 1 * MS : 50 * MS;
+        sim_let_time_pass(moved ? 1 * MS : 256 * MS);
         if (!checked && sim.now >= up) {
             check_up();
             checked = true;
@@ -78,16 +78,28 @@ void sim_heal(void)
         sim_broken("not all is settled 600 s after the faults stopped: %s", what_is_left());
 }
 
+/* What a close that has time must deliver. */
+static void put_last(unsigned i, unsigned count)
+{
+    if ((i ? sim.messages : sim.server_messages) <= count)
+        return; /* some would be refused, or drop others */
+    for (unsigned k = 0; k < count; k++) {
+        unsigned to = i ? 0 : 1 + (unsigned)sim_draw(sim.nnodes - 1);
+
+        if (sim.node[to].queue && sim.node[to].life == 1)
+            sim_put_letter(i, to, true);
+    }
+}
+
 void sim_close_all(void)
 {
     for (unsigned n = 0; n < sim.nnodes; n++) {
         unsigned i = (unsigned)(n + sim.seed) % sim.nnodes;
         int64_t before = sim.now, limit = (int64_t)sim_draw(30) * S;
+        unsigned puts = sim_chance(300) ? 100 : 5; /* more than the credit, or not */
         size_t first = sim.nletters;
 
-        if (i && sim.node[0].queue && sim.messages > 5)
-            for (unsigned k = 0; k < 5; k++)
-                sim_put_letter(i, 0, true);
+        put_last(i, puts);
         if (nq_close(sim.node[i].queue, limit, NULL) < 0)
             sim_broken("close: %s", nq_error());
         if (sim.now - before > limit + 2 * S)

@@ -18,6 +18,8 @@ static uint64_t label_check(const struct label *label)
 
 static uint32_t draw_size(void)
 {
+    if (sim.large && sim_chance(500))
+        return (uint32_t)sim_draw(20000);
     switch (sim_draw(12)) {
     case 0:
         return (uint32_t)sim_draw(20000);

@@ -35,17 +35,29 @@ ssize_t __wrap_getrandom(void *buf, size_t len, unsigned flags)
     return (ssize_t)len;
 }
 
-/* A queue that sleeps: meanwhile the others go on. */
+void sim_let_time_pass(int64_t most)
+{
+    uint64_t bytes = sim_net->bytes();
+
+    sim.pace = bytes == sim.bytes ? NQI_MIN(sim.pace * 2, most) : 1 * MS;
+    sim.bytes = bytes;
+    sim.now += sim.pace;
+}
+
+/* A queue that sleeps: meanwhile the others go on, and so do faults. */
 static int sleep_in(void)
 {
+    if (sim.step <= sim.steps && sim_chance(20))
+        sim_net->cut((unsigned)sim_draw(8), sim_chance(250));
     if (!sim.depth) {
         sim.depth++;
         sim_poll_all();
         for (unsigned i = 0; i < sim.nnodes; i++)
-            sim_get_one(i);
+            if (!sim.lazy || sim_chance(300))
+                sim_get_one(i);
         sim.depth--;
     }
-    sim.now += 1 * MS;
+    sim_let_time_pass(16 * MS);
     return 0;
 }
 
@@ -84,13 +96,15 @@ int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *when, str
 void sim_node_open(unsigned i)
 {
     struct node *node = &sim.node[i];
-    char json[1024], id[NQ_UUID_TEXT];
+    char json[2048], id[NQ_UUID_TEXT];
     nq_err err;
 
     snprintf(json, sizeof(json),
              "{\"purpose\": \"%s\", \"id\": \"%s\", \"transports\": [{\"transport\": \"simnet\", "
-             "\"node\": \"%s\"}], \"progress\": {\"mode\": \"manual\", \"spin\": \"off\"}, %s}",
-             i ? "client" : "server", nq_uuid_format(&node->id, id), node->name, sim.options);
+             "\"node\": \"%s\"}], \"progress\": {\"mode\": \"manual\", \"spin\": \"off\"}, "
+             "\"queue\": {\"messages\": %llu, \"policy\": \"%s\"}, %s}",
+             i ? "client" : "server", nq_uuid_format(&node->id, id), node->name,
+             (unsigned long long)(i ? sim.messages : sim.server_messages), sim.policy, sim.options);
     err = nq_open_json(json, strlen(json), &node->queue);
     if (err)
         sim_broken("%s does not open: %s\n%s", node->name, nq_error(), json);

@@ -24,15 +24,18 @@ static void do_crash(void)
     sim_node_open(i);
 }
 
-/* The queue's own end, under whatever weather; another one follows. */
+/* The queue's own end, under whatever weather, often with much to send; another one follows. */
 static void do_close(void)
 {
     unsigned i = (unsigned)sim_draw(sim.nnodes);
     struct node *node = &sim.node[i];
-    int64_t before = sim.now, limit = (int64_t)sim_draw(4000) * MS;
+    int64_t before = sim.now, limit = (int64_t)sim_draw(sim_chance(500) ? 4000 : 60000) * MS;
+    unsigned puts = (unsigned)sim_draw(sim_chance(300) ? 50 : 5);
 
     sim_say("%s closes within %.3f s", node->name, (double)limit / 1e9);
     node->asleep = false;
+    for (unsigned k = 0; k < puts; k++)
+        sim_put_letter(i, i ? 0 : 1 + (unsigned)sim_draw(sim.nnodes - 1), true);
     if (nq_close(node->queue, limit, NULL) < 0)
         sim_broken("close: %s", nq_error());
     if (sim.now - before > limit + 2 * S)
@@ -71,11 +74,43 @@ static void do_time(void)
     sim.now += ns;
 }
 
+/* Faults come in company: several at once, with little between them. */
+static void do_trouble(void)
+{
+    unsigned count = 3 + (unsigned)sim_draw(8);
+
+    sim_say("trouble");
+    for (unsigned k = 0; k < count; k++) {
+        switch (sim_draw(8)) {
+        case 0:
+            sim_change_weather();
+            break;
+        case 1:
+            do_disconnect();
+            break;
+        case 2:
+            if (sim_chance(300))
+                do_crash();
+            break;
+        case 3:
+        case 4:
+            sim_put();
+            break;
+        default:
+            sim_net->cut((unsigned)sim_draw(8), sim_chance(100));
+        }
+        for (uint64_t polls = sim_draw(60); polls; polls--) {
+            sim.now += (int64_t)sim_draw(10 * (uint64_t)MS);
+            sim_poll_all();
+        }
+    }
+}
+
 void sim_change_weather(void)
 {
     struct nqsim_weather weather = {
         .delay_max_us = (uint32_t)sim_draw(sim_chance(200) ? 700000 : 3000),
-        .window = 1 + (uint32_t)sim_draw(200000),
+        .window = 1 + (uint32_t)sim_draw(sim_chance(300) ? 2000 : 200000),
         .pieces = sim_chance(500),
         .cut_every = sim_chance(600) ? (uint32_t)(1 + sim_draw(sim_chance(300) ? 600 : 60000)) : 0,
         .refuse_1000 = (uint32_t)sim_draw(300),
@@ -105,6 +140,20 @@ static void check_bounds(void)
     }
 }
 
+/* A server knows each of its peers once. */
+static void check_peers(void)
+{
+    struct nq_peer_info peers[64];
+    size_t n;
+
+    if (nq_peers(sim.node[0].queue, peers, NQI_LEN(peers), &n))
+        return; /* no memory, or too many */
+    for (size_t i = 0; i < n && i < NQI_LEN(peers); i++)
+        for (size_t k = 0; k < i; k++)
+            if (nq_uuid_equal(&peers[i].id, &peers[k].id))
+                sim_broken("two peers of the server have one id");
+}
+
 void sim_one_step(void)
 {
     unsigned kind = (unsigned)sim_draw(100);
@@ -119,12 +168,14 @@ void sim_one_step(void)
         sim_net->cut((unsigned)sim_draw(8), sim_chance(250));
     else if (kind < 66)
         sim_change_weather();
-    else if (kind < 67 && sim_chance(200))
+    else if (kind < 67 && sim_chance(250))
         do_crash();
-    else if (kind < 67 && sim_chance(100))
+    else if (kind < 67 && sim_chance(300))
         do_close();
-    else if (kind < 67 && sim_chance(400))
+    else if (kind < 67 && sim_chance(600))
         do_disconnect();
+    else if (kind < 67)
+        do_trouble();
     else if (kind < 68 && !sim_chance(500))
         sim.node[sim_draw(sim.nnodes)].asleep = true;
     else if (kind < 70)
@@ -139,4 +190,5 @@ void sim_one_step(void)
     nqi_pool_fail_after(0);
     sim_look_at_futures();
     check_bounds();
+    check_peers();
 }

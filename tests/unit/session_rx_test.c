@@ -330,8 +330,6 @@ END_TEST
 
 START_TEST(a_session_that_the_other_side_ended_says_why)
 {
-    uint8_t zeros[8] = {0};
-
     attach();
     if (_i) /* first it said good-bye, and then it would not wait for the answer */
         nqtest_inject_record(&rig.a, NQI_BYE, 0, 0, 8, 0, zeros, 8);
