@@ -10,8 +10,9 @@
 
 #define STRAND_FREE NULL
 #define STRAND_OWNED (&strand_owned)
+#define STRAND_JOINED (&strand_joined)
 
-static struct nqi_work strand_owned; /* only its address is used */
+static struct nqi_work strand_owned, strand_joined; /* only their addresses are used */
 
 struct nqi_strand *nqi_strand_new(void)
 {
@@ -45,66 +46,66 @@ static void strand_own(struct nqi_strand *strand)
     atomic_store_explicit(&strand->owner, (uintptr_t)pthread_self(), memory_order_relaxed);
 }
 
-/* Leave without settling: nothing was done.  Work that came meanwhile goes on in `next`. */
-static void strand_pass_by(struct nqi_strand *strand);
-
-static bool strand_try(struct nqi_strand *strand)
+/* The strand that a comer to `strand` comes to. */
+static struct nqi_strand *strand_of_comer(struct nqi_strand *strand)
 {
-    struct nqi_work *expected = STRAND_FREE;
+    struct nqi_strand *next = atomic_load_explicit(&strand->next, memory_order_acquire);
 
-    if (!atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_OWNED,
-                                                 memory_order_acquire, memory_order_relaxed))
-        return false;
-    strand_own(strand);
-    return true;
-}
-
-/* Whoever enters a strand has to look again whether it has joined another meanwhile. */
-static bool strand_has_joined(struct nqi_strand *strand)
-{
-    return NQI_UNLIKELY(atomic_load_explicit(&strand->next, memory_order_relaxed) != NULL);
+    /* Until the one who joined has left, what was brought before goes first. */
+    if (NQI_UNLIKELY(next != NULL) &&
+        atomic_load_explicit(&strand->word, memory_order_acquire) == STRAND_JOINED)
+        return next;
+    return strand;
 }
 
 bool nqi_strand_try(struct nqi_strand *strand)
 {
-    strand = nqi_strand_now(strand);
-    if (!strand_try(strand))
-        return false;
-    if (!strand_has_joined(strand))
-        return true;
-    strand_pass_by(strand);
-    return strand_try(nqi_strand_now(strand));
+    struct nqi_work *expected = STRAND_FREE;
+
+    strand = strand_of_comer(strand);
+    if (!atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_OWNED,
+                                                 memory_order_acquire, memory_order_acquire))
+        return expected == STRAND_JOINED && nqi_strand_try(strand);
+    strand_own(strand);
+    return true;
 }
 
-static bool strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
+/* @return the strand that the caller is inside now; NULL = its owner has the work */
+static struct nqi_strand *strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
 {
     struct nqi_work *word = STRAND_FREE;
 
+    strand = strand_of_comer(strand);
     for (;;) {
         if (word == STRAND_FREE) {
             if (atomic_compare_exchange_weak_explicit(&strand->word, &word, STRAND_OWNED,
-                                                      memory_order_acquire, memory_order_relaxed)) {
+                                                      memory_order_acquire, memory_order_acquire)) {
                 strand_own(strand);
-                return true;
+                return strand;
             }
+            continue;
+        }
+        if (word == STRAND_JOINED) {
+            strand = strand_of_comer(strand);
+            word = STRAND_FREE;
             continue;
         }
         work->next = word == STRAND_OWNED ? NULL : word;
         if (atomic_compare_exchange_weak_explicit(&strand->word, &word, work, memory_order_release,
-                                                  memory_order_relaxed))
-            return false;
+                                                  memory_order_acquire))
+            return NULL;
     }
 }
 
 bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work)
 {
-    strand = nqi_strand_now(strand);
-    if (!strand_enter_or_push(strand, work))
-        return false;
-    if (!strand_has_joined(strand))
-        return true;
-    strand_pass_by(strand);
-    return strand_enter_or_push(nqi_strand_now(strand), work);
+    return strand_enter_or_push(strand, work);
+}
+
+/* The owner looks whether it has joined another meanwhile. */
+static bool strand_has_joined(struct nqi_strand *strand)
+{
+    return NQI_UNLIKELY(atomic_load_explicit(&strand->next, memory_order_relaxed) != NULL);
 }
 
 static struct nqi_work *strand_reverse(struct nqi_work *newest)
@@ -131,7 +132,7 @@ static unsigned strand_drain(struct nqi_strand *strand)
         struct nqi_work *next = work->next; /* run() may free the work */
 
         if (strand_has_joined(strand))
-            nqi_strand_run(strand, work);
+            nqi_strand_run(nqi_strand_now(strand), work);
         else
             work->run(work);
         work = next;
@@ -143,19 +144,28 @@ static unsigned strand_drain(struct nqi_strand *strand)
 static bool strand_leave(struct nqi_strand *strand)
 {
     struct nqi_work *expected = STRAND_OWNED;
+    struct nqi_work *gone = strand_has_joined(strand) ? STRAND_JOINED : STRAND_FREE;
 
     atomic_store_explicit(&strand->owner, 0, memory_order_relaxed);
-    if (atomic_compare_exchange_strong_explicit(&strand->word, &expected, STRAND_FREE,
+    if (atomic_compare_exchange_strong_explicit(&strand->word, &expected, gone,
                                                 memory_order_release, memory_order_relaxed))
         return true;
     strand_own(strand);
     return false;
 }
 
-static void strand_pass_by(struct nqi_strand *strand)
+static unsigned strand_settle_and_leave(struct nqi_strand *strand)
 {
-    while (!strand_leave(strand))
-        strand_drain(strand);
+    unsigned count = 0;
+
+    for (;;) {
+        if (atomic_load_explicit(&strand->word, memory_order_relaxed) != STRAND_OWNED)
+            count += strand_drain(strand);
+        if (strand->settle)
+            strand->settle(strand->arg);
+        if (strand_leave(strand))
+            return count;
+    }
 }
 
 /* The thread is inside `strand` itself, and not inside the one that it has joined. */
@@ -166,18 +176,9 @@ static bool strand_is_mine(struct nqi_strand *strand)
 
 unsigned nqi_strand_leave(struct nqi_strand *strand)
 {
-    unsigned count = 0;
-
     if (strand_has_joined(strand) && !strand_is_mine(strand))
         strand = nqi_strand_now(strand);
-    for (;;) {
-        if (atomic_load_explicit(&strand->word, memory_order_relaxed) != STRAND_OWNED)
-            count += strand_drain(strand);
-        if (strand->settle)
-            strand->settle(strand->arg);
-        if (strand_leave(strand))
-            return count;
-    }
+    return strand_settle_and_leave(strand);
 }
 
 unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
@@ -189,11 +190,11 @@ unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
 
 void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)
 {
-    if (!nqi_strand_enter_or_push(strand, work))
+    strand = strand_enter_or_push(strand, work); /* the one to leave, whatever it joins meanwhile */
+    if (!strand)
         return;
-    strand = nqi_strand_now(strand); /* that was entered, whatever it joins meanwhile */
     work->run(work);
-    nqi_strand_leave(strand);
+    strand_settle_and_leave(strand);
 }
 
 void nqi_strand_join(struct nqi_strand *strand, struct nqi_strand *next)

@@ -6,20 +6,21 @@
  *     FREE      nobody is inside
  *     OWNED     a thread is inside, nothing was left for it
  *     pointer   a thread is inside; the pointer is a list of work left for it, newest first
+ *     JOINED    nobody is inside, nor will be: whoever comes goes to another strand
  *
  *     who               from             to               by
  *     comer             FREE             OWNED            CAS: it is the owner now
  *     comer with work   OWNED, pointer   pointer          CAS: the owner will run it
- *     owner, leaving    OWNED            FREE             CAS: gone
+ *     owner, leaving    OWNED            FREE, JOINED     CAS: gone
  *     owner             pointer          OWNED            exchange: runs the list, oldest first
  *
  * Invariant: work is only ever pushed while somebody is inside, and an owner can only leave a
  * word that says OWNED, so no work is left behind.  Before each attempt to leave the owner calls
  * `settle`, once for everything that ran since the last: one flush for many puts.
  *
- * A strand may end in another (nqi_strand_join): from then on whoever comes to it comes to the
- * other one, and what was left for it goes on there.  So a link that was accepted in a strand of
- * its own can become part of a peer that has one.
+ * A strand may end in another (nqi_strand_join): what is left for it goes on there, and once its
+ * owner has left, whoever comes to it comes to the other one: in order.  So a link that was
+ * accepted in a strand of its own can become part of a peer that has one.
  *
  * A strand is reference-counted; whoever may still bring work holds a reference. */
 #ifndef NQ_CORE_STRAND_H
@@ -85,7 +86,8 @@ bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work);
 void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work);
 
 /* From now on `strand` is `next`, which has joined none.  Inside `strand`, as its last act: from
- * its settle, when nothing else is done inside it.  The work that is left for it runs in `next`. */
+ * its settle, when nothing else is done inside it.  The work that is left for it, and what is
+ * brought until the caller has left it, runs in `next`. */
 void nqi_strand_join(struct nqi_strand *strand, struct nqi_strand *next);
 
 /* The strand that `strand` is now; lives as long as `strand`. */

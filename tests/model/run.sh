@@ -59,6 +59,18 @@ for bug in LEAVE SETTLE ORDER ENTER; do
     finds strand -DBUG_$bug
 done
 
+holds join
+for bug in POINTER FREE DRAIN LEAVE; do
+    finds join -DBUG_$bug
+done
+
+holds session
+holds session -DPUTS=3 -DANSWERS=2
+holds session -DLINKS=4 -DPUTS=1
+for bug in NONCE PROOF COUNTER AGAIN OPENED KEEP BEHIND ACKED FIRST REACHED ACK EARLY; do
+    finds session -DBUG_$bug
+done
+
 holds wait -DW=1
 holds wait -DW=1 -DGETS=2
 holds wait -DW=1 -DFDS=0 -DPOSTS=2
@@ -93,6 +105,8 @@ if [ "${1:-}" = long ]; then
     holds wait -DFDS=0 -DPOSTS=2
     holds wait -DFOREIGN=1 -DPOSTS=0
     holds strand -DCOMERS=4
+    holds join -DCOMERS=3
+    holds session -DLINKS=4 -DPUTS=3 -DANSWERS=2
 fi
 
 echo "1..$count"

@@ -1,4 +1,5 @@
 /* The word of a strand (core/strand.h): COMERS threads bring JOBS pieces of work each.
+ * What becomes of it when a strand joins another is in join.pml.
  *
  * Checked in every order of steps: one is inside at a time; each comer's work runs once and in its
  * order; what ran is settled before the strand is left; nothing is left behind.
