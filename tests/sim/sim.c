@@ -109,6 +109,15 @@ static void choose_options(void)
         sim.consumed ? "consumed" : "queued");
 }
 
+static void check_intruders(void)
+{
+    unsigned attempts;
+
+    if (sim_net->intruders(&attempts))
+        sim_broken("a stranger had a session");
+    sim.intrusions += attempts;
+}
+
 static uint64_t run_seed(uint64_t seed)
 {
     sim.seed = seed;
@@ -138,6 +147,7 @@ static uint64_t run_seed(uint64_t seed)
     sim_heal();
     sim_close_all();
     sim_check_letters();
+    check_intruders();
     sim_note((uint64_t)sim.now);
     return sim.hash;
 }
@@ -186,8 +196,8 @@ int main(int argc, char **argv)
     }
     free(sim.letters);
     printf("%llu seeds, %llu failed: %u sessions, %u links lost, %u resumed, %u ended; "
-           "%u delivered, %u unknown\n",
+           "%u delivered, %u unknown; %u intrusions, none succeeded\n",
            (unsigned long long)count, (unsigned long long)failed, sim.ups, sim.downs, sim.resumed,
-           sim.gone, sim.delivered, sim.unknown);
+           sim.gone, sim.delivered, sim.unknown, sim.intrusions);
     return failed ? 1 : 0;
 }

@@ -48,7 +48,7 @@ struct sim {
     bool large;                                 /* many letters are: the credit is soon used up */
     bool lazy;                                  /* readers are */
     bool consumed; /* acknowledged when get() returned it: delivered is true whoever dies */
-    unsigned resumed, downs, gone, ups, crashes, delivered, unknown;
+    unsigned resumed, downs, gone, ups, crashes, delivered, unknown, intrusions;
 };
 
 extern struct sim sim;

@@ -74,6 +74,39 @@ static void do_time(void)
     sim.now += ns;
 }
 
+/* A client that the server is in touch with: the id of nobody is free for whoever comes first. */
+static bool find_victim(nq_uuid *ret)
+{
+    struct nq_peer_info peers[64];
+    size_t n, first;
+
+    if (nq_peers(sim.node[0].queue, peers, NQI_LEN(peers), &n) || !n || n > NQI_LEN(peers))
+        return false;
+    first = sim_draw(n);
+    *ret = peers[first].id;
+    return peers[first].up;
+}
+
+/* The server answers him before anything else happens. */
+static void do_intrude(void)
+{
+    enum nqsim_intrusion what = (enum nqsim_intrusion)sim_draw(NQSIM_INTRUSIONS);
+    unsigned attempts;
+    nq_uuid victim = {{0}};
+
+    if (!find_victim(&victim) && what == NQSIM_INTRUDE_OPEN)
+        what = NQSIM_INTRUDE_REPLAY;
+    sim_say("a stranger does %d", (int)what);
+    if (!sim_net->intrude(what, victim.bytes))
+        return;
+    for (unsigned k = 0; k < 4; k++)
+        sim_node_poll(0);
+    if (what == NQSIM_INTRUDE_OPEN) /* before the id may become free */
+        sim_net->withdraw();
+    if (sim_net->intruders(&attempts))
+        sim_broken("a stranger has a session");
+}
+
 /* Faults come in company: several at once, with little between them. */
 static void do_trouble(void)
 {
@@ -176,6 +209,8 @@ void sim_one_step(void)
         do_disconnect();
     else if (kind < 67)
         do_trouble();
+    else if (kind >= 98)
+        do_intrude();
     else if (kind < 68 && !sim_chance(500))
         sim.node[sim_draw(sim.nnodes)].asleep = true;
     else if (kind < 70)

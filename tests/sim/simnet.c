@@ -121,6 +121,7 @@ static void net_begin(uint64_t seed, uint64_t lossy)
     nqsim_state.random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
     nqsim_state.bytes = 0;
     nqsim_state.ncuts = 0;
+    nqsim_intruder_begin();
 }
 
 static void net_set_weather(const struct nqsim_weather *weather)
@@ -175,7 +176,10 @@ const struct nqsim_net nqsim_net = {.begin = net_begin,
                                     .cut = net_cut,
                                     .crash = net_crash,
                                     .bytes = net_bytes,
-                                    .cuts = net_cuts};
+                                    .cuts = net_cuts,
+                                    .intrude = nqsim_intrude,
+                                    .withdraw = nqsim_withdraw,
+                                    .intruders = nqsim_intruders};
 
 static const struct nqt_opt sim_options[] = {
     {.name = "node", .def = "server", .type = NQT_OPT_STR, .help = "Who this is"},

@@ -20,6 +20,16 @@ struct nqsim_weather {
     uint32_t lose_1000, twice_1000, late_1000, late_us;
 };
 
+/* What somebody says on a link of his own who overhears the greetings of others. */
+enum nqsim_intrusion {
+    NQSIM_INTRUDE_GARBAGE, /* anything */
+    NQSIM_INTRUDE_HALF,    /* a part of a HELLO, or nothing */
+    NQSIM_INTRUDE_REPLAY,  /* somebody's HELLO, and his AUTH if that resumes */
+    NQSIM_INTRUDE_CHANGED, /* the same with some bytes changed */
+    NQSIM_INTRUDE_OPEN,    /* somebody's HELLO, and an OPEN of his own */
+    NQSIM_INTRUSIONS
+};
+
 struct nqsim_net {
     /* `lossy` = bytes that a message may have; 0 = streams */
     void (*begin)(uint64_t seed, uint64_t lossy);
@@ -30,6 +40,11 @@ struct nqsim_net {
     void (*crash)(const char *node);
     uint64_t (*bytes)(void); /* delivered since begin() */
     unsigned (*cuts)(void);
+    /* @param victim  the id to open a session under  @return false: no server, or no memory */
+    bool (*intrude)(enum nqsim_intrusion what, const uint8_t victim[16]);
+    void (*withdraw)(void); /* his links are cut */
+    /* @return how many were welcomed since begin(); *attempts: of so many */
+    unsigned (*intruders)(unsigned *attempts);
 };
 
 #endif

@@ -8,6 +8,7 @@
 #define NAME_MAX_ 32
 #define NEVER INT64_MAX
 #define US INT64_C(1000)
+#define NQSIM_SAID (264 + 136) /* HELLO and AUTH */
 
 struct nqtp_mod {
     const struct nqt_host *host;
@@ -49,6 +50,9 @@ struct nqtp_link {
     bool ended;      /* the other end sends no more */
     int64_t down_at; /* when this end learns that the wire is cut */
     int down_code;
+    bool intruder;                  /* nobody's link is at its other end */
+    unsigned char said[NQSIM_SAID]; /* the first that this end said */
+    size_t nsaid;
     char peer[NAME_MAX_ * 2], local[NAME_MAX_ * 2];
 };
 
@@ -102,5 +106,14 @@ int nqsim_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, 
                uint32_t *taken);
 int nqsim_rx_hold(struct nqtp_link *link, int hold);
 int nqsim_info(struct nqtp_link *link, struct nqt_info *out);
+/* The server accepts a link of whom nobody knows; NULL = there is no server, or no memory. */
+struct nqtp_link *nqsim_accept_from(const char *node);
+
+/* simnet_intruder.c */
+void nqsim_intruder_begin(void);
+void nqsim_overhear(struct nqtp_link *link, const struct nqt_buf *buf); /* what it sends */
+bool nqsim_intrude(enum nqsim_intrusion what, const uint8_t victim[16]);
+void nqsim_withdraw(void);
+unsigned nqsim_intruders(unsigned *attempts);
 
 #endif

@@ -76,6 +76,24 @@ static bool meet(struct nqtp_link *client)
     return true;
 }
 
+struct nqtp_link *nqsim_accept_from(const char *node)
+{
+    struct nqtp_ep *server = find_server("server");
+    struct nqtp_link *link = server ? link_new(server, 1) : NULL;
+
+    if (!link)
+        return NULL;
+    link->wire = nqsim_wire_new(NULL, link);
+    if (!link->wire) {
+        nqsim_link_free(link);
+        return NULL;
+    }
+    nqsim_now(link);
+    snprintf(link->peer, sizeof(link->peer), "sim:%s", node);
+    nqsim_emit(link, NQT_EV_ACCEPT, NULL);
+    return link;
+}
+
 int nqsim_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                   struct nqt_error *err)
 {
@@ -229,6 +247,7 @@ int nqsim_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, 
     while (*taken < n && (!other || other->flying < nqsim_state.weather.window)) {
         if (!(nqsim_state.lossy ? fly_lossy : fly)(link, other, bufs[*taken]))
             break;
+        nqsim_overhear(link, bufs[*taken]);
         bufs[*taken]->ops->unref(bufs[*taken]);
         ++*taken;
     }
