@@ -94,6 +94,8 @@ static void do_intrude(void)
     unsigned attempts;
     nq_uuid victim = {{0}};
 
+    for (unsigned k = 0; k < 4; k++) /* whoever is about to go has gone */
+        sim_node_poll(0);
     if (!find_victim(&victim) && what == NQSIM_INTRUDE_OPEN)
         what = NQSIM_INTRUDE_REPLAY;
     sim_say("a stranger does %d", (int)what);

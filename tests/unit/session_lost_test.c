@@ -601,7 +601,7 @@ START_TEST(an_opening_that_comes_late_is_not_admitted)
 
     nqtest_rig_connect(&rig);
     for (unsigned i = 0; i < 2; i++) {
-        pull_all(&rig.a);
+        nqtest_pull_all(&rig.a);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
         ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
     }
