@@ -174,7 +174,7 @@ static nq_err arq_pass_held(struct nqi_arq *arq, nqi_arq_deliver_fn deliver, voi
 
     while (!err && *arq_in(arq, arq->received + 1)) {
         struct nqt_buf **at = arq_in(arq, ++arq->received), *buf = NQI_STEAL(*at);
-        uint8_t raw[NQI_ARQ_HEAD];
+        uint8_t raw[NQI_ARQ_HEAD] = {0};
 
         arq_copy(buf, raw, sizeof(raw));
         arq->held -= buf->len;
