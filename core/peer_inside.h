@@ -7,6 +7,10 @@
 /* peer_show.c, in strand */
 void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason, uint64_t count,
                     const char *text);
+/* The same in two steps: what the event says is true before, and it is told after, a change. */
+struct nq_event nqi_peer_event_of(const struct nqi_peer *peer, nq_event_kind kind, nq_reason reason,
+                                  uint64_t count, const char *text);
+void nqi_peer_tell(struct nqi_peer *peer, const struct nq_event *event);
 void nqi_peer_show_link(struct nqi_peer *peer);   /* the link changed */
 void nqi_peer_show_counts(struct nqi_peer *peer); /* before the strand is left */
 

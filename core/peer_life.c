@@ -104,13 +104,15 @@ static void peer_redial(struct nqi_peer *peer, bool worked, bool useful)
 void nqi_peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
 {
     bool was_up = peer->up, useful = peer_progress(peer) != peer->came_up, over;
+    struct nq_event event;
 
     if (peer->state != NQI_PEER_LINKED)
         return;
     nqi_peer_hand_over(peer);
     over = peer_is_over(peer, reason);
-    nqi_peer_event(peer, peer_lost_kind(peer, over), reason, 0, text);
+    event = nqi_peer_event_of(peer, peer_lost_kind(peer, over), reason, 0, text);
     peer_unlink(peer, over, reason);
+    nqi_peer_tell(peer, &event); /* whoever hears that a session is over finds its puts settled */
     if (over && !peer->dials)
         nqi_peer_end(peer, reason);
     else if (peer->closing && nqi_session_flushed(&peer->session))

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason, uint64_t count,
-                    const char *text)
+struct nq_event nqi_peer_event_of(const struct nqi_peer *peer, nq_event_kind kind, nq_reason reason,
+                                  uint64_t count, const char *text)
 {
     struct nq_event event = {
         .kind = kind, .reason = reason, .peer = peer->session.peer, .count = count};
@@ -13,8 +13,21 @@ void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason,
     if (peer->link)
         snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(peer->link));
     snprintf(event.text, sizeof(event.text), "%s", text);
-    peer->conf->events->event(peer->conf->arg, &event);
+    return event;
+}
+
+void nqi_peer_tell(struct nqi_peer *peer, const struct nq_event *event)
+{
+    peer->conf->events->event(peer->conf->arg, event);
     peer->conf->events->changed(peer->conf->arg);
+}
+
+void nqi_peer_event(struct nqi_peer *peer, nq_event_kind kind, nq_reason reason, uint64_t count,
+                    const char *text)
+{
+    struct nq_event event = nqi_peer_event_of(peer, kind, reason, count, text);
+
+    nqi_peer_tell(peer, &event);
 }
 
 void nqi_peer_show_link(struct nqi_peer *peer)
