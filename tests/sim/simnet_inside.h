@@ -85,7 +85,8 @@ void nqsim_ep_unref(struct nqtp_ep *ep);
 /* simnet_wire.c */
 int nqsim_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err);
 void nqsim_poke(struct nqtp_link *link); /* nqsim_link_run() by a post; NULL = nothing */
-void nqsim_link_run(void *arg);          /* all that is due at this end */
+void nqsim_link_run(void *arg);          /* the post */
+void nqsim_link_tick(void *arg);         /* all that is due at this end; the timer */
 struct nqtp_link *nqsim_other_end(const struct nqtp_link *link);
 void nqsim_drop_flight(struct nqtp_link *link);
 struct wire *nqsim_wire_new(struct nqtp_link *client, struct nqtp_link *server);

@@ -34,7 +34,7 @@ static int link_up(struct nqtp_link *link)
 {
     const struct nqt_host *host = link->ep->mod->host;
 
-    if (host->timer_add(link->serial, nqsim_link_run, link, &link->timer)) {
+    if (host->timer_add(link->serial, nqsim_link_tick, link, &link->timer)) {
         link->timer = NULL;
         link->down_at = 0; /* without a timer it is of no use */
         link->down_code = NQT_E_NOMEM;

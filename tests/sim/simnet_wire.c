@@ -216,15 +216,10 @@ void nqsim_set_timer(struct nqtp_link *link)
         link->ep->mod->host->timer_set(link->timer, due == NEVER ? -1 : due);
 }
 
-void nqsim_link_run(void *arg)
+void nqsim_link_tick(void *arg)
 {
     struct nqtp_link *link = arg, *other = nqsim_other_end(link);
 
-    link->posted = false;
-    if (link->finished) {
-        nqsim_link_free(link);
-        return;
-    }
     deliver(link);
     if (other && other->wants_room && link->flying < nqsim_state.weather.window)
         nqsim_poke(other);
@@ -239,4 +234,16 @@ void nqsim_link_run(void *arg)
         nqsim_link_down(link, link->down_code, "the network lost it");
     if (is_open(link))
         nqsim_set_timer(link);
+}
+
+/* What was posted runs, also after close(): until then the link stays. */
+void nqsim_link_run(void *arg)
+{
+    struct nqtp_link *link = arg;
+
+    link->posted = false;
+    if (link->finished)
+        nqsim_link_free(link);
+    else
+        nqsim_link_tick(link);
 }
