@@ -6,7 +6,7 @@
 # Run by `make planted`, in BUILDDIR; needs perl.  NQ_MUTANTS is a pattern of names: only those.  The simulation without a bug must pass first; a bug counts as found when the simulation
 # says so of a seed, or dies of it.
 set -u
-src=$(realpath "$1") build=$(realpath "$2") seeds=${3:-1000}
+src=$(realpath "$1") build=$(realpath "$2") seeds=${3:-20000}
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 trap 'exit 99' HUP INT TERM
