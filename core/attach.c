@@ -215,7 +215,8 @@ nq_err nqi_auth_read(const uint8_t *record, struct nqi_auth *ret)
 void nqi_welcome_write(uint8_t *at, const struct nqi_welcome *welcome, const uint8_t *key,
                        const uint8_t *transcript, const uint8_t *auth_proof)
 {
-    uint8_t *body = at + nqi_head_write(at, NQI_WELCOME, 0, welcome->resumed, NQI_WELCOME_SIZE, 0);
+    uint8_t *body =
+        at + nqi_head_write(at, NQI_WELCOME, 0, (uint16_t)welcome->kind, NQI_WELCOME_SIZE, 0);
 
     memset(body, 0, NQI_WELCOME_SIZE);
     attach_write_uuid(body + WELCOME_SESSION, &welcome->session);
@@ -233,9 +234,9 @@ nq_err nqi_welcome_read(const uint8_t *record, struct nqi_welcome *ret)
     uint16_t kind = nqi_load_u16(record + 2);
     int64_t expiry_ns = (int64_t)nqi_load_u64(body + WELCOME_EXPIRY);
 
-    if (kind > 1 || expiry_ns < 0)
+    if (kind > NQI_WELCOME_ENDED || expiry_ns < 0)
         return nqi_fail(NQ_ERR_PROTO, "a welcome that makes no sense");
-    ret->resumed = kind;
+    ret->kind = (enum nqi_welcome_kind)kind;
     ret->session = attach_read_uuid(body + WELCOME_SESSION);
     ret->received = nqi_load_u64(body + WELCOME_RECEIVED);
     ret->credit_messages = nqi_load_u64(body + WELCOME_CREDIT_MESSAGES);

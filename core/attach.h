@@ -4,7 +4,7 @@
  *       HELLO      who, which session, nonce -->
  *                  <-- CHALLENGE  who, nonce, what both can do
  *       AUTH       where I am, proof         -->
- *                  <-- WELCOME    new or resumed, where I am, proof
+ *                  <-- WELCOME    new, resumed or ended, where I am, proof
  *
  * T, the transcript, is the SHA-256 of HELLO and CHALLENGE as they went over the link.  Each proof
  * is an HMAC-SHA-256 with the session's key over a label, T and the record that carries it, so it
@@ -43,15 +43,22 @@ enum nqi_auth_method { NQI_AUTH_OPEN = 1, NQI_AUTH_RESUME = 2 };
 
 struct nqi_auth {
     uint16_t method;
-    nq_uuid opening;   /* OPEN: which session is wanted; the same until it was welcomed */
-    uint64_t counter;  /* of attempts to attach a link to the session */
-    uint64_t received; /* DATA records that the client has */
+    nq_uuid opening;  /* OPEN: which session is wanted; the same until it was welcomed */
+    uint64_t counter; /* of attempts to attach a link to the session */
+    /* DATA records that the client has; OPEN: that it had of the session named in HELLO */
+    uint64_t received;
     uint64_t credit_messages, credit_bytes;
     uint8_t proof[NQI_KEY];
 };
 
+enum nqi_welcome_kind {
+    NQI_WELCOME_NEW,
+    NQI_WELCOME_RESUMED,
+    NQI_WELCOME_ENDED /* the session is over; `received` is final */
+};
+
 struct nqi_welcome {
-    bool resumed;
+    enum nqi_welcome_kind kind;
     nq_uuid session;
     uint64_t received;
     uint64_t credit_messages, credit_bytes;

@@ -28,6 +28,8 @@ static nq_err frame_check_data(const struct nqi_head *head)
         return nqi_fail(NQ_ERR_PROTO, "data record with unknown flags 0x%02x", head->flags);
     if (head->aux > head->length || (head->aux && !(head->flags & NQI_DATA_BEGIN)))
         return nqi_fail(NQ_ERR_PROTO, "data record with misplaced metadata");
+    if ((head->flags & NQI_DATA_AGAIN) && !(head->flags & NQI_DATA_BEGIN))
+        return nqi_fail(NQ_ERR_PROTO, "data record is redelivered in the middle");
     /* The whole length stands in the first of several records and nowhere else. */
     if (((head->flags & edges) == NQI_DATA_BEGIN) != ((head->flags & NQI_DATA_BIG) != 0))
         return nqi_fail(NQ_ERR_PROTO, "data record with misplaced length");

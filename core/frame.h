@@ -23,7 +23,7 @@
  *     PONG       both    the same u64
  *     BYE        both    u64 last sequence sent: no DATA follows
  *     BYE_ACK    both    - : everything up to the BYE has arrived
- *     GOAWAY     -       reserved; no state expects it
+ *     GOAWAY     both    - : server: finish what was begun, begin no more; client: done
  *
  * DATA records carry no sequence: each direction counts them from 1. */
 #ifndef NQ_CORE_FRAME_H
@@ -61,7 +61,8 @@ enum nqi_record_type {
 #define NQI_DATA_END 0x02u    /* last record of a message */
 #define NQI_DATA_ACKNOW 0x04u /* somebody waits: acknowledge at once */
 #define NQI_DATA_BIG 0x08u    /* the whole length follows the head */
-#define NQI_DATA_FLAGS 0x0fu
+#define NQI_DATA_AGAIN 0x10u  /* first record: sent before, in a session that ended */
+#define NQI_DATA_FLAGS 0x1fu
 
 struct nqi_head {
     uint8_t type, flags;

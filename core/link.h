@@ -85,6 +85,11 @@ void nqi_link_settled(struct nqi_link *link);
 /* Answer HELLO or AUTH with a refusal and drain. */
 void nqi_link_reject(struct nqi_link *link, nq_reason reason);
 
+/* Answer AUTH of a session that is over, and drain.  @param key  NQI_KEY bytes
+ * @param received  its DATA records that were final */
+void nqi_link_tell_end(struct nqi_link *link, const struct nqi_attach *attach, const uint8_t *key,
+                       uint64_t received);
+
 /* As nqi_tlink_send(). */
 NQ_MUST_CHECK nq_err nqi_link_send(struct nqi_link *link, struct nqt_buf *const *bufs, uint32_t n,
                                    uint32_t *taken);

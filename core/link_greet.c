@@ -194,7 +194,7 @@ void nqi_link_hand_over(struct nqi_link *link, struct nqi_strand *strand, nqi_li
     nqi_strand_on_settle(nqi_link_strand(link), link_move, link);
 }
 
-/* ---- refusal ---------------------------------------------------------------------------- */
+/* ---- an answer that ends it ------------------------------------------------------------- */
 
 void nqi_link_reject(struct nqi_link *link, nq_reason reason)
 {
@@ -206,6 +206,21 @@ void nqi_link_reject(struct nqi_link *link, nq_reason reason)
         nqi_head_write(txbuf->room, NQI_REJECT, 0, (uint16_t)reason, (uint32_t)len, 0);
         memcpy(txbuf->room + NQI_HEAD, text, len);
         nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + len);
+        link_send_record(link, txbuf);
+    }
+    nqi_link_drain(link);
+}
+
+void nqi_link_tell_end(struct nqi_link *link, const struct nqi_attach *attach, const uint8_t *key,
+                       uint64_t received)
+{
+    struct nqi_welcome welcome = {
+        .kind = NQI_WELCOME_ENDED, .session = attach->hello.session, .received = received};
+    struct nqi_txbuf *txbuf = nqi_txbuf_new(1, NQI_WELCOME_RECORD);
+
+    if (txbuf) {
+        nqi_welcome_write(txbuf->room, &welcome, key, attach->transcript, attach->auth.proof);
+        nqi_txbuf_add(txbuf, txbuf->room, NQI_WELCOME_RECORD);
         link_send_record(link, txbuf);
     }
     nqi_link_drain(link);

@@ -41,7 +41,7 @@ static nq_msg *msg_new_inside(size_t len)
     msg->seq = 0;
     msg->meta = NULL;
     msg->correlation[0] = 0;
-    msg->control = false;
+    msg->control = msg->again = false;
     /* The message's reference, and the view's. */
     nqi_chunk_init_inside(&msg->chunk, offsetof(struct nq_msg, chunk), data, len, len ? 2 : 1);
     if (len)
@@ -256,6 +256,11 @@ nq_err nq_msg_data(nq_msg *msg, const void **data, size_t *len)
 const nq_uuid *nq_msg_sender(const nq_msg *msg)
 {
     return &msg->sender;
+}
+
+bool nq_msg_is_redelivered(const nq_msg *msg)
+{
+    return msg->again;
 }
 
 /* ---- metadata --------------------------------------------------------------------------- */

@@ -46,6 +46,7 @@ struct nq_msg {
     unsigned char *meta;
     unsigned char correlation[NQI_META_CORRELATION_SIZE]; /* encoded; tag 0 = none */
     bool control;
+    bool again;            /* received, and marked as redelivered */
     struct nq_chunk chunk; /* of this block */
 };
 

@@ -129,7 +129,8 @@ struct nqi_peer {
     uint64_t in_count, in_bytes;
     uint64_t delivered_messages, delivered_bytes; /* ever */
     uint64_t base_messages, base_bytes;           /* of those, before this session */
-    struct nqi_dialer dialer;                     /* a client's */
+    uint64_t final;           /* ENDED: records of its session that were final here */
+    struct nqi_dialer dialer; /* a client's */
     bool dials;
 };
 
@@ -143,8 +144,9 @@ NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nq
  * rejected.  In strand. */
 void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct nqi_attach *attach);
 
-/* Its client proved to be who has the session, and wants another: this one ends.  In strand. */
-void nqi_peer_supersede(struct nqi_peer *peer);
+/* Its client proved to be who has the session, had `received` of its records, and wants another:
+ * this one ends.  In strand. */
+void nqi_peer_supersede(struct nqi_peer *peer, uint64_t received);
 
 /* The first `messages` that the user will take are not of this session.  In strand, before it is
  * announced. */

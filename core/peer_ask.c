@@ -27,7 +27,7 @@ static void peer_begin_close(struct nqi_peer *peer)
 {
     peer->closing = true;
     peer->force = true;
-    nqi_session_close(&peer->session);
+    nqi_session_close(&peer->session, nqi_now());
     if (peer->state == NQI_PEER_IDLE && nqi_session_flushed(&peer->session))
         nqi_peer_end(peer, NQ_REASON_LOCAL_CLOSE);
 }
@@ -60,8 +60,10 @@ static void peer_cut(struct nqi_peer *peer, nq_reason reason)
     nqi_peer_end(peer, reason);
 }
 
-void nqi_peer_supersede(struct nqi_peer *peer)
+void nqi_peer_supersede(struct nqi_peer *peer, uint64_t received)
 {
+    if (peer->state != NQI_PEER_ENDED)
+        nqi_session_know_received(&peer->session, received);
     peer_cut(peer, NQ_REASON_NO_SESSION);
 }
 

@@ -22,6 +22,7 @@ void nqi_peer_end(struct nqi_peer *peer, nq_reason reason)
     /* The last reference may go before the strand is left. */
     nqi_strand_on_settle(peer->serial.strand, NULL, NULL);
     nqi_peer_hand_over(peer);
+    peer->final = nqi_session_final(&peer->session);
     nqi_session_fini(&peer->session, reason);
     if (peer->dials)
         nqi_dialer_fini(&peer->dialer);

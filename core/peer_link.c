@@ -122,6 +122,10 @@ void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct 
         err = peer->state == NQI_PEER_IDLE ? nqi_session_resume(&peer->session, attach, nqi_now())
                                            : NQ_ERR_CLOSED;
     }
+    if (peer->state == NQI_PEER_ENDED && attach->auth.method == NQI_AUTH_RESUME) {
+        nqi_link_tell_end(link, attach, peer->name.key, peer->final); /* since it was looked up */
+        return;
+    }
     if (err) {
         nqi_link_reject(link, peer_attach_refusal(err, attach));
         return;

@@ -143,6 +143,7 @@ static nq_err queue_fill_peer_conf(nq_queue *queue)
     peer->session.keepalive_ns = conf->keepalive_ns;
     peer->session.expiry_ns = conf->expiry_ns;
     peer->session.ack_consumed = conf->ack == NQI_ACK_CONSUMED;
+    peer->session.resend = conf->resend;
     peer->queue_messages = conf->queue_messages;
     peer->queue_bytes = conf->queue_bytes;
     peer->policy = conf->policy;
@@ -196,6 +197,7 @@ static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
     nqi_list_init(&queue->ready);
     nqi_list_init(&queue->greetings);
     nqi_list_init(&queue->leaving);
+    nqi_tombs_init(&queue->tombs);
     err = nqi_random(&queue->seed, sizeof(queue->seed));
     if (!err)
         err = queue_start(queue);
@@ -450,6 +452,7 @@ void nq_free(nq_queue *queue)
     queue_free_loops(queue);
     if (complete)
         nqi_events_fini(&queue->events);
+    nqi_tombs_fini(&queue->tombs);
     pthread_mutex_destroy(&queue->lock);
     nqi_conf_free(queue->conf);
     free(queue);

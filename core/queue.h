@@ -13,6 +13,7 @@
 #include "core/conf.h"
 #include "core/event.h"
 #include "core/peer.h"
+#include "core/tomb.h"
 #include "core/wait.h"
 #include <netqueue/queue.h>
 #include <pthread.h>
@@ -63,6 +64,7 @@ struct nq_queue {
     struct nqi_list greetings; /* links, oldest first */
     struct nqi_list leaving;   /* of those: links that are told to close */
     uint32_t ngreetings;       /* in both */
+    struct nqi_tombs tombs;    /* a server's: sessions that ended lately */
     bool closer;               /* a thread is inside nq_close() */
     bool readable;             /* mode manual: the descriptor is held readable */
 };

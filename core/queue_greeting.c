@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- the greeting: in the link's strand ------------------------------------------------- */
 
@@ -71,6 +72,9 @@ struct greeting_answer {
     struct nqi_peer *fresh; /* a new one, which is the table's; or NULL */
     struct nqi_peer *known; /* one reference: the link goes to this one's strand, to `moved` */
     nqi_link_moved_fn moved;
+    bool ended; /* the session that is asked for, with `final` of its records received */
+    uint8_t key[NQI_KEY];
+    uint64_t final;
 };
 
 /* Under lock: a new peer. */
@@ -98,7 +102,9 @@ static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct n
 {
     nq_reason reason = answer->reason;
 
-    if (reason) {
+    if (answer->ended) {
+        nqi_link_tell_end(link, attach, answer->key, answer->final);
+    } else if (reason) {
         queue_refused(queue, link, &attach->hello.id, reason, nq_reason_text(reason));
         nqi_link_reject(link, reason);
     } else if (answer->known) {
@@ -126,7 +132,7 @@ static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_
     struct greeting_answer answer = {0};
 
     if (link) {
-        nqi_peer_supersede(old);
+        nqi_peer_supersede(old, attach->auth.received);
         pthread_mutex_lock(&queue->lock);
         answer.reason = greeting_admit(queue, link, attach, &answer.fresh);
         pthread_mutex_unlock(&queue->lock);
@@ -135,20 +141,40 @@ static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_
     nqi_peer_unref(old);
 }
 
+/* Under lock: RESUME of a session that no peer has. */
+static void greeting_look_back(nq_queue *queue, const struct nqi_attach *attach,
+                               struct greeting_answer *answer)
+{
+    const struct nqi_tomb *tomb = nqi_tombs_find(&queue->tombs, &attach->hello.session, nqi_now());
+    struct nqi_session_name name = {0};
+
+    if (tomb) {
+        name.id = tomb->id;
+        memcpy(name.key, tomb->key, NQI_KEY);
+        answer->final = tomb->received;
+    }
+    answer->ended = nqi_session_is_proven(&name, attach) && tomb;
+    if (answer->ended)
+        memcpy(answer->key, name.key, NQI_KEY);
+    else
+        answer->reason = NQ_REASON_NO_SESSION;
+    explicit_bzero(&name, sizeof(name));
+}
+
 /* Under lock: RESUME.  Whether the session is unknown or not proven must look the same. */
 static void greeting_resume(nq_queue *queue, const struct nqi_attach *attach,
                             struct greeting_answer *answer)
 {
-    static const struct nqi_session_name nobody;
     struct nqi_peer *peer = nqi_queue_find_locked(queue, &attach->hello.id);
-    bool proven = nqi_session_is_proven(peer ? &peer->name : &nobody, attach);
 
-    if (!peer || !proven) {
+    if (!peer || !nq_uuid_equal(&peer->name.id, &attach->hello.session)) {
+        greeting_look_back(queue, attach, answer);
+    } else if (nqi_session_is_proven(&peer->name, attach)) {
+        answer->known = nqi_peer_ref(peer);
+        answer->moved = greeting_go_on;
+    } else {
         answer->reason = NQ_REASON_NO_SESSION;
-        return;
     }
-    answer->known = nqi_peer_ref(peer);
-    answer->moved = greeting_go_on;
 }
 
 /* Under lock: OPEN.  Who has a session may ask for it once more, because WELCOME was lost, or prove
@@ -181,6 +207,7 @@ static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_
         greeting_open(queue, link, attach, &answer);
     pthread_mutex_unlock(&queue->lock);
     greeting_give(queue, link, attach, &answer);
+    explicit_bzero(answer.key, sizeof(answer.key));
 }
 
 struct greeting_close {

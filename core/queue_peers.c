@@ -229,8 +229,10 @@ static void queue_on_ended(void *arg, struct nqi_peer *peer)
     queue->past.bytes_in += stats->bytes_in;
     nqi_list_remove(&peer->inbox.all);
     queue->npeers--;
-    if (peer != queue->server)
+    if (peer != queue->server) {
         table_remove(queue, peer);
+        nqi_tombs_add(&queue->tombs, &peer->name.id, peer->name.key, peer->final, nqi_now());
+    }
     pthread_mutex_unlock(&queue->lock);
     if (peer != queue->server)
         nqi_peer_unref(peer); /* the table's */

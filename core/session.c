@@ -3,6 +3,7 @@
 
 #include "core/err.h"
 
+#define SESSION_GOAWAY_NS NQI_NS_PER_S /* for a client to finish what it has begun */
 #define SESSION_PINGS 2 /* unanswered ones, so that silence ends the link after 3 keepalives */
 
 /* What each control record does in each state; an empty cell is a protocol error. */
@@ -24,7 +25,8 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
     nqi_fifo_init(&session->ready);
     nqi_fifo_init(&session->unacked);
     nqi_fifo_init(&session->await);
-    session->ack_at = session->ping_at = session->retry_at = session->expire_at = NQI_NEVER;
+    session->ack_at = session->ping_at = session->retry_at = session->expire_at = session->bye_at =
+        NQI_NEVER;
 }
 
 void nqi_session_fini(struct nqi_session *session, nq_reason reason)
@@ -59,6 +61,7 @@ void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next)
 {
     assert(session_edges[session->state] & 1u << next);
     session->state = next;
+    session->goaway_due &= next == NQI_SESSION_UP; /* BYE says more */
     session_check(session);
 }
 
@@ -111,6 +114,7 @@ static void session_enter_up(struct nqi_session *session, int64_t now)
 {
     session->ack_due = true; /* what the last link could not carry any more */
     session->bye_due = session->closing;
+    session->goaway_due = session->bye_at != NQI_NEVER;
     nqi_session_enter(session, NQI_SESSION_UP);
     if (session->rx.waiting)
         session->retry_at = now;
@@ -136,8 +140,15 @@ void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *att
     session->name.id = *id;
     memcpy(session->name.key, key, NQI_KEY);
     session->greeting.resumes = false;
+    session->serves = true;
     nqi_session_on_credit(session, attach->auth.credit_messages, attach->auth.credit_bytes);
     session_admit(session, attach, now);
+}
+
+void nqi_session_know_received(struct nqi_session *session, uint64_t received)
+{
+    if (received <= session->handed)
+        nqi_session_on_ack(session, received, 0, 0);
 }
 
 bool nqi_session_is_proven(const struct nqi_session_name *name, const struct nqi_attach *attach)
@@ -152,9 +163,9 @@ nq_err nqi_session_may_resume(const struct nqi_session *session, const struct nq
 
     if (attach->auth.counter <= session->name.counter) /* the client has dialed again since */
         return nqi_fail(NQ_ERR_PROTO, "an attempt to attach that is older than the last one");
-    if (!resumes && (session->received || session->acked || attach->auth.received))
+    if (!resumes && (session->received || session->acked))
         return nqi_fail(NQ_ERR_PROTO, "a session is opened again that was welcomed");
-    return nqi_session_check_received(session, attach->auth.received);
+    return nqi_session_check_received(session, resumes ? attach->auth.received : 0);
 }
 
 nq_err nqi_session_resume(struct nqi_session *session, const struct nqi_attach *attach, int64_t now)
@@ -163,7 +174,7 @@ nq_err nqi_session_resume(struct nqi_session *session, const struct nqi_attach *
     nq_err err = nqi_session_may_resume(session, attach);
 
     if (!err)
-        err = nqi_session_go_back(session, attach->auth.received);
+        err = nqi_session_go_back(session, resumes ? attach->auth.received : 0);
     if (err)
         return err;
     session->greeting.resumes = resumes;
@@ -193,15 +204,23 @@ void nqi_session_restart(struct nqi_session *session, nq_reason reason)
 {
     assert(session->state == NQI_SESSION_DOWN);
     nqi_session_tx_restart(session, reason);
+    if (session_has_begun(session))
+        session->former_received = nqi_session_final(session);
     nqi_session_rx_reset(session);
     if (!session_has_begun(session))
         return; /* attempts to open it are counted on */
     session->former = session->name;
+    session->going = false;
     session_forget(&session->name);
 }
 
-void nqi_session_close(struct nqi_session *session)
+void nqi_session_close(struct nqi_session *session, int64_t now)
 {
+    if (session->serves && !session->closing) {
+        session->bye_at = now + SESSION_GOAWAY_NS;
+        session->goaway_due = session->state == NQI_SESSION_UP;
+        session->ack_due |= session->ack_at != NQI_NEVER; /* the client waits for it */
+    }
     session->closing = session->bye_due = true;
 }
 
@@ -242,10 +261,23 @@ static nq_err session_check_welcome(const struct nqi_session *session, const uin
 
     if (!nqi_welcome_is_proven(record, key, greeting->transcript, greeting->proof))
         return nqi_fail(NQ_ERR_PROTO, "the server does not prove what it says");
-    if (welcome->resumed != greeting->resumes || (!welcome->resumed && welcome->received) ||
-        (welcome->resumed && !nq_uuid_equal(&welcome->session, &session->name.id)))
+    if ((welcome->kind != NQI_WELCOME_NEW) != greeting->resumes ||
+        (!greeting->resumes && welcome->received) ||
+        (greeting->resumes && !nq_uuid_equal(&welcome->session, &session->name.id)))
         return nqi_fail(NQ_ERR_PROTO, "the server welcomes another session");
     return NQ_OK;
+}
+
+/* The server kept of it only how much arrived: that is delivered, of the rest nobody knows. */
+static nq_err session_on_ended(struct nqi_session *session, uint64_t received)
+{
+    nq_err err = nqi_session_check_received(session, received);
+
+    if (err)
+        return err;
+    nqi_session_on_ack(session, received, 0, 0);
+    session->bye_reason = NQ_REASON_NO_SESSION;
+    return nqi_fail(NQ_ERR_CLOSED, "the server has ended the session");
 }
 
 static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_head *head,
@@ -260,17 +292,20 @@ static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_h
     err = nqi_welcome_read(record, &welcome);
     if (!err)
         err = session_check_welcome(session, record, &welcome);
-    if (!err && welcome.resumed)
+    if (!err && welcome.kind == NQI_WELCOME_ENDED)
+        return session_on_ended(session, welcome.received);
+    if (!err && welcome.kind == NQI_WELCOME_RESUMED)
         err = nqi_session_go_back(session, welcome.received);
     if (err)
         return err;
-    if (welcome.resumed) {
+    if (welcome.kind == NQI_WELCOME_RESUMED) {
         nqi_session_raise_credit(session, welcome.credit_messages, welcome.credit_bytes);
     } else {
         session->name.id = welcome.session;
         memcpy(session->name.key, welcome.key, NQI_KEY);
         nqi_session_on_credit(session, welcome.credit_messages, welcome.credit_bytes);
         session_forget(&session->former);
+        session->former_received = 0;
     }
     session->opening = (nq_uuid){{0}};
     session->name.expiry_ns = session_agree_expiry(session, welcome.expiry_ns);
@@ -323,6 +358,29 @@ static nq_err session_on_pong(struct nqi_session *session, const struct nqi_head
     return NQ_OK;
 }
 
+void nqi_session_answer_goaway(struct nqi_session *session)
+{
+    if (session->going && !session->serves && session->state == NQI_SESSION_UP &&
+        !session->current && !session->stage && !session->ready.head && !session->unacked.head)
+        session->goaway_due = true;
+}
+
+static nq_err session_on_goaway(struct nqi_session *session, const struct nqi_head *head,
+                                const uint8_t *body, int64_t now)
+{
+    (void)head;
+    (void)body;
+    (void)now;
+    if (session->serves && !session->closing)
+        return nqi_fail(NQ_ERR_PROTO, "an answer that nobody asked for");
+    session->going = true;
+    if (session->serves)
+        session->bye_at = NQI_NEVER; /* it has waited for this */
+    else
+        nqi_session_answer_goaway(session);
+    return NQ_OK;
+}
+
 void nqi_session_answer_bye(struct nqi_session *session)
 {
     if (!session->bye_waits ||
@@ -366,19 +424,22 @@ static const session_fn session_rx[][NQI_RECORD_TYPES] = {
                         [NQI_PING] = session_on_ping,
                         [NQI_PONG] = session_on_pong,
                         [NQI_REJECT] = session_on_reject,
-                        [NQI_BYE] = session_on_bye},
+                        [NQI_BYE] = session_on_bye,
+                        [NQI_GOAWAY] = session_on_goaway},
     [NQI_SESSION_CLOSING] = {[NQI_ACK] = session_on_ack,
                              [NQI_PING] = session_on_ping,
                              [NQI_PONG] = session_on_pong,
                              [NQI_REJECT] = session_on_reject,
                              [NQI_BYE] = session_on_bye,
-                             [NQI_BYE_ACK] = session_on_bye_ack},
+                             [NQI_BYE_ACK] = session_on_bye_ack,
+                             [NQI_GOAWAY] = session_on_goaway},
     /* Both said good-bye at once: the other side still answers ours, or waits no longer. */
     [NQI_SESSION_CLOSED] = {[NQI_ACK] = session_on_ack,
                             [NQI_PING] = session_on_pong,
                             [NQI_PONG] = session_on_pong,
                             [NQI_REJECT] = session_on_reject,
-                            [NQI_BYE_ACK] = session_on_pong},
+                            [NQI_BYE_ACK] = session_on_pong,
+                            [NQI_GOAWAY] = session_on_pong},
 };
 
 nq_err nqi_session_on_control(struct nqi_session *session, const struct nqi_head *head,
@@ -424,6 +485,8 @@ nq_err nqi_session_tick(struct nqi_session *session, int64_t now)
     }
     if (now >= session->retry_at)
         nqi_session_retry_reserve(session, now);
+    if (now >= session->bye_at)
+        session->bye_at = NQI_NEVER;
     if (now >= session->ping_at)
         return session_tick_ping(session, now);
     return NQ_OK;
@@ -431,7 +494,7 @@ nq_err nqi_session_tick(struct nqi_session *session, int64_t now)
 
 int64_t nqi_session_deadline(const struct nqi_session *session)
 {
-    return NQI_MIN(NQI_MIN(session->ack_at, session->ping_at),
+    return NQI_MIN(NQI_MIN(NQI_MIN(session->ack_at, session->ping_at), session->bye_at),
                    NQI_MIN(session->retry_at, session->expire_at));
 }
 

@@ -11,7 +11,7 @@
  *     DOWN      no link                            connect -> HELLO; begin, resume -> UP
  *     HELLO     HELLO sent, CHALLENGE awaited      CHALLENGE -> AUTH; REJECT, down -> DOWN
  *     AUTH      AUTH sent, WELCOME awaited         WELCOME -> UP; REJECT, down -> DOWN
- *     UP        data flows                         close -> CLOSING; BYE -> CLOSED; down -> DOWN
+ *     UP        data flows; GOAWAY asks to finish  close -> CLOSING; BYE -> CLOSED; down -> DOWN
  *     CLOSING   BYE sent, acks still flow          BYE_ACK, BYE -> CLOSED; down -> DOWN
  *     CLOSED    no data is sent any more           down -> DOWN
  *
@@ -62,14 +62,16 @@ struct nqi_tx {
     uint64_t end_seq;   /* of its last record; 0 = not there yet */
     bool begun;         /* its first record exists */
     bool awaited;       /* somebody waits for the outcome: ask for a quick acknowledgement */
+    bool claimed;       /* events->begin said yes, in this session or one before */
+    bool again;         /* a link took some of it in a session that ended: it may have arrived */
 };
 
 /* Calls up, made inside calls down.  `arg` is nqi_session_init()'s. */
 struct nqi_session_events {
     /* A whole message arrived; its reference moves up. */
     void (*deliver)(void *arg, nq_msg *msg);
-    /* `tx` leaves the queue and can no longer be cancelled.  False: it was cancelled, and is its
-     * owner's again. */
+    /* `tx` leaves the queue for the first time and can no longer be cancelled.  False: it was
+     * cancelled, and is its owner's again. */
     bool (*begin)(void *arg, struct nqi_tx *tx);
     /* The end of `tx`; the struct is its owner's again. */
     void (*settle)(void *arg, struct nqi_tx *tx, nq_outcome outcome, nq_reason reason);
@@ -93,6 +95,7 @@ struct nqi_session_conf {
     int64_t keepalive_ns;                   /* 0 = off */
     int64_t expiry_ns;                      /* without a link; 0 = it ends with its link */
     bool ack_consumed;                      /* acknowledge what the user took, not what is queued */
+    bool resend; /* into the next session goes also what may have arrived in the last one */
 };
 
 struct nqi_session_stats {
@@ -151,6 +154,7 @@ struct nqi_session {
     struct nqi_session_greeting greeting;
     nq_uuid opening; /* a client's: the session that it wants and was not welcomed to; nil = none */
     struct nqi_session_name former; /* a client's: the last one, which the server may still have */
+    uint64_t former_received;       /* DATA records of it that were final here */
 
     /* sending */
     struct nqi_fifo queue[2];               /* struct nqi_tx: control, bulk */
@@ -169,9 +173,11 @@ struct nqi_session {
     uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
     uint64_t untracked;                     /* messages of put_now not settled */
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
-    bool greeting_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due;
+    bool greeting_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due, goaway_due;
     bool bye_waits; /* BYE came, and what was received is not all consumed */
     bool closing;   /* nqi_session_close() was called: BYE is due on every attachment */
+    bool serves;    /* a server's */
+    bool going;     /* a client's: GOAWAY came, nothing new begins; a server's: it was answered */
     uint64_t pong;
 
     /* receiving */
@@ -186,6 +192,7 @@ struct nqi_session {
 
     /* time; NQI_NEVER = not set */
     int64_t ack_at, ping_at, retry_at, expire_at;
+    int64_t bye_at; /* a server's BYE waits for the client until then */
     int64_t last_rx;
     uint32_t pings;       /* unanswered */
     bool starved;         /* something due found no memory; the owner tries again and clears it */
@@ -225,6 +232,15 @@ NQ_MUST_CHECK nq_err nqi_session_resume(struct nqi_session *session,
 /* AUTH in `attach` is from whoever has this session. */
 bool nqi_session_is_proven(const struct nqi_session_name *name, const struct nqi_attach *attach);
 
+/* A server's, before it ends: `received` of its DATA records were final at the client. */
+void nqi_session_know_received(struct nqi_session *session, uint64_t received);
+
+/* DATA records that are final here: what is acknowledged. */
+static inline uint64_t nqi_session_final(const struct nqi_session *session)
+{
+    return session->conf->ack_consumed ? session->consumed_seq : session->received;
+}
+
 /* The link is lost: all is kept. */
 void nqi_session_down(struct nqi_session *session);
 
@@ -232,11 +248,13 @@ void nqi_session_down(struct nqi_session *session);
 bool nqi_session_is_resumable(const struct nqi_session *session);
 
 /* While DOWN: the session is over.  What any link took and is not acknowledged settles as unknown,
- * what was begun and cannot be whole as not delivered.  The rest is kept for the next session. */
+ * what was begun and cannot be whole as not delivered.  The rest is kept for the next session; with
+ * conf->resend all of it is, marked. */
 void nqi_session_restart(struct nqi_session *session, nq_reason reason);
 
-/* Say good-bye once everything queued is sent; again on the next link if this one is lost first. */
-void nqi_session_close(struct nqi_session *session);
+/* Say good-bye once everything queued is sent; again on the next link if this one is lost first.  A
+ * server asks its client before to finish what it has begun, and waits a second for that. */
+void nqi_session_close(struct nqi_session *session, int64_t now);
 
 /* Nothing is queued, staged, unacknowledged. */
 bool nqi_session_flushed(const struct nqi_session *session);
@@ -262,7 +280,7 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
 struct nqi_tx *nqi_session_take_if(struct nqi_session *session,
                                    bool (*match)(const struct nqi_tx *tx));
 
-/* The oldest queued message that was not begun, taken out; NULL when there is none. */
+/* The oldest queued message that was never begun, taken out; NULL when there is none. */
 struct nqi_tx *nqi_session_pop_oldest(struct nqi_session *session);
 
 /* Settle queued messages whose time to live ended. */
@@ -280,7 +298,7 @@ static inline bool nqi_session_has_more(const struct nqi_session *session)
     return session->control.head || session->ready.head || session->current ||
            session->queue[0].head || session->queue[1].head || session->greeting_due ||
            session->ack_due || session->pong_due || session->ping_due || session->bye_ack_due ||
-           (session->bye_due && session->state == NQI_SESSION_UP);
+           session->goaway_due || (session->bye_due && session->state == NQI_SESSION_UP);
 }
 
 /* Something could be pulled now. */

@@ -22,6 +22,9 @@ void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next)
 /* The peer's BYE is answered once everything before it is final. */
 void nqi_session_answer_bye(struct nqi_session *session);
 
+/* A client that was told to go away says so once all that it began is acknowledged. */
+void nqi_session_answer_goaway(struct nqi_session *session);
+
 /* A sign of life came from the peer. */
 void nqi_session_note(struct nqi_session *session, int64_t now);
 
@@ -47,6 +50,12 @@ static inline bool nqi_session_is_greeting(const struct nqi_session *session)
 static inline bool nqi_session_sending(const struct nqi_session *session)
 {
     return session->state == NQI_SESSION_UP;
+}
+
+/* Messages may begin. */
+static inline bool nqi_session_begins(const struct nqi_session *session)
+{
+    return nqi_session_sending(session) && (session->serves || !session->going);
 }
 
 /* Behind everything that is to be pulled. */
@@ -97,6 +106,12 @@ NQ_MUST_CHECK nq_err nqi_session_go_back(struct nqi_session *session, uint64_t r
  * @return NQ_OK, NQ_ERR_PROTO */
 NQ_MUST_CHECK nq_err nqi_session_check_received(const struct nqi_session *session,
                                                 uint64_t received);
+
+/* How a message ends that is not sent in this session. */
+static inline nq_outcome nqi_tx_unsent(const struct nqi_tx *tx, nq_outcome outcome)
+{
+    return tx->again ? NQ_UNKNOWN : outcome;
+}
 
 /* Settle messages whose records are dropped: not delivered. */
 void nqi_session_settle_begun(struct nqi_session *session, nq_reason reason);

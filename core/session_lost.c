@@ -3,7 +3,8 @@
  *
  *     down      all is kept
  *     go_back   unacked -> ready, from the first record on that the peer does not have
- *     restart   what any link took ends as unknown; the rest is numbered anew for the next session
+ *     restart   what any link took ends as unknown, or goes back to the queue (conf->resend); the
+ *               rest is numbered anew for the next session
  *     fini      everything ends */
 #include "core/session_inside.h"
 
@@ -49,7 +50,7 @@ void nqi_session_tx_down(struct nqi_session *session)
         tx_drop_bye(session);
     tx_drop_all(session, &session->control);
     session->greeting_due = session->ack_due = session->pong_due = session->ping_due =
-        session->bye_ack_due = false;
+        session->bye_ack_due = session->goaway_due = false;
     session->bye_due = session->closing;
 }
 
@@ -113,9 +114,9 @@ static void tx_append(struct nqi_fifo *fifo, struct nqi_fifo *more)
 
 nq_err nqi_session_check_received(const struct nqi_session *session, uint64_t received)
 {
-    if (received < session->acked || received > session->reached)
+    if (received < session->acked || received > session->handed)
         return nqi_fail(NQ_ERR_PROTO, "the peer has %llu records of %llu",
-                        (unsigned long long)received, (unsigned long long)session->reached);
+                        (unsigned long long)received, (unsigned long long)session->handed);
     return NQ_OK;
 }
 
@@ -229,12 +230,50 @@ static struct nqi_tx *tx_settle_reached(struct nqi_session *session, nq_reason r
                                                                     : NULL;
 }
 
+/* Put `tx` behind what is in `queues`, as if it was never begun. */
+static void tx_requeue(struct nqi_session *session, struct nqi_fifo queues[2], struct nqi_tx *tx)
+{
+    tx->again |= tx->begun && tx->begin_seq <= session->reached;
+    tx->begun = false;
+    tx->sent = tx->end_seq = 0;
+    nqi_fifo_push(&queues[tx->msg->control ? 0 : 1], &tx->node);
+}
+
+/* conf->resend: all that is not acknowledged goes back to the front of the queue, in order. */
+static void tx_restart_again(struct nqi_session *session)
+{
+    struct nqi_fifo queues[2];
+    struct nqi_node *node;
+
+    assert(!session->untracked);
+    nqi_fifo_init(&queues[0]);
+    nqi_fifo_init(&queues[1]);
+    while ((node = nqi_fifo_pop(&session->await)))
+        tx_requeue(session, queues, nqi_tx_of(node));
+    if (session->current)
+        tx_requeue(session, queues, NQI_STEAL(session->current));
+    tx_drop_all(session, &session->unacked);
+    tx_drop_all(session, &session->ready);
+    session->ready_bytes = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        tx_append(&queues[i], &session->queue[i]);
+        nqi_fifo_init(&session->queue[i]);
+        tx_append(&session->queue[i], &queues[i]);
+    }
+    session->seq = session->reached = session->handed = session->acked = 0;
+    session->sent_messages = session->sent_bytes = 0;
+}
+
 void nqi_session_tx_restart(struct nqi_session *session, nq_reason reason)
 {
     uint64_t before, gone;
     struct nqi_tx *cut;
 
     nqi_session_seal(session);
+    if (session->conf->resend) {
+        tx_restart_again(session);
+        return;
+    }
     before = session->seq;
     cut = tx_settle_reached(session, reason);
     gone = tx_drop_all(session, &session->unacked);
@@ -263,7 +302,8 @@ void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason)
                                 reason);
     for (unsigned i = 0; i < 2; i++)
         while ((node = nqi_fifo_pop(&session->queue[i])))
-            session->events->settle(session->arg, nqi_tx_of(node), NQ_NOT_DELIVERED, reason);
+            session->events->settle(session->arg, nqi_tx_of(node),
+                                    nqi_tx_unsent(nqi_tx_of(node), NQ_NOT_DELIVERED), reason);
     nqi_session_drop_block(session);
     session->seq = session->reached = session->handed = session->acked = 0;
     session->sent_messages = session->sent_bytes = 0;

@@ -51,7 +51,8 @@ static uint8_t *control_write_auth(struct nqi_session *session, uint8_t *at)
     struct nqi_auth auth = {.method = greeting->resumes ? NQI_AUTH_RESUME : NQI_AUTH_OPEN,
                             .opening = session->opening,
                             .counter = ++session->name.counter,
-                            .received = session->received};
+                            .received =
+                                greeting->resumes ? session->received : session->former_received};
 
     control_grant(session, &auth.credit_messages, &auth.credit_bytes);
     nqi_auth_write(at, &auth, greeting->resumes ? session->name.key : session->former.key,
@@ -63,12 +64,12 @@ static uint8_t *control_write_auth(struct nqi_session *session, uint8_t *at)
 static uint8_t *control_write_welcome(struct nqi_session *session, uint8_t *at)
 {
     const struct nqi_session_greeting *greeting = &session->greeting;
-    struct nqi_welcome welcome = {.resumed = greeting->resumes,
+    struct nqi_welcome welcome = {.kind = greeting->resumes ? NQI_WELCOME_RESUMED : NQI_WELCOME_NEW,
                                   .session = session->name.id,
                                   .received = session->received,
                                   .expiry_ns = session->name.expiry_ns};
 
-    if (!welcome.resumed)
+    if (!greeting->resumes)
         memcpy(welcome.key, session->name.key, NQI_KEY);
     control_grant(session, &welcome.credit_messages, &welcome.credit_bytes);
     nqi_welcome_write(at, &welcome, session->name.key, greeting->transcript, greeting->proof);
@@ -88,7 +89,7 @@ static uint8_t *control_write_greeting(struct nqi_session *session, uint8_t *at)
 
 static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
 {
-    uint64_t numbers[3] = {session->conf->ack_consumed ? session->consumed_seq : session->received};
+    uint64_t numbers[3] = {nqi_session_final(session)};
 
     control_grant(session, &numbers[1], &numbers[2]);
     session->acked_out = session->received;
@@ -103,7 +104,7 @@ static bool control_due(const struct nqi_session *session)
     if (nqi_session_is_greeting(session))
         return session->greeting_due;
     return session->greeting_due || session->bye_ack_due || session->pong_due ||
-           session->ping_due || session->ack_due;
+           session->ping_due || session->ack_due || session->goaway_due;
 }
 
 /* An acknowledgement is worth sending along with other output: it spares a send of its own later.
@@ -149,10 +150,12 @@ static void tx_control(struct nqi_session *session)
         at = control_write(at, NQI_PONG, 0, &session->pong, 1);
     if (session->ping_due)
         at = control_write(at, NQI_PING, 0, &session->stats.messages_in, 1);
+    if (session->goaway_due)
+        at = control_write(at, NQI_GOAWAY, 0, NULL, 0);
     if (session->bye_ack_due)
         at = control_write(at, NQI_BYE_ACK, 0, NULL, 0);
     session->greeting_due = session->ack_due = session->pong_due = session->ping_due =
-        session->bye_ack_due = false;
+        session->goaway_due = session->bye_ack_due = false;
     tx_push_control(session, txbuf, at);
 }
 
@@ -162,8 +165,8 @@ static void tx_bye(struct nqi_session *session)
 {
     struct nqi_txbuf *txbuf;
 
-    if (!session->bye_due || session->state != NQI_SESSION_UP || session->current ||
-        nqi_session_next_queue(session))
+    if (!session->bye_due || session->bye_at != NQI_NEVER || session->state != NQI_SESSION_UP ||
+        session->current || nqi_session_next_queue(session))
         return;
     txbuf = nqi_txbuf_new(1, NQI_HEAD + 8);
     session->starved |= !txbuf;
@@ -278,6 +281,7 @@ void nqi_session_on_ack(struct nqi_session *session, uint64_t seq, uint64_t mess
         session->events->settle(session->arg, nqi_tx_of(node), NQ_DELIVERED, NQ_REASON_NONE);
     }
     tx_on_idle(session);
+    nqi_session_answer_goaway(session);
 }
 
 bool nqi_session_flushed(const struct nqi_session *session)

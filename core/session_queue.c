@@ -5,7 +5,7 @@ void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx)
 {
     tx->sent = 0;
     tx->end_seq = 0;
-    tx->begun = false;
+    tx->begun = tx->claimed = tx->again = false;
     if (tx->msg->deadline_ns)
         session->expire_at = NQI_MIN(session->expire_at, tx->msg->deadline_ns);
     nqi_fifo_push(&session->queue[tx->msg->control ? 0 : 1], &tx->node);
@@ -37,7 +37,8 @@ void nqi_session_expire(struct nqi_session *session, int64_t now)
             struct nqi_tx *tx = nqi_tx_of(node);
 
             if (tx_expired(tx, now)) {
-                session->events->settle(session->arg, tx, NQ_EXPIRED, NQ_REASON_NONE);
+                session->events->settle(session->arg, tx, nqi_tx_unsent(tx, NQ_EXPIRED),
+                                        NQ_REASON_NONE);
                 continue;
             }
             if (tx->msg->deadline_ns)
@@ -61,9 +62,11 @@ struct nqi_tx *nqi_session_take_if(struct nqi_session *session,
 
 struct nqi_tx *nqi_session_pop_oldest(struct nqi_session *session)
 {
-    struct nqi_node *node = nqi_fifo_pop(&session->queue[1]);
-
-    if (!node)
-        node = nqi_fifo_pop(&session->queue[0]);
-    return node ? nqi_tx_of(node) : NULL;
+    for (unsigned i = 2; i--;)
+        for (struct nqi_node *node = session->queue[i].head; node; node = node->next)
+            if (!nqi_tx_of(node)->claimed) {
+                nqi_fifo_remove(&session->queue[i], node);
+                return nqi_tx_of(node);
+            }
+    return NULL;
 }

@@ -57,7 +57,8 @@ static bool rx_credit_is_due(const struct nqi_session *session)
 static void rx_consider_ack(struct nqi_session *session, bool now_wanted, int64_t now)
 {
     if (!session->conf->ack_consumed) {
-        if (now_wanted || session->received - session->acked_out >= RX_ACK_RECORDS ||
+        if (now_wanted || session->closing ||
+            session->received - session->acked_out >= RX_ACK_RECORDS ||
             session->rx_bytes - session->acked_bytes >= RX_ACK_BYTES)
             session->ack_due = true;
         else if (session->ack_at == NQI_NEVER)
@@ -222,6 +223,7 @@ static nq_err rx_begin(struct nqi_session *session, int64_t now)
         return err;
     session->rx_messages++;
     rx->msg->sender = session->peer;
+    rx->msg->again = rx->head.flags & NQI_DATA_AGAIN;
     if ((rx->head.flags & NQI_DATA_BIG) && !rx_reserve(session))
         session->retry_at = now + RX_RETRY;
     return NQ_OK;

@@ -114,11 +114,23 @@ static void tx_begin(struct nqi_session *session)
     session->stats.messages_out++;
 }
 
-/* Write a message as one record at the end of the stage.  False: no memory, nothing changed. */
-static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint32_t size,
-                           bool awaited)
+/* Flags of the first and of the last record.  @param tx  NULL = nobody waits for it */
+static uint8_t tx_first(const struct nqi_tx *tx)
 {
-    uint8_t flags = NQI_DATA_BEGIN | NQI_DATA_END | (awaited ? NQI_DATA_ACKNOW : 0);
+    return NQI_DATA_BEGIN | (tx && tx->again ? NQI_DATA_AGAIN : 0);
+}
+
+static uint8_t tx_last(const struct nqi_tx *tx)
+{
+    return NQI_DATA_END | (tx && tx->awaited ? NQI_DATA_ACKNOW : 0);
+}
+
+/* Write a message as one record at the end of the stage.  False: no memory, nothing changed.
+ * @param tx  NULL = it is counted only */
+static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint32_t size,
+                           const struct nqi_tx *tx)
+{
+    uint8_t flags = tx_first(tx) | tx_last(tx);
     uint8_t *at = tx_stage(session, size);
     size_t meta_len = nqi_msg_meta_len(msg);
 
@@ -144,12 +156,12 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
 {
     uint32_t size;
 
-    if (!nqi_session_sending(session) || session->queue[0].head || session->queue[1].head ||
-        session->current || msg->ttl_ns || session->ready_bytes > TX_AHEAD)
+    if (!nqi_session_begins(session) || session->queue[0].head || session->queue[1].head ||
+        session->current || msg->ttl_ns || session->conf->resend || session->ready_bytes > TX_AHEAD)
         return false;
     size = tx_small_size(session, msg);
     if (!size || !tx_has_credit(session, msg->stream.nbytes) ||
-        !tx_write_small(session, msg, size, tx && tx->awaited))
+        !tx_write_small(session, msg, size, tx))
         return false;
     if (!tx) {
         session->untracked++;
@@ -225,9 +237,9 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
     if (!txbuf)
         return false;
     if (!tx->begun)
-        flags |= NQI_DATA_BEGIN;
+        flags |= tx_first(tx);
     if (len == left)
-        flags |= NQI_DATA_END | (tx->awaited ? NQI_DATA_ACKNOW : 0);
+        flags |= tx_last(tx);
     else if (!tx->begun)
         flags |= NQI_DATA_BIG;
     txbuf->head_len = (uint32_t)nqi_head_write(txbuf->room, NQI_DATA, flags, (uint16_t)meta_len,
@@ -279,7 +291,7 @@ static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
     /* A small message that the credit ends in goes out in pieces: the peer may have no more to
      * give before it has this one. */
     if (size && tx_has_credit(session, tx->msg->stream.nbytes)) {
-        if (!tx_write_small(session, tx->msg, size, tx->awaited))
+        if (!tx_write_small(session, tx->msg, size, tx))
             return false;
         tx->sent = tx->msg->stream.nbytes;
     } else if (!tx_write_large(session, tx)) {
@@ -288,6 +300,18 @@ static bool tx_start(struct nqi_session *session, struct nqi_tx *tx)
     tx->begun = true;
     tx->begin_seq = session->seq;
     return true;
+}
+
+/* It can be sent.  False: it is its owner's again. */
+static bool tx_claim(struct nqi_session *session, struct nqi_tx *tx)
+{
+    if (!tx->claimed)
+        return session->events->begin(session->arg, tx) && (tx->claimed = true);
+    if (tx->msg->stream.nbytes <= session->peer_max_message)
+        return true;
+    /* The last session's peer took it; this one would end the link. */
+    session->events->settle(session->arg, tx, nqi_tx_unsent(tx, NQ_NOT_DELIVERED), NQ_REASON_LIMIT);
+    return false;
 }
 
 /* The next message out of the queue that is not cancelled; NULL = none, or no credit. */
@@ -301,7 +325,7 @@ static struct nqi_tx *tx_next(struct nqi_session *session)
         if (!tx_may_start(session, tx))
             return NULL;
         nqi_fifo_pop(queue);
-        if (session->events->begin(session->arg, tx))
+        if (tx_claim(session, tx))
             return tx;
     }
     return NULL;
@@ -312,7 +336,7 @@ void nqi_session_refill(struct nqi_session *session)
     while (session->ready_bytes + nqi_session_staged(session) < TX_READY_MAX) {
         struct nqi_tx *tx;
 
-        if (!session->current)
+        if (!session->current && nqi_session_begins(session))
             session->current = tx_next(session);
         tx = session->current;
         if (!tx || !(tx->begun ? tx_write_large(session, tx) : tx_start(session, tx)))

@@ -65,6 +65,10 @@ NQ_API NQ_MUST_CHECK nq_err nq_msg_data(nq_msg *msg, const void **data, size_t *
 /** Who sent a message that nq_get() returned; all zero for one of your own. */
 NQ_API const nq_uuid *nq_msg_sender(const nq_msg *msg);
 
+/** The sender sent this message before and never heard what became of it (its option
+ *  session.resend): it may have been received already. */
+NQ_API bool nq_msg_is_redelivered(const nq_msg *msg);
+
 /* ---- metadata: travels with the message ------------------------------------------------- */
 
 /** A number of your own that ties an answer to a question.  0 = none. */

@@ -162,7 +162,7 @@ static void fuzz_attach_server(struct fuzz *fuzz, bool resumes, uint8_t part)
 static void fuzz_attach_client(struct fuzz *fuzz, bool resumes, uint8_t part)
 {
     struct nqi_session *session = &fuzz->session;
-    struct nqi_welcome welcome = {.resumed = resumes,
+    struct nqi_welcome welcome = {.kind = resumes ? NQI_WELCOME_RESUMED : NQI_WELCOME_NEW,
                                   .session = resumes ? session->name.id : fuzz->conf.id,
                                   .received = resumes ? fuzz_received(fuzz, part) : 0,
                                   .credit_messages = 20,
@@ -326,7 +326,7 @@ static void fuzz_end_link(struct fuzz *fuzz)
     uint8_t how = nqi_buf_u8(&fuzz->in);
 
     if (how & 1)
-        nqi_session_close(&fuzz->session);
+        nqi_session_close(&fuzz->session, fuzz->now);
     else
         fuzz_lose(fuzz, how);
 }

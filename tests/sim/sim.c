@@ -92,6 +92,7 @@ static void choose_options(void)
 
     sim.consumed = sim_chance(300);
     sim.keeps = !sim_chance(100);
+    sim.resends = sim_chance(250);
     sim.large = sim_chance(200);
     sim.lazy = sim_chance(300);
     sim.messages = draw_messages();
@@ -101,12 +102,12 @@ static void choose_options(void)
     snprintf(
         sim.options, sizeof(sim.options),
         "\"session\": {\"credit\": %llu, \"record\": %llu, \"coalesce\": %llu, "
-        "\"keepalive\": \"%llums\", \"expiry\": \"%llums\", \"ack\": \"%s\"}",
+        "\"keepalive\": \"%llums\", \"expiry\": \"%llums\", \"ack\": \"%s\", \"resend\": %s}",
         (unsigned long long)sim.credit, (unsigned long long)1 << record,
         (unsigned long long)(sim_chance(200) ? 0 : UINT64_C(1) << (12 + sim_draw(record - 11))),
         (unsigned long long)(1000 + sim_draw(15000)),
         (unsigned long long)(sim.keeps ? 10000 + sim_draw(300000) : 0),
-        sim.consumed ? "consumed" : "queued");
+        sim.consumed ? "consumed" : "queued", sim.resends ? "true" : "false");
 }
 
 static void check_intruders(void)

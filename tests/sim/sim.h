@@ -15,8 +15,8 @@
 struct letter {
     uint32_t from, to, life, to_life; /* life of the receiver when it was put */
     uint64_t number;
-    uint32_t size, arrived;
-    nq_future *future; /* NULL = not asked for, or the sender died */
+    uint32_t size, arrived, again; /* came; of those, marked as redelivered */
+    nq_future *future;             /* NULL = not asked for, or the sender died */
     bool asked, cancelled;
     nq_outcome outcome; /* PENDING = not settled (the sender died) */
 };
@@ -48,6 +48,7 @@ struct sim {
     bool large;                                 /* many letters are: the credit is soon used up */
     bool lazy;                                  /* readers are */
     bool consumed; /* acknowledged when get() returned it: delivered is true whoever dies */
+    bool resends;  /* what may have arrived is sent again in the next session, marked */
     unsigned resumed, downs, gone, ups, crashes, delivered, unknown, intrusions;
 };
 

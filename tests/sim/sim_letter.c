@@ -101,6 +101,23 @@ void sim_put(void)
         sim_put_letter(from, from ? 0 : 1 + (unsigned)sim_draw(sim.nnodes - 1), sim_chance(500));
 }
 
+/* Each letter comes once and in order; but for those that their sender says it has sent before. */
+static void check_order(struct node *node, struct letter *letter, const nq_msg *msg)
+{
+    uint64_t *seen = &node->seen[letter->from][letter->life % 64];
+    bool again = nq_msg_is_redelivered(msg);
+    size_t index = (size_t)(letter - sim.letters);
+
+    if (again && !sim.resends)
+        sim_broken("letter %zu is sent again, which nobody asked for", index);
+    letter->again += again;
+    if (++letter->arrived > 1 + letter->again)
+        sim_broken("letter %zu came twice", index);
+    if (*seen >= letter->number && !again)
+        sim_broken("letter %zu came after a later one", index);
+    *seen = letter->number;
+}
+
 static void arrive(unsigned to, nq_msg *msg)
 {
     const uint8_t *data;
@@ -125,11 +142,7 @@ static void arrive(unsigned to, nq_msg *msg)
             sim_broken("letter %u is torn at byte %u", label.index, i);
     if (letter->to != to)
         sim_broken("letter %u came to %s", label.index, node->name);
-    if (++letter->arrived > 1)
-        sim_broken("letter %u came twice", label.index);
-    if (node->seen[letter->from][letter->life % 64] >= letter->number)
-        sim_broken("letter %u came after a later one", label.index);
-    node->seen[letter->from][letter->life % 64] = letter->number;
+    check_order(node, letter, msg);
     sim_note(label.index);
     sim_say("%s has letter %u", node->name, label.index);
     nq_msg_free(msg);

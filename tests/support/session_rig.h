@@ -9,7 +9,8 @@
  *
  * Every message carries its number and a pattern.  nqtest_rig_end() holds the outcomes against what
  * arrived: each put settled exactly once; delivered = arrived once; not delivered, expired,
- * cancelled = never; unknown = at most once.  A broken rule fails the running test. */
+ * cancelled = never; unknown = at most once, not counting what is marked as redelivered.  A broken
+ * rule fails the running test. */
 #ifndef NQTEST_SESSION_RIG_H
 #define NQTEST_SESSION_RIG_H
 
@@ -31,6 +32,7 @@ struct nqtest_rig_put {
     bool tracked;   /* with a tx of its own, not counted only */
     bool cancelled; /* events->begin answers false */
     unsigned begun, settled, arrived;
+    unsigned again; /* arrived marked as redelivered */
     nq_outcome outcome;
     nq_reason reason;
 };
@@ -93,6 +95,9 @@ struct nqtest_rig {
     struct nqtest_greeting greeting;
     bool dead;   /* this link is of no more use */
     bool resume; /* b keeps its session when the link is lost; else it does not know it any more */
+    bool remember; /* ... but that it had it: `tomb` */
+    struct nqi_session_name tomb;
+    uint64_t tomb_received;
     uint64_t fuse;   /* bytes that still arrive, of both, before the link is lost */
     nq_uuid opening; /* what b's session was asked for with */
     uint64_t random;

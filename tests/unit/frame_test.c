@@ -105,7 +105,7 @@ static bool data_is_legal(unsigned flags, uint16_t aux, uint32_t length, uint64_
 {
     bool begin = flags & NQI_DATA_BEGIN, end = flags & NQI_DATA_END, big = flags & NQI_DATA_BIG;
 
-    if (flags > 15 || aux > length || (aux && !begin))
+    if (flags > 31 || aux > length || (!begin && (aux || flags & NQI_DATA_AGAIN)))
         return false;
     if (big != (begin && !end))
         return false;

@@ -320,6 +320,32 @@ static void recv_all(int fd, uint8_t *at, size_t len)
     ck_assert_int_eq(recv(fd, at, len, MSG_WAITALL), (ssize_t)len);
 }
 
+/* Say this to the server, by hand.  @param ret [out] the head of its answer to AUTH
+ * @param welcome [out] its body, if it is a WELCOME that is proven */
+static void greet_by_hand(const struct nqi_hello *hello, const struct nqi_auth *auth,
+                          const uint8_t *key, struct nqi_head *ret, struct nqi_welcome *welcome)
+{
+    uint8_t raw[NQI_HELLO_RECORD], challenge[NQI_HELLO_RECORD], auth_raw[NQI_AUTH_RECORD];
+    uint8_t transcript[NQI_KEY], reply[NQI_WELCOME_RECORD];
+    int fd = nqtest_knock();
+
+    nqi_hello_write(raw, NQI_HELLO, hello);
+    ck_assert_int_eq(write(fd, raw, sizeof(raw)), sizeof(raw));
+    recv_all(fd, challenge, sizeof(challenge));
+    nqi_transcript(raw, challenge, transcript);
+    nqi_auth_write(auth_raw, auth, key, transcript);
+    ck_assert_int_eq(write(fd, auth_raw, sizeof(auth_raw)), sizeof(auth_raw));
+    recv_all(fd, reply, NQI_HEAD);
+    ck_assert_int_eq(nqi_head_read(reply, ret), NQ_OK);
+    if (ret->type == NQI_WELCOME) {
+        recv_all(fd, reply + NQI_HEAD, NQI_WELCOME_SIZE);
+        ck_assert(
+            nqi_welcome_is_proven(reply, key, transcript, auth_raw + NQI_AUTH_RECORD - NQI_KEY));
+        ck_assert_int_eq(nqi_welcome_read(reply, welcome), NQ_OK);
+    }
+    close(fd);
+}
+
 /* Open the client's session once more, with what a listener knows of it.
  * @return why that is refused */
 static nq_reason replay_open(nq_queue *server, const nq_uuid *id, uint64_t received)
@@ -328,22 +354,11 @@ static nq_reason replay_open(nq_queue *server, const nq_uuid *id, uint64_t recei
     struct nqi_peer *peer = nqi_queue_find(server, id);
     struct nqi_hello hello = {.version_min = 1, .version_max = 1, .id = *id, .max_message = 1};
     struct nqi_auth auth = {.method = NQI_AUTH_OPEN, .received = received};
-    uint8_t raw[NQI_HELLO_RECORD], challenge[NQI_HELLO_RECORD], auth_raw[NQI_AUTH_RECORD];
-    uint8_t transcript[NQI_KEY], reply[NQI_HEAD];
     struct nqi_head head;
-    int fd = nqtest_knock();
 
     auth.opening = peer->opening;
     nqi_peer_unref(peer);
-    nqi_hello_write(raw, NQI_HELLO, &hello);
-    ck_assert_int_eq(write(fd, raw, sizeof(raw)), sizeof(raw));
-    recv_all(fd, challenge, sizeof(challenge));
-    nqi_transcript(raw, challenge, transcript);
-    nqi_auth_write(auth_raw, &auth, no_key, transcript);
-    ck_assert_int_eq(write(fd, auth_raw, sizeof(auth_raw)), sizeof(auth_raw));
-    recv_all(fd, reply, sizeof(reply));
-    close(fd);
-    ck_assert_int_eq(nqi_head_read(reply, &head), NQ_OK);
+    greet_by_hand(&hello, &auth, no_key, &head, NULL);
     ck_assert_uint_eq(head.type, NQI_REJECT);
     return (nq_reason)head.aux;
 }
@@ -369,6 +384,43 @@ START_TEST(who_listened_cannot_cut_a_session_by_opening_it_again)
     ck_assert_uint_eq(nqtest_drain_events(server, NQ_EVENT_PEER_DOWN), 0);
     ck_assert_uint_eq(nqtest_drain_events(client, NQ_EVENT_PEER_DOWN), 0);
     nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* Its last acknowledgement may have been lost.  _i: who asks does not have the key. */
+START_TEST(who_had_a_session_that_ended_learns_what_arrived)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'progress': {'mode': 'thread'}");
+    nq_queue *client = nqtest_join(server, "");
+    struct nqi_peer *peer = nqi_queue_find(server, nq_id(client));
+    struct nqi_session_name name = peer->name;
+    struct nqi_hello hello = {.version_min = 1,
+                              .version_max = 1,
+                              .id = *nq_id(client),
+                              .session = name.id,
+                              .max_message = 1};
+    struct nqi_auth auth = {.method = NQI_AUTH_RESUME, .counter = 9};
+    struct nqi_welcome welcome;
+    struct nqi_head head;
+
+    nqi_peer_unref(peer);
+    for (unsigned i = 0; i < 3; i++) {
+        nqtest_put(client, nqtest_number(i));
+        ck_assert_uint_eq(nqtest_get_number(server), i);
+    }
+    nqtest_end(client);
+    nqtest_event(server, NQ_EVENT_PEER_GONE);
+    name.key[0] ^= (uint8_t)_i;
+    greet_by_hand(&hello, &auth, name.key, &head, &welcome);
+    if (_i) {
+        ck_assert_uint_eq(head.type, NQI_REJECT);
+        ck_assert_uint_eq(head.aux, NQ_REASON_NO_SESSION);
+    } else {
+        ck_assert_uint_eq(head.type, NQI_WELCOME);
+        ck_assert_int_eq(welcome.kind, NQI_WELCOME_ENDED);
+        ck_assert_uint_eq(welcome.received, 3);
+    }
     nqtest_end(server);
 }
 END_TEST
@@ -553,6 +605,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_session_that_nobody_comes_back_for_ends);
     nqtest_each(tc, a_stranger_does_not_get_at_a_session_that_waits);
     tcase_add_loop_test(tc, who_listened_cannot_cut_a_session_by_opening_it_again, 0, 3);
+    tcase_add_loop_test(tc, who_had_a_session_that_ended_learns_what_arrived, 0, 2);
     nqtest_each_of(tc, a_peer_without_a_sign_of_life_is_given_up, 2);
     nqtest_each(tc, a_peer_that_is_idle_answers_and_stays);
     nqtest_each(tc, what_was_gathered_leaves_although_nobody_waits);

@@ -144,7 +144,7 @@ START_TEST(a_lost_link_while_closing)
 
     nqtest_rig_attach(&rig);
     put = nqtest_rig_put(&rig.a, 10);
-    nqi_session_close(&rig.a.session);
+    nqi_session_close(&rig.a.session, rig.now);
     nqtest_pull_all(&rig.a);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
     nqtest_rig_lose(&rig, SIZE_MAX, 0);
@@ -157,7 +157,7 @@ START_TEST(a_lost_link_after_the_good_bye)
 {
     nqtest_rig_attach(&rig);
     nqtest_rig_put(&rig.a, 10);
-    nqi_session_close(&rig.a.session);
+    nqi_session_close(&rig.a.session, rig.now);
     nqtest_flow(&rig);
     lose();
     ck_assert_int_eq(rig.a.puts[0]->outcome, NQ_DELIVERED);
@@ -529,7 +529,7 @@ START_TEST(a_good_bye_is_said_on_the_next_link)
 {
     nqtest_rig_greet(&rig);
     nqtest_rig_put(&rig.a, 3000);
-    nqi_session_close(&rig.a.session);
+    nqi_session_close(&rig.a.session, rig.now);
     nqtest_pull_all(&rig.a);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_CLOSING);
     nqtest_rig_lose(&rig, (size_t)_i * 700, 0);

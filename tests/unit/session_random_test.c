@@ -134,7 +134,7 @@ static void do_step(bool memory_fails)
     default:
         any_side()->refuse = one_in(2);
         if (one_in(40))
-            nqi_session_close(&any_side()->session);
+            nqi_session_close(&any_side()->session, rig.now);
         break;
     }
     (void)err; /* the rig keeps it */

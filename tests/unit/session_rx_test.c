@@ -391,7 +391,8 @@ START_TEST(every_flag_and_type_in_every_state)
                 if (state == NQI_SESSION_AUTH)
                     be_challenged();
                 if (state == NQI_SESSION_CLOSING) {
-                    nqi_session_close(&rig.b.session);
+                    nqi_session_close(&rig.b.session, rig.now);
+                    nqtest_pass(&rig, NQI_NS_PER_S); /* no longer for the client to finish */
                     while (nqtest_pull(&rig.b, true))
                         continue;
                 } else if (state == NQI_SESSION_CLOSED) {
@@ -432,7 +433,7 @@ static size_t record(uint8_t **bytes)
             ck_assert_int_eq(nq_msg_set_meta(put->tx.msg, "key", "value", 5), NQ_OK);
         nqtest_queue(&rig.a, put);
     }
-    nqi_session_close(&rig.a.session);
+    nqi_session_close(&rig.a.session, rig.now);
     while (nqtest_pull(&rig.a, true))
         continue;
     len = rig.a.wire_len;
