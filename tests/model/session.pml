@@ -11,7 +11,7 @@
  * Checked in every order of steps:
  *   - a message arrives at most once, and behind those that were put before it
  *   - within a session no record is missing
- *   - what is acknowledged has arrived
+ *   - what is acknowledged has arrived, also when one side hears of it after the end of the session
  *   - of the links of a session one is accepted
  *   - a link is not accepted behind one that was dialed later, nor one of the intruder
  *   - each side finds the numbers of the other one possible
@@ -29,7 +29,10 @@
  *   BUG_FIRST     a session that is found again goes on where its lost WELCOME left it
  *   BUG_REACHED   what may have arrived is sent again in the next session
  *   BUG_ACK       the acknowledgement that was lost is not repeated
- *   BUG_EARLY     records are acknowledged before they came */
+ *   BUG_EARLY     records are acknowledged before they came
+ *   BUG_TOMB      the server remembers more of a session than it had
+ *   BUG_STRANGER  it tells whoever asks
+ *   BUG_FORMER    the client says that it had more of the last session than it had */
 
 #ifndef LINKS
 #define LINKS 3
@@ -44,16 +47,17 @@
 #define OPEN 1
 #define RESUME 2
 
-mtype = { AUTH, WELCOME, REJECT, DATA, ACK };
+mtype = { AUTH, WELCOME, ENDED, REJECT, DATA, ACK };
 
-/* AUTH: the link that it was made for.  WELCOME: resumed, session, records received.
+/* AUTH: the link that it was made for.  WELCOME: resumed, session, records received.  ENDED: the
+ * last.
  * DATA: message, number of the record.  ACK: number.  REJECT: duplicate or no session. */
 chan up[LINKS + 1] = [2] of { mtype, byte, byte, byte };
 chan down[LINKS + 1] = [2] of { mtype, byte, byte, byte };
 
 /* What AUTH says, by the link it was made for. */
 byte auth_method[LINKS + 1], auth_counter[LINKS + 1], auth_received[LINKS + 1],
-    auth_opening[LINKS + 1], auth_session[LINKS + 1];
+    auth_opening[LINKS + 1], auth_session[LINKS + 1], auth_former[LINKS + 1];
 
 /* One direction of one side. */
 typedef sender {
@@ -69,6 +73,7 @@ byte dialed;  /* so many */
 bool is_up;   /* it was welcomed */
 byte mine;    /* its session; 0 = none */
 byte former;  /* the last one */
+byte had;     /* records of that one */
 byte opening; /* of a session that it asked for; 0 = none */
 byte openings;
 byte counter;
@@ -83,6 +88,7 @@ sender put;
 byte end[LINKS + 1]; /* of each link: nothing, or the above */
 byte session, sessions, last_counter, got, told, began_by;
 byte at; /* the session's link; 0 = none */
+byte tomb, tomb_got; /* the last session that ended; it may be forgotten */
 sender answer;
 
 /* Ghosts */
@@ -91,7 +97,7 @@ byte newest;            /* link that was accepted for the session */
 bool strange = true;    /* the intruder's link is to come */
 
 byte x, y, z; /* scratch */
-bool again, proven;
+bool again, proven, ended;
 
 inline drain(c)
 {
@@ -117,7 +123,7 @@ inline restart(s)
 /* The peer has so many records. */
 inline go_back(s, records)
 {
-    assert(s.acked <= records && records <= s.reached);
+    assert(s.acked <= records && records <= s.handed);
 #ifdef BUG_BEHIND
     skip;
 #else
@@ -134,6 +140,11 @@ inline go_back(s, records)
 inline client_over()
 {
     former = mine;
+#ifdef BUG_FORMER
+    had = received + 1;
+#else
+    had = received;
+#endif
     mine = 0;
     counter = 0;
     received = 0;
@@ -167,6 +178,7 @@ inline client_dial()
         fi;
         auth_method[link] = OPEN;
         auth_session[link] = former;
+        auth_former[link] = had;
         auth_opening[link] = opening
     fi;
     auth_counter[link] = counter;
@@ -185,12 +197,19 @@ inline client_hear()
             assert(!mine && z == 0);
             mine = y;
             opening = 0;
-            former = 0
+            former = 0;
+            had = 0
         fi;
         is_up = true;
 #ifndef BUG_ACK
         acknowledged = 0
 #endif
+    :: down[link]?ENDED, x, _, _ ->
+        assert(!is_up && mine && put.acked <= x && x <= put.handed);
+        assert(!x || arrived >= put.base + x);
+        put.acked = x;
+        client_over();
+        client_lose()
     :: down[link]?REJECT, _, _, _ ->
         if
         :: mine -> client_over()
@@ -224,6 +243,12 @@ inline server_over()
     :: else -> skip
     fi;
     at = 0;
+    tomb = session;
+#ifdef BUG_TOMB
+    tomb_got = got + 1;
+#else
+    tomb_got = got;
+#endif
     session = 0;
     got = 0;
     began_by = 0;
@@ -247,6 +272,17 @@ inline reject(l)
     drain(up[l]);
     if
     :: l == link -> down[l]!REJECT, 0, 0, 0
+    :: else -> skip
+    fi
+}
+
+inline tell_end(l)
+{
+    assert(l); /* not the intruder */
+    end[l] = GONE;
+    drain(up[l]);
+    if
+    :: l == link -> down[l]!ENDED, tomb_got, 0, 0
     :: else -> skip
     fi
 }
@@ -283,6 +319,10 @@ inline server_auth(l, a)
 {
     again = (session && auth_opening[a] == began_by && got == 0);
     proven = (session && auth_session[a] == session && l == a && a);
+    ended = (tomb && auth_session[a] == tomb && l == a && a);
+#ifdef BUG_STRANGER
+    ended = (tomb && auth_session[a] == tomb);
+#endif
 #ifdef BUG_NONCE
     proven = (session && auth_session[a] == session);
 #endif
@@ -305,21 +345,29 @@ inline server_auth(l, a)
 #endif
             go_back(answer, auth_received[a]);
             welcome(l, a, 1)
+        :: !proven && ended -> tell_end(l)
         :: else -> reject(l)
         fi
     :: auth_method[a] == OPEN && !session -> server_begin(l, a)
     :: auth_method[a] == OPEN && session && again ->
 #ifndef BUG_FIRST
-        go_back(answer, auth_received[a]);
+        go_back(answer, 0);
 #endif
         welcome(l, a, 0)
     :: auth_method[a] == OPEN && session && !again && proven ->
+        if
+        :: auth_former[a] > answer.acked && auth_former[a] <= answer.handed ->
+            answer.acked = auth_former[a];
+            assert(answered >= answer.base + answer.acked)
+        :: else -> skip
+        fi;
         server_over();
         server_begin(l, a)
     :: else -> reject(l)
     fi;
     again = false;
-    proven = false
+    proven = false;
+    ended = false
 }
 
 inline server_hear(l)
@@ -403,6 +451,7 @@ active proctype all()
     :: SERVER_LOSES(3)
 #endif
     :: atomic { session && !at -> server_over() }
+    :: atomic { tomb -> tomb = 0; tomb_got = 0 }
     :: atomic { at && answer.base + answer.handed < ANSWERS && nfull(down[at]) ->
         send_data(answer, down[at], at == link) }
     :: atomic { at && told < FINAL(got) && nfull(down[at]) ->
