@@ -3,7 +3,6 @@
 
 #include "core/err.h"
 
-#define SESSION_GOAWAY_NS NQI_NS_PER_S /* for a client to finish what it has begun */
 #define SESSION_PINGS 2 /* unanswered ones, so that silence ends the link after 3 keepalives */
 
 /* What each control record does in each state; an empty cell is a protocol error. */
@@ -214,16 +213,6 @@ void nqi_session_restart(struct nqi_session *session, nq_reason reason)
     session_forget(&session->name);
 }
 
-void nqi_session_close(struct nqi_session *session, int64_t now)
-{
-    if (session->serves && !session->closing) {
-        session->bye_at = now + SESSION_GOAWAY_NS;
-        session->goaway_due = session->state == NQI_SESSION_UP;
-        session->ack_due |= session->ack_at != NQI_NEVER; /* the client waits for it */
-    }
-    session->closing = session->bye_due = true;
-}
-
 /* ---- control records -------------------------------------------------------------------- */
 
 static nq_err session_on_challenge(struct nqi_session *session, const struct nqi_head *head,
@@ -358,64 +347,6 @@ static nq_err session_on_pong(struct nqi_session *session, const struct nqi_head
     return NQ_OK;
 }
 
-void nqi_session_answer_goaway(struct nqi_session *session)
-{
-    if (session->going && !session->serves && session->state == NQI_SESSION_UP &&
-        !session->current && !session->stage && !session->ready.head && !session->unacked.head)
-        session->goaway_due = true;
-}
-
-static nq_err session_on_goaway(struct nqi_session *session, const struct nqi_head *head,
-                                const uint8_t *body, int64_t now)
-{
-    (void)head;
-    (void)body;
-    (void)now;
-    if (session->serves && !session->closing)
-        return nqi_fail(NQ_ERR_PROTO, "an answer that nobody asked for");
-    session->going = true;
-    if (session->serves)
-        session->bye_at = NQI_NEVER; /* it has waited for this */
-    else
-        nqi_session_answer_goaway(session);
-    return NQ_OK;
-}
-
-void nqi_session_answer_bye(struct nqi_session *session)
-{
-    if (!session->bye_waits ||
-        (session->conf->ack_consumed && session->consumed_seq < session->received))
-        return;
-    session->bye_waits = false;
-    session->bye_reason = NQ_REASON_PEER_CLOSED;
-    session->ack_due = true;
-    session->bye_ack_due = true;
-    nqi_session_enter(session, NQI_SESSION_CLOSED);
-}
-
-static nq_err session_on_bye(struct nqi_session *session, const struct nqi_head *head,
-                             const uint8_t *body, int64_t now)
-{
-    (void)head;
-    (void)now;
-    if (nqi_load_u64(body) != session->received || session->rx.msg)
-        return nqi_fail(NQ_ERR_PROTO, "good-bye before the last record");
-    session->bye_waits = true;
-    nqi_session_answer_bye(session);
-    return NQ_OK;
-}
-
-static nq_err session_on_bye_ack(struct nqi_session *session, const struct nqi_head *head,
-                                 const uint8_t *body, int64_t now)
-{
-    (void)head;
-    (void)body;
-    (void)now;
-    session->bye_reason = NQ_REASON_LOCAL_CLOSE;
-    nqi_session_enter(session, NQI_SESSION_CLOSED);
-    return NQ_OK;
-}
-
 static const session_fn session_rx[][NQI_RECORD_TYPES] = {
     [NQI_SESSION_HELLO] =
         {[NQI_CHALLENGE] = session_on_challenge, [NQI_REJECT] = session_on_reject},
@@ -424,15 +355,15 @@ static const session_fn session_rx[][NQI_RECORD_TYPES] = {
                         [NQI_PING] = session_on_ping,
                         [NQI_PONG] = session_on_pong,
                         [NQI_REJECT] = session_on_reject,
-                        [NQI_BYE] = session_on_bye,
-                        [NQI_GOAWAY] = session_on_goaway},
+                        [NQI_BYE] = nqi_session_on_bye,
+                        [NQI_GOAWAY] = nqi_session_on_goaway},
     [NQI_SESSION_CLOSING] = {[NQI_ACK] = session_on_ack,
                              [NQI_PING] = session_on_ping,
                              [NQI_PONG] = session_on_pong,
                              [NQI_REJECT] = session_on_reject,
-                             [NQI_BYE] = session_on_bye,
-                             [NQI_BYE_ACK] = session_on_bye_ack,
-                             [NQI_GOAWAY] = session_on_goaway},
+                             [NQI_BYE] = nqi_session_on_bye,
+                             [NQI_BYE_ACK] = nqi_session_on_bye_ack,
+                             [NQI_GOAWAY] = nqi_session_on_goaway},
     /* Both said good-bye at once: the other side still answers ours, or waits no longer. */
     [NQI_SESSION_CLOSED] = {[NQI_ACK] = session_on_ack,
                             [NQI_PING] = session_on_pong,

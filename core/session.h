@@ -207,7 +207,7 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
 /* Settle whatever is left (not delivered or unknown, `reason`) and release everything. */
 void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 
-/* ---- attachment (session.c, session_link.c) --------------------------------------------- */
+/* ---- attachment (session.c, session_end.c) ------------------------------------------------ */
 
 /* A client's: a link is there, HELLO is due.  @param nonce  random */
 void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE], int64_t now);

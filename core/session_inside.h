@@ -19,17 +19,28 @@ static inline struct nqi_txbuf *nqi_txbuf_of(struct nqi_node *node)
 /* The only writer of session->state. */
 void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next);
 
+/* A sign of life came from the peer. */
+void nqi_session_note(struct nqi_session *session, int64_t now);
+
+/* A whole control record.  @return as nqi_session_receive() */
+NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
+                                            const struct nqi_head *head, const uint8_t *body,
+                                            int64_t now);
+
+/* ---- session_end.c ---------------------------------------------------------------------- */
+
 /* The peer's BYE is answered once everything before it is final. */
 void nqi_session_answer_bye(struct nqi_session *session);
 
 /* A client that was told to go away says so once all that it began is acknowledged. */
 void nqi_session_answer_goaway(struct nqi_session *session);
 
-/* A sign of life came from the peer. */
-void nqi_session_note(struct nqi_session *session, int64_t now);
-
-/* A whole control record.  @return as nqi_session_receive() */
-NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
+/* Records of the end.  @return as nqi_session_receive() */
+NQ_MUST_CHECK nq_err nqi_session_on_goaway(struct nqi_session *session, const struct nqi_head *head,
+                                           const uint8_t *body, int64_t now);
+NQ_MUST_CHECK nq_err nqi_session_on_bye(struct nqi_session *session, const struct nqi_head *head,
+                                        const uint8_t *body, int64_t now);
+NQ_MUST_CHECK nq_err nqi_session_on_bye_ack(struct nqi_session *session,
                                             const struct nqi_head *head, const uint8_t *body,
                                             int64_t now);
 
