@@ -162,8 +162,9 @@ const struct nqi_key nqi_keys[] = {
     {.opt = {.name = "/session/resend",
              .type = NQT_OPT_BOOL,
              .def = "false",
-             .help = "After a restart of the other side, send again what it never acknowledged, "
-                     "marked as redelivered, instead of settling it as unknown."},
+             .help = "A client's: after a restart of the server, or when it has ended the session, "
+                     "send again what it never acknowledged, marked as redelivered, instead of "
+                     "settling it as unknown."},
      CONF_AT(resend)},
     {.opt = {.name = "/session/credit",
              .type = NQT_OPT_SIZE,

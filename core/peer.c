@@ -96,6 +96,7 @@ void nqi_peer_unref(struct nqi_peer *peer)
     strand = peer->serial.strand;
     pthread_mutex_destroy(&peer->shown.lock);
     explicit_bzero(&peer->name, sizeof(peer->name));
+    explicit_bzero(&peer->session.former, sizeof(peer->session.former));
     free(peer);
     nqi_strand_unref(strand);
 }

@@ -143,7 +143,7 @@ static nq_err queue_fill_peer_conf(nq_queue *queue)
     peer->session.keepalive_ns = conf->keepalive_ns;
     peer->session.expiry_ns = conf->expiry_ns;
     peer->session.ack_consumed = conf->ack == NQI_ACK_CONSUMED;
-    peer->session.resend = conf->resend;
+    peer->session.resend = conf->resend && !conf->server; /* a server's peer is one session */
     peer->queue_messages = conf->queue_messages;
     peer->queue_bytes = conf->queue_bytes;
     peer->policy = conf->policy;
@@ -442,6 +442,7 @@ void nq_free(nq_queue *queue)
     if (complete) {
         if (nq_close(queue, 0, NULL) < 0)
             nqi_log(NQ_LOG_ERROR, "%s", nq_error());
+        nqi_queue_close_greetings(queue); /* that came while it waited for its peers */
         nqi_events_callback(&queue->events, NULL, NULL);
         queue_wait_end(queue, queue_no_links, "links");
         nqi_queue_flush(queue); /* its references; nobody adds to them any more */

@@ -265,13 +265,19 @@ void nqi_queue_close_greetings(nq_queue *queue)
     pthread_mutex_unlock(&queue->lock);
 }
 
+/* Under lock.  A queue that closes waits for its peers, and they may have lost their links. */
+static bool greeting_is_late(const nq_queue *queue)
+{
+    return atomic_load(&queue->closing) && !queue->npeers;
+}
+
 static void greeting_on_opened(void *arg, struct nqi_link *link)
 {
     nq_queue *queue = arg;
     bool late;
 
     pthread_mutex_lock(&queue->lock);
-    late = atomic_load(&queue->closing);
+    late = greeting_is_late(queue);
     if (!late) {
         /* Who says hello at once comes in, however many others are silent. */
         if (queue->ngreetings >= NQI_GREETINGS_MAX && !nqi_list_empty(&queue->greetings))
@@ -366,13 +372,14 @@ static void ep_on_closed(void *arg)
 /* Why a connection cannot even be greeted; NULL = it can. */
 static const char *greeting_refusal(nq_queue *queue)
 {
-    bool room;
+    bool late, room;
 
-    if (atomic_load(&queue->closing))
-        return "the queue is closing";
     pthread_mutex_lock(&queue->lock);
+    late = greeting_is_late(queue);
     room = queue->ngreetings < 2 * NQI_GREETINGS_MAX; /* the links that leave take a moment */
     pthread_mutex_unlock(&queue->lock);
+    if (late)
+        return "the queue is closing";
     return room ? NULL : "too many connections that have not said hello";
 }
 

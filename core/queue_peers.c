@@ -231,7 +231,8 @@ static void queue_on_ended(void *arg, struct nqi_peer *peer)
     queue->npeers--;
     if (peer != queue->server) {
         table_remove(queue, peer);
-        nqi_tombs_add(&queue->tombs, &peer->name.id, peer->name.key, peer->final, nqi_now());
+        if (peer->final) /* else there is nothing to know */
+            nqi_tombs_add(&queue->tombs, &peer->name.id, peer->name.key, peer->final, nqi_now());
     }
     pthread_mutex_unlock(&queue->lock);
     if (peer != queue->server)

@@ -113,8 +113,9 @@ static void session_enter_up(struct nqi_session *session, int64_t now)
 {
     session->ack_due = true; /* what the last link could not carry any more */
     session->bye_due = session->closing;
-    session->goaway_due = session->bye_at != NQI_NEVER;
     nqi_session_enter(session, NQI_SESSION_UP);
+    if (session->closing)
+        nqi_session_ask_to_go(session, now);
     if (session->rx.waiting)
         session->retry_at = now;
     session_heard(session, now);

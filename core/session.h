@@ -63,7 +63,7 @@ struct nqi_tx {
     bool begun;         /* its first record exists */
     bool awaited;       /* somebody waits for the outcome: ask for a quick acknowledgement */
     bool claimed;       /* events->begin said yes, in this session or one before */
-    bool again;         /* a link took some of it in a session that ended: it may have arrived */
+    bool again;         /* a link took all of it in a session that ended: it may have arrived */
 };
 
 /* Calls up, made inside calls down.  `arg` is nqi_session_init()'s. */

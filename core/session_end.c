@@ -16,13 +16,19 @@
 
 #define END_GOAWAY_NS NQI_NS_PER_S /* for a client to finish what it has begun */
 
+void nqi_session_ask_to_go(struct nqi_session *session, int64_t now)
+{
+    if (!session->serves || session->going || session->state != NQI_SESSION_UP)
+        return;
+    session->bye_at = now + END_GOAWAY_NS;
+    session->goaway_due = true;
+    session->ack_due |= session->ack_at != NQI_NEVER; /* the client waits for it */
+}
+
 void nqi_session_close(struct nqi_session *session, int64_t now)
 {
-    if (session->serves && !session->closing) {
-        session->bye_at = now + END_GOAWAY_NS;
-        session->goaway_due = session->state == NQI_SESSION_UP;
-        session->ack_due |= session->ack_at != NQI_NEVER; /* the client waits for it */
-    }
+    if (!session->closing)
+        nqi_session_ask_to_go(session, now);
     session->closing = session->bye_due = true;
 }
 

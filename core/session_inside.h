@@ -29,6 +29,9 @@ NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
 
 /* ---- session_end.c ---------------------------------------------------------------------- */
 
+/* A server's that closes and is UP: BYE waits until its client has ended what it began. */
+void nqi_session_ask_to_go(struct nqi_session *session, int64_t now);
+
 /* The peer's BYE is answered once everything before it is final. */
 void nqi_session_answer_bye(struct nqi_session *session);
 

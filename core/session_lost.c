@@ -233,10 +233,12 @@ static struct nqi_tx *tx_settle_reached(struct nqi_session *session, nq_reason r
 /* Put `tx` behind what is in `queues`, as if it was never begun. */
 static void tx_requeue(struct nqi_session *session, struct nqi_fifo queues[2], struct nqi_tx *tx)
 {
-    tx->again |= tx->begun && tx->begin_seq <= session->reached;
+    tx->again |= tx->end_seq && tx->end_seq <= session->reached;
     tx->begun = false;
     tx->sent = tx->end_seq = 0;
     nqi_fifo_push(&queues[tx->msg->control ? 0 : 1], &tx->node);
+    if (tx->msg->deadline_ns)
+        session->expire_at = NQI_MIN(session->expire_at, tx->msg->deadline_ns);
 }
 
 /* conf->resend: all that is not acknowledged goes back to the front of the queue, in order. */

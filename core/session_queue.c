@@ -38,7 +38,7 @@ void nqi_session_expire(struct nqi_session *session, int64_t now)
 
             if (tx_expired(tx, now)) {
                 session->events->settle(session->arg, tx, nqi_tx_unsent(tx, NQ_EXPIRED),
-                                        NQ_REASON_NONE);
+                                        tx->again ? NQ_REASON_NO_SESSION : NQ_REASON_NONE);
                 continue;
             }
             if (tx->msg->deadline_ns)

@@ -3,6 +3,8 @@
  *
  *     a session ends --add--> tomb --NQI_TOMB_NS, or NQI_TOMBS newer ones--> forgotten
  *
+ * No clock of its own: what is too old is never found, and goes with the next call.
+ *
  * Pure; not thread-safe: the owner has a lock. */
 #ifndef NQ_CORE_TOMB_H
 #define NQ_CORE_TOMB_H

@@ -29,7 +29,7 @@ typedef enum nq_outcome {
     NQ_EXPIRED,       /* its time to live ended first: certainly not delivered */
     NQ_DROPPED,       /* the queue's policy dropped it: certainly not delivered */
     NQ_NOT_DELIVERED, /* certainly not delivered; the reason says why */
-    NQ_UNKNOWN,       /* sent, never acknowledged: delivered at most once */
+    NQ_UNKNOWN, /* sent, never acknowledged: delivered at most once (session.resend: or more) */
 } nq_outcome;
 
 /** Why: with outcomes, events and drop counters. */

@@ -7,6 +7,8 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -268,6 +270,42 @@ START_TEST(a_server_keeps_its_queue_for_a_client_that_comes_back)
     ck_assert_uint_eq(nqtest_stats(server).connects, 1);
     nq_free(client);
     nqtest_end(server);
+}
+END_TEST
+
+struct comeback {
+    nq_queue *client;
+    uint64_t number; /* that it got */
+    _Atomic bool over;
+};
+
+/* Nobody but this thread drives the client. */
+static void *come_back(void *arg)
+{
+    struct comeback *back = arg;
+
+    back->number = nqtest_get_number(back->client);
+    while (!atomic_load(&back->over))
+        ck_assert_int_eq(nq_poll(back->client), NQ_OK);
+    return NULL;
+}
+
+START_TEST(a_server_that_closes_lets_its_clients_come_back)
+{
+    struct comeback back = {.number = 9};
+    struct nq_close_report report;
+    nq_queue *server;
+    pthread_t thread;
+
+    part(_i, "60s", &server, &back.client);
+    ck_assert_int_eq(pthread_create(&thread, NULL, come_back, &back), 0);
+    ck_assert_int_eq(nq_close(server, 20 * NQI_NS_PER_S, &report), NQ_OK);
+    atomic_store(&back.over, true);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_eq(back.number, 0);
+    ck_assert_uint_eq(report.delivered, 1);
+    nq_free(server);
+    nq_free(back.client);
 }
 END_TEST
 
@@ -602,6 +640,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_link_lost_in_the_midst_of_a_large_message_loses_that_message);
     tcase_add_test(tc, links_are_cut_and_nothing_is_lost);
     nqtest_each(tc, a_server_keeps_its_queue_for_a_client_that_comes_back);
+    nqtest_each(tc, a_server_that_closes_lets_its_clients_come_back);
     nqtest_each(tc, a_session_that_nobody_comes_back_for_ends);
     nqtest_each(tc, a_stranger_does_not_get_at_a_session_that_waits);
     tcase_add_loop_test(tc, who_listened_cannot_cut_a_session_by_opening_it_again, 0, 3);

@@ -214,6 +214,47 @@ START_TEST(what_is_never_sent_again_is_unknown)
 }
 END_TEST
 
+/* _i: it was on the way when its time to live ended, or came back to the queue before. */
+START_TEST(a_time_to_live_goes_on_in_the_queue)
+{
+    struct nqtest_rig_put *mortal = nqtest_make(&rig.a, 50, 1);
+
+    nqtest_rig_greet(&rig);
+    mortal->tx.msg->deadline_ns = rig.now + NQI_NS_PER_S;
+    nqtest_queue(&rig.a, mortal);
+    nqtest_pull_all(&rig.a);
+    if (_i)
+        nqtest_pass(&rig, 2 * NQI_NS_PER_S);
+    nqtest_rig_lose(&rig, 0, 0);
+    nqtest_restart(&rig.a, NQ_REASON_NO_SESSION);
+    ck_assert_uint_eq(mortal->settled, 0);
+    nqtest_pass(&rig, 2 * NQI_NS_PER_S);
+    ck_assert_int_eq(mortal->outcome, NQ_UNKNOWN);
+    ck_assert_int_eq(mortal->reason, NQ_REASON_NO_SESSION);
+}
+END_TEST
+
+START_TEST(what_is_cut_cannot_have_arrived)
+{
+    nqtest_rig_greet(&rig);
+    nqtest_rig_put(&rig.a, 9000);
+    rig.a.pull_cap = 1;
+    ck_assert_uint_eq(nqtest_pull(&rig.a, true), 1);
+    rig.a.pull_cap = 64;
+    nqtest_rig_lose(&rig, SIZE_MAX, 0);
+    nqtest_restart(&rig.a, NQ_REASON_NO_SESSION);
+    if (_i) {
+        nqi_session_fini(&rig.a.session, NQ_REASON_LOCAL_CLOSE);
+        ck_assert_int_eq(rig.a.puts[0]->outcome, NQ_NOT_DELIVERED);
+        return;
+    }
+    nqtest_rig_attach(&rig);
+    nqtest_finish(&rig);
+    ck_assert_int_eq(rig.a.puts[0]->outcome, NQ_DELIVERED);
+    ck_assert_uint_eq(rig.a.puts[0]->again, 0);
+}
+END_TEST
+
 START_TEST(what_the_next_server_does_not_take_is_unknown)
 {
     nqtest_rig_greet(&rig);
@@ -283,6 +324,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(again, what_no_link_took_is_not_marked);
     tcase_add_test(again, control_messages_stay_before_the_others);
     tcase_add_test(again, what_is_never_sent_again_is_unknown);
+    tcase_add_loop_test(again, a_time_to_live_goes_on_in_the_queue, 0, 2);
+    tcase_add_loop_test(again, what_is_cut_cannot_have_arrived, 0, 2);
     tcase_add_test(again, what_the_next_server_does_not_take_is_unknown);
     tcase_add_test(again, the_oldest_to_drop_was_never_sent);
     tcase_add_test(again, links_and_sessions_end_again_and_again);
