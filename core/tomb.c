@@ -2,6 +2,7 @@
  * long, and the greatest number of tombs is known. */
 #include "core/tomb.h"
 
+#include "core/buf.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ void nqi_tombs_init(struct nqi_tombs *tombs)
 
 static struct nqi_tomb **tomb_bucket(const struct nqi_tombs *tombs, const nq_uuid *id)
 {
-    return &tombs->buckets[(id->bytes[0] << 8 | id->bytes[1]) % TOMB_BUCKETS];
+    return &tombs->buckets[nqi_load_u16(id->bytes) % TOMB_BUCKETS];
 }
 
 static struct nqi_tomb *tomb_oldest(const struct nqi_tombs *tombs)
