@@ -108,7 +108,7 @@ static void ep_name(struct nqtp_ep *ep)
     snprintf(ep->place, sizeof(ep->place), "mqtt:%s:%u/%s", ep->opts.host, ep->opts.port,
              ep->opts.server);
     mqtt_topic(ep->own_topic, ep->opts.server, ep->listen ? "in" : "out", ep->id);
-    snprintf(ep->all_topic, sizeof(ep->all_topic), "nq1/%s/all", ep->opts.server);
+    snprintf(ep->server_topic, sizeof(ep->server_topic), "nq1/%s/server", ep->opts.server);
 }
 
 static int mqtt_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,

@@ -54,6 +54,7 @@ enum mqtt_type {
     MQTT_PROBE,
     MQTT_END,
     MQTT_GONE,
+    MQTT_HERE,
     MQTT_CLAIM,
 };
 
@@ -123,7 +124,7 @@ struct nqtp_ep {
     struct mqtt_opts opts;
     bool listen;
     uint64_t id; /* in topics and in the MQTT client's name */
-    char own_topic[MQTT_TOPIC_MAX], all_topic[MQTT_TOPIC_MAX];
+    char own_topic[MQTT_TOPIC_MAX], server_topic[MQTT_TOPIC_MAX];
     char place[MQTT_PLACE_MAX]; /* "mqtt:host:port/server" */
 
     /* One until ep_close, one a link, one the thread's.  The last one frees it and emits
@@ -132,23 +133,29 @@ struct nqtp_ep {
 
     bool closed; /* in the endpoint's serial */
 
+    struct nqtp_ep *next_up; /* under the list's mutex */
+
     pthread_mutex_t mtx;
     pthread_cond_t cond; /* the thread waits */
     /* under mtx */
     bool started, closing;
     pthread_t thread;
-    bool wanted;      /* client: a link waits for the broker */
-    bool repost;      /* a post failed for lack of memory: try again */
-    bool up;          /* links may publish ... */
-    MQTTAsync client; /* ... here; only the thread makes and ends it */
-    uint64_t tag;     /* of this connection */
-    unsigned users;   /* calls of paho that run */
-    uint32_t packet;  /* largest payload now */
-    bool lost;
+    bool wanted;         /* client: a link waits for the broker */
+    bool repost;         /* a post failed for lack of memory: try again */
+    bool up;             /* links may publish ... */
+    MQTTAsync client;    /* ... here; only the thread makes and ends it */
+    uint64_t tag;        /* of this connection */
+    uint64_t server_tag; /* of the server that says it is there; a server's: of another one */
+    bool rival;          /* server: another one lives */
+    unsigned users;      /* calls of paho that run */
+    uint32_t packet;     /* largest payload now */
+    bool lost;           /* leave this connection ... */
+    bool broken;         /* ... which is no more */
+    bool here;           /* server: it has said that it is */
     enum mqtt_step step;
     int step_code, step_reason, step_version;
-    uint32_t step_packet; /* what CONNACK allows; 0 = anything */
-    bool step_qos;        /* it allows QoS 1 */
+    uint32_t step_packet;       /* what CONNACK allows; 0 = anything */
+    bool step_qos, step_retain; /* it allows QoS 1, retained records */
     char step_text[MQTT_CAUSE_MAX];
     uint32_t numbers; /* of links, the last one given out */
     struct nqtp_link *links[MQTT_BUCKETS];
@@ -256,12 +263,12 @@ uint64_t mqtt_random(void); /* never 0 */
 
 /* Start the thread, or have it connect when it does not.  Under mtx.  False: no thread. */
 bool mqtt_broker_want(struct nqtp_ep *ep);
-/* Publish over the connection `tag`.  Not under mtx.  @return 0 or NQT_E_LOST.  Thread: any. */
+/* Publish over the connection `tag`, unless that is over.  Not under mtx.  @return 0 or NQT_E_LOST.
+ * Thread: any. */
 int mqtt_publish(struct nqtp_ep *ep, uint64_t tag, const char *topic, const void *payload,
-                 size_t len);
-/* The same for OPEN of link `number`: the endpoint is told when nobody listens. */
-int mqtt_publish_open(struct nqtp_ep *ep, uint64_t tag, const void *payload, size_t len,
-                      uint32_t number);
+                 size_t len, bool retain);
+/* Under mtx: have it connect anew. */
+void mqtt_broker_leave(struct nqtp_ep *ep, int code, const char *text);
 
 /* ---- mqtt_in.c -------------------------------------------------------------------------- */
 

@@ -27,9 +27,10 @@
 #define BROKER_PAUSE_LEAST (MQTT_NS_PER_S / 10)
 #define BROKER_PAUSE_MOST (5 * MQTT_NS_PER_S)
 #define BROKER_REPOST_NS (MQTT_NS_PER_S / 20)
+#define BROKER_NUDGE_NS (MQTT_NS_PER_S / 100)
 #define BROKER_END_NS (2 * MQTT_NS_PER_S) /* for the last records to get out */
 #define BROKER_BUFFERED 65535             /* records in paho, at most; windows keep it far below */
-#define BROKER_NOBODY 0x10                /* MQTT 5: no matching subscribers */
+#define BROKER_CLAIM_NS MQTT_NS_PER_S     /* for another server to say that it lives */
 
 /* ---- waiting: under mtx ----------------------------------------------------------------- */
 
@@ -61,6 +62,20 @@ static int broker_await(struct nqtp_ep *ep, int64_t until)
         snprintf(ep->step_text, sizeof(ep->step_text), "%s",
                  ep->closing ? "closed" : "no answer in time");
     return ep->step_code < 0 ? ep->step_code : NQT_E_UNREACHABLE;
+}
+
+/* Is it still unanswered then? */
+static bool broker_is_asking(struct nqtp_ep *ep, int64_t then)
+{
+    bool asking;
+
+    pthread_mutex_lock(&ep->mtx);
+    while (ep->step == MQTT_STEP_ASKED && !ep->closing && !ep->lost)
+        if (!broker_wait(ep, then))
+            break;
+    asking = ep->step == MQTT_STEP_ASKED && !ep->closing && !ep->lost;
+    pthread_mutex_unlock(&ep->mtx);
+    return asking;
 }
 
 static void broker_ask(struct nqtp_ep *ep)
@@ -162,6 +177,9 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data)
         MQTTProperties_hasProperty(&data->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE))
         ep->step_packet = (uint32_t)MQTTProperties_getNumericValue(
             &data->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE);
+    if (data && MQTTProperties_hasProperty(&data->properties, MQTTPROPERTY_CODE_RETAIN_AVAILABLE))
+        ep->step_retain = MQTTProperties_getNumericValue(&data->properties,
+                                                         MQTTPROPERTY_CODE_RETAIN_AVAILABLE) > 0;
     if (data && MQTTProperties_hasProperty(&data->properties, MQTTPROPERTY_CODE_MAXIMUM_QOS))
         ep->step_qos =
             MQTTProperties_getNumericValue(&data->properties, MQTTPROPERTY_CODE_MAXIMUM_QOS) > 0;
@@ -169,15 +187,21 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data)
     step_end(ep, MQTT_STEP_DONE, 0, 0, NULL);
 }
 
-static void broker_lost(struct nqtp_ep *ep, int code, const char *text)
+void mqtt_broker_leave(struct nqtp_ep *ep, int code, const char *text)
 {
-    pthread_mutex_lock(&ep->mtx);
     if (!ep->lost) {
         ep->lost = true;
         ep->step_code = code;
         snprintf(ep->step_text, sizeof(ep->step_text), "%s", text);
     }
     pthread_cond_broadcast(&ep->cond);
+}
+
+static void broker_lost(struct nqtp_ep *ep, int code, const char *text)
+{
+    pthread_mutex_lock(&ep->mtx);
+    ep->broken = true;
+    mqtt_broker_leave(ep, code, text);
     pthread_mutex_unlock(&ep->mtx);
 }
 
@@ -196,111 +220,86 @@ static void on_disconnected(void *context, MQTTProperties *properties, enum MQTT
 
 /* ---- publishing ------------------------------------------------------------------------- */
 
-struct broker_open {
-    struct nqtp_ep *ep;
-    uint32_t number;
-};
-
-/* The broker's answer to an OPEN. */
-static void open_answered(struct broker_open *open, int reason)
+/* paho's client, if the connection `tag` (0: any) is up; then broker_exit() must follow. */
+static MQTTAsync broker_enter(struct nqtp_ep *ep, uint64_t tag)
 {
-    struct nqtp_ep *ep = open->ep;
-    struct nqtp_link *link;
+    MQTTAsync client = NULL;
 
     pthread_mutex_lock(&ep->mtx);
-    link = mqtt_link_find(ep, ep->id, open->number);
-    if (link && !link->accepted && reason == BROKER_NOBODY)
-        mqtt_link_end(link, NQT_E_REFUSED, true, "nobody listens by that name");
-    else if (link && !link->accepted && reason >= 0x80)
-        mqtt_link_end(link, reason == MQTTREASONCODE_NOT_AUTHORIZED ? NQT_E_AUTH : NQT_E_REFUSED,
-                      true, "the broker does not pass it on");
-    pthread_mutex_unlock(&ep->mtx);
-    free(open);
-}
-
-static void on_open5(void *context, MQTTAsync_successData5 *data)
-{
-    open_answered(context, data ? (int)data->reasonCode : 0);
-}
-
-static void on_open_failed5(void *context, MQTTAsync_failureData5 *data)
-{
-    open_answered(context, data ? (int)data->reasonCode : 0);
-}
-
-static void on_open(void *context, MQTTAsync_successData *data)
-{
-    (void)data;
-    open_answered(context, 0);
-}
-
-static void on_open_failed(void *context, MQTTAsync_failureData *data)
-{
-    (void)data;
-    open_answered(context, 0);
-}
-
-static int broker_publish(struct nqtp_ep *ep, uint64_t tag, const char *topic, const void *payload,
-                          size_t len, int qos, MQTTAsync_responseOptions *response)
-{
-    MQTTAsync client;
-    int rc;
-
-    pthread_mutex_lock(&ep->mtx);
-    if (!ep->up || ep->lost || ep->tag != tag) {
-        pthread_mutex_unlock(&ep->mtx);
-        return NQT_E_LOST;
+    if (ep->up && !ep->lost && (!tag || ep->tag == tag)) {
+        client = ep->client;
+        ep->users++;
     }
-    client = ep->client;
-    ep->users++;
     pthread_mutex_unlock(&ep->mtx);
+    return client;
+}
 
-    rc = MQTTAsync_send(client, topic, (int)len, payload, qos, 0, response);
-
+static void broker_exit(struct nqtp_ep *ep)
+{
     pthread_mutex_lock(&ep->mtx);
     if (!--ep->users && !ep->up)
         pthread_cond_broadcast(&ep->cond);
     pthread_mutex_unlock(&ep->mtx);
+}
+
+int mqtt_publish(struct nqtp_ep *ep, uint64_t tag, const char *topic, const void *payload,
+                 size_t len, bool retain)
+{
+    MQTTAsync client = broker_enter(ep, tag);
+    int rc;
+
+    if (!client)
+        return NQT_E_LOST;
+    rc = MQTTAsync_send(client, topic, (int)len, payload, ep->opts.qos, retain, NULL);
+    broker_exit(ep);
     if (rc != MQTTASYNC_SUCCESS)
         return NQT_E_LOST;
     ep->mod->host->count(ep->mod->core, NQT_COUNT_SEND_CALLS, 1);
     return NQT_OK;
 }
 
-int mqtt_publish(struct nqtp_ep *ep, uint64_t tag, const char *topic, const void *payload,
-                 size_t len)
+/* ---- waking paho ------------------------------------------------------------------------ */
+
+/* paho's thread sleeps up to 1 s for input of the sockets that it knew when it began; one that is
+ * just being connected waits for that.  So while an endpoint connects, another one of the process
+ * that is up asks its broker for something that means nothing. */
+static struct {
+    pthread_mutex_t mtx; /* taken before an endpoint's */
+    struct nqtp_ep *first;
+} broker_up = {.mtx = PTHREAD_MUTEX_INITIALIZER};
+
+static void broker_enlist(struct nqtp_ep *ep)
 {
-    return broker_publish(ep, tag, topic, payload, len, ep->opts.qos, NULL);
+    pthread_mutex_lock(&broker_up.mtx);
+    ep->next_up = broker_up.first;
+    broker_up.first = ep;
+    pthread_mutex_unlock(&broker_up.mtx);
 }
 
-int mqtt_publish_open(struct nqtp_ep *ep, uint64_t tag, const void *payload, size_t len,
-                      uint32_t number)
+static void broker_delist(struct nqtp_ep *ep)
 {
-    struct broker_open *open = malloc(sizeof(*open)); /* paho frees it, by a callback */
-    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    char topic[MQTT_TOPIC_MAX];
-    bool five;
-    int rc;
+    struct nqtp_ep **at = &broker_up.first;
 
-    if (!open)
-        return NQT_E_NOMEM;
-    *open = (struct broker_open){.ep = ep, .number = number};
-    pthread_mutex_lock(&ep->mtx);
-    five = ep->step_version == MQTTVERSION_5;
-    pthread_mutex_unlock(&ep->mtx);
-    response.context = open;
-    if (five) {
-        response.onSuccess5 = on_open5;
-        response.onFailure5 = on_open_failed5;
-    } else {
-        response.onSuccess = on_open;
-        response.onFailure = on_open_failed;
+    pthread_mutex_lock(&broker_up.mtx);
+    while (*at != ep)
+        at = &(*at)->next_up;
+    *at = ep->next_up;
+    pthread_mutex_unlock(&broker_up.mtx);
+}
+
+static void broker_nudge(void)
+{
+    pthread_mutex_lock(&broker_up.mtx);
+    for (struct nqtp_ep *ep = broker_up.first; ep; ep = ep->next_up) {
+        MQTTAsync client = broker_enter(ep, 0);
+
+        if (!client)
+            continue;
+        (void)MQTTAsync_unsubscribe(client, "nq1/-/-", NULL);
+        broker_exit(ep);
+        break;
     }
-    mqtt_topic(topic, ep->opts.server, "in", ep->id);
-    rc = broker_publish(ep, tag, topic, payload, len, 1, &response);
-    if (rc)
-        free(open);
-    return rc;
+    pthread_mutex_unlock(&broker_up.mtx);
 }
 
 /* ---- the address, and the socket behind paho's back ------------------------------------- */
@@ -422,7 +421,7 @@ static size_t broker_gone(const struct nqtp_ep *ep, uint8_t record[MQTT_CONTROL]
 static const char *broker_will_topic(const struct nqtp_ep *ep, char topic[MQTT_TOPIC_MAX])
 {
     if (ep->listen)
-        return ep->all_topic;
+        return ep->server_topic;
     mqtt_topic(topic, ep->opts.server, "in", ep->id);
     return topic;
 }
@@ -444,6 +443,7 @@ static int broker_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *e
     will.payload.len = (int)broker_gone(ep, record, NQT_E_LOST, "the broker lost it");
     will.payload.data = record;
     will.qos = ep->opts.qos;
+    will.retained = ep->listen;
     options.will = &will;
     options.keepAliveInterval = ep->opts.keepalive_s;
     options.connectTimeout = (int)(ep->opts.connect_timeout_ns / MQTT_NS_PER_S);
@@ -466,8 +466,10 @@ static int broker_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *e
     rc = MQTTAsync_connect(ep->client, &options);
     if (rc)
         return mqtt_fail(err, NQT_E_UNREACHABLE, rc, "%s: %s", ep->place, MQTTAsync_strerror(rc));
+    while (broker_now() < until && broker_is_asking(ep, broker_now() + BROKER_NUDGE_NS))
+        broker_nudge();
     pthread_mutex_lock(&ep->mtx);
-    rc = broker_await(ep, until);
+    rc = broker_await(ep, broker_now());
     pthread_mutex_unlock(&ep->mtx);
     return rc ? broker_fail(ep, rc, err, "connecting") : NQT_OK;
 }
@@ -485,32 +487,6 @@ static void broker_response(struct nqtp_ep *ep, MQTTAsync_responseOptions *respo
     broker_ask(ep);
 }
 
-/* Does another server of this name listen?  Only MQTT 5 tells. */
-static int broker_claim(struct nqtp_ep *ep, int64_t until, struct nqt_error *err)
-{
-    const struct mqtt_head head = {.type = MQTT_CLAIM, .server = ep->tag};
-    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    uint8_t record[MQTT_HEAD];
-    int rc, reason;
-
-    if (ep->step_version != MQTTVERSION_5)
-        return NQT_OK;
-    mqtt_head_write(record, &head);
-    broker_response(ep, &response);
-    rc = MQTTAsync_send(ep->client, ep->own_topic, MQTT_HEAD, record, 1, 0, &response);
-    pthread_mutex_lock(&ep->mtx);
-    rc = rc ? NQT_E_LOST : broker_await(ep, until);
-    reason = ep->step_reason;
-    pthread_mutex_unlock(&ep->mtx);
-    if (rc)
-        return broker_fail(ep, rc, err, "asking for other servers");
-    if (reason == BROKER_NOBODY)
-        return NQT_OK;
-    return mqtt_fail(err, NQT_E_REFUSED, reason,
-                     "%s: the name is in use by another server; choose another \"server\"",
-                     ep->place);
-}
-
 static int broker_subscribe(struct nqtp_ep *ep, const char *topic, int64_t until,
                             struct nqt_error *err)
 {
@@ -519,7 +495,6 @@ static int broker_subscribe(struct nqtp_ep *ep, const char *topic, int64_t until
     int rc;
 
     broker_response(ep, &response);
-    response.subscribeOptions.retainHandling = 2; /* nothing retained */
     rc = MQTTAsync_subscribe(ep->client, topic, 1, &response);
     pthread_mutex_lock(&ep->mtx);
     rc = rc ? NQT_E_LOST : broker_await(ep, until);
@@ -528,17 +503,51 @@ static int broker_subscribe(struct nqtp_ep *ep, const char *topic, int64_t until
     return rc ? broker_fail(ep, rc, err, what) : NQT_OK;
 }
 
+/* The second answer of the broker comes behind what is retained for the first topic. */
 static int broker_subscribe_all(struct nqtp_ep *ep, int64_t until, struct nqt_error *err)
 {
     char topic[MQTT_TOPIC_MAX];
-    int rc;
+    int rc = broker_subscribe(ep, ep->server_topic, until, err);
 
-    if (ep->listen) {
-        snprintf(topic, sizeof(topic), "nq1/%s/in/+", ep->opts.server);
-        return broker_subscribe(ep, topic, until, err);
-    }
-    rc = broker_subscribe(ep, ep->own_topic, until, err);
-    return rc ? rc : broker_subscribe(ep, ep->all_topic, until, err);
+    snprintf(topic, sizeof(topic), "nq1/%s/in/+", ep->opts.server);
+    return rc ? rc : broker_subscribe(ep, ep->listen ? topic : ep->own_topic, until, err);
+}
+
+static void broker_say(struct nqtp_ep *ep, enum mqtt_type type, const char *topic)
+{
+    const struct mqtt_head head = {.type = type, .server = ep->tag};
+    uint8_t record[MQTT_HEAD];
+
+    mqtt_head_write(record, &head);
+    (void)mqtt_publish(ep, ep->tag, topic, record, sizeof(record),
+                       type == MQTT_HERE && ep->step_retain);
+}
+
+/* Server: say that it is here, unless another one answers that it is. */
+static int broker_claim(struct nqtp_ep *ep, struct nqt_error *err)
+{
+    int64_t until = broker_now() + BROKER_CLAIM_NS;
+    bool rival, ask;
+
+    pthread_mutex_lock(&ep->mtx);
+    ep->up = true;
+    ask = ep->server_tag;
+    pthread_mutex_unlock(&ep->mtx);
+    if (ask)
+        broker_say(ep, MQTT_CLAIM, ep->own_topic);
+    pthread_mutex_lock(&ep->mtx);
+    while (ep->server_tag && !ep->rival && !ep->lost && !ep->closing)
+        if (!broker_wait(ep, until))
+            break;
+    rival = ep->rival;
+    ep->here = !rival;
+    pthread_mutex_unlock(&ep->mtx);
+    if (rival)
+        return mqtt_fail(err, NQT_E_REFUSED, 0,
+                         "%s: the name is in use by another server; choose another \"server\"",
+                         ep->place);
+    broker_say(ep, MQTT_HERE, ep->server_topic);
+    return NQT_OK;
 }
 
 static int broker_limits(struct nqtp_ep *ep, struct nqt_error *err)
@@ -573,14 +582,9 @@ static int broker_try(struct nqtp_ep *ep, int version, int64_t until, struct nqt
         return rc;
     broker_tune(&addr);
     rc = broker_limits(ep, err);
-    if (!rc && ep->listen)
-        rc = broker_claim(ep, until, err);
-    if (rc)
-        return rc;
-    pthread_mutex_lock(&ep->mtx);
-    ep->up = ep->listen; /* what comes from here on is answered */
-    pthread_mutex_unlock(&ep->mtx);
-    return broker_subscribe_all(ep, until, err);
+    if (!rc)
+        rc = broker_subscribe_all(ep, until, err);
+    return rc || !ep->listen ? rc : broker_claim(ep, err);
 }
 
 /* ---- a connection's life ---------------------------------------------------------------- */
@@ -631,7 +635,7 @@ static void broker_end(struct nqtp_ep *ep, bool connected)
     if (connected) {
         len = broker_gone(ep, record, NQT_E_EOF, "ended in good order");
         (void)MQTTAsync_send(client, broker_will_topic(ep, topic), (int)len, record, ep->opts.qos,
-                             0, NULL);
+                             ep->listen && ep->step_retain, NULL);
         broker_disconnect(ep);
     }
     MQTTAsync_destroy(&client);
@@ -648,10 +652,11 @@ static int broker_open(struct nqtp_ep *ep, struct nqt_error *err)
     int rc, reason;
 
     pthread_mutex_lock(&ep->mtx);
-    ep->lost = false;
+    ep->lost = ep->broken = ep->rival = ep->here = false;
     ep->tag = mqtt_random();
+    ep->server_tag = 0;
     ep->step_packet = 0;
-    ep->step_qos = true;
+    ep->step_qos = ep->step_retain = true;
     pthread_mutex_unlock(&ep->mtx);
     rc = broker_try(ep, version, until, err);
     if (!rc || ep->opts.version)
@@ -663,7 +668,7 @@ static int broker_open(struct nqtp_ep *ep, struct nqt_error *err)
         return rc;
     broker_end(ep, false);
     pthread_mutex_lock(&ep->mtx);
-    ep->lost = false;
+    ep->lost = ep->broken = false;
     pthread_mutex_unlock(&ep->mtx);
     return broker_try(ep, MQTTVERSION_3_1_1, until, err);
 }
@@ -705,11 +710,14 @@ static bool broker_live(struct nqtp_ep *ep, struct nqt_error *err)
 {
     bool up = !broker_open(ep, err), connected;
 
-    if (up)
+    if (up) {
+        broker_enlist(ep);
         broker_stay(ep, err);
+        broker_delist(ep);
+    }
     pthread_mutex_lock(&ep->mtx);
-    ep->up = false;
-    connected = up && !ep->lost;
+    ep->up = ep->here = false;
+    connected = up && !ep->broken;
     mqtt_links_end(ep, err->code, err->text);
     ep->wanted = false;
     pthread_mutex_unlock(&ep->mtx);

@@ -12,6 +12,7 @@
 struct in_answer {
     uint64_t tag;
     size_t len;
+    bool retain;
     char topic[MQTT_TOPIC_MAX];
     uint8_t record[MQTT_CONTROL];
 };
@@ -179,9 +180,10 @@ static void in_open(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
         answer_accept(link, answer);
         return;
     }
-    if (link || ep->closing || ep->nstrangers >= MQTT_STRANGERS) {
+    if (link || !ep->here || ep->closing || ep->nstrangers >= MQTT_STRANGERS) {
         answer_end(ep, id, head, NQT_E_REFUSED,
-                   ep->closing ? "the server is closing" : "too many links that wait", answer);
+                   ep->closing || !ep->here ? "the server is closing" : "too many links that wait",
+                   answer);
         return;
     }
     link = mqtt_link_accept(ep, id, head);
@@ -200,6 +202,7 @@ static void in_open(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
     mqtt_link_refuse(link);
 }
 
+/* A client's connection is over. */
 static void in_gone(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *head,
                     const uint8_t *body, size_t len)
 {
@@ -208,16 +211,72 @@ static void in_gone(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
 
     mqtt_reason_read(body, len, &code, text);
     for (unsigned i = 0; i < MQTT_BUCKETS; i++)
+        for (struct nqtp_link *link = ep->links[i]; link; link = link->next)
+            if (link->id == id && link->client_tag == head->client)
+                mqtt_link_end(link, code, true, text);
+}
+
+/* Another server speaks while this one is there, or wants to be. */
+static void in_rival(struct nqtp_ep *ep, const struct mqtt_head *head, struct in_answer *answer)
+{
+    const struct mqtt_head here = {.type = MQTT_HERE, .server = ep->tag};
+
+    ep->rival = true;
+    pthread_cond_broadcast(&ep->cond);
+    if (!ep->here)
+        return;
+    /* Both began at the same time: one yields. */
+    if (head->type == MQTT_HERE && head->server < ep->tag) {
+        mqtt_broker_leave(ep, NQT_E_REFUSED,
+                          "the name is in use by another server; choose another \"server\"");
+        return;
+    }
+    mqtt_head_write(answer->record, &here);
+    answer->len = MQTT_HEAD;
+    answer->retain = ep->step_retain;
+    answer->tag = ep->tag;
+    memcpy(answer->topic, ep->server_topic, sizeof(answer->topic));
+}
+
+/* ---- a client's: under mtx -------------------------------------------------------------- */
+
+/* The server `ep->server_tag` is no more. */
+static void in_server_gone(struct nqtp_ep *ep, int code, const char *text)
+{
+    for (unsigned i = 0; i < MQTT_BUCKETS; i++)
         for (struct nqtp_link *link = ep->links[i]; link; link = link->next) {
-            if (ep->listen && (link->id != id || link->client_tag != head->client))
-                continue;
-            if (!ep->listen && link->accepted && link->server_tag != head->server)
-                continue;
-            if (!ep->listen && !link->accepted) /* it may have missed our OPEN */
+            if (!link->accepted) /* it may have missed our OPEN */
                 mqtt_link_end(link, NQT_E_REFUSED, true, "the server has ended");
-            else
+            else if (link->server_tag == ep->server_tag)
                 mqtt_link_end(link, code, true, text);
         }
+    ep->server_tag = 0;
+}
+
+/* What a server says of itself. */
+static void in_presence(struct nqtp_ep *ep, const struct mqtt_head *head,
+                        const MQTTAsync_message *msg, struct in_answer *answer)
+{
+    const uint8_t *body = (const uint8_t *)msg->payload + MQTT_HEAD;
+    char text[MQTT_CAUSE_MAX];
+    int code;
+
+    if (head->server == ep->tag)
+        return;
+    if (head->type == MQTT_HERE && ep->listen && !msg->retained) {
+        in_rival(ep, head, answer);
+    } else if (head->type == MQTT_HERE) {
+        if (!ep->listen && ep->server_tag && ep->server_tag != head->server)
+            in_server_gone(ep, NQT_E_LOST, "another server has taken the name");
+        ep->server_tag = head->server;
+    } else if (head->type == MQTT_GONE && ep->server_tag == head->server) {
+        mqtt_reason_read(body, (size_t)msg->payloadlen - MQTT_HEAD, &code, text);
+        if (ep->listen)
+            ep->server_tag = 0;
+        else
+            in_server_gone(ep, code, text);
+        pthread_cond_broadcast(&ep->cond);
+    }
 }
 
 /* ---- everything ------------------------------------------------------------------------- */
@@ -232,17 +291,19 @@ static bool in_record(struct nqtp_ep *ep, const char *topic, size_t topic_len,
     struct nqtp_link *link;
     uint64_t id = 0;
 
-    if (!mqtt_topic_id(topic, topic_len, &id) && (ep->listen || head->type != MQTT_GONE))
+    if (!mqtt_topic_id(topic, topic_len, &id)) {
+        in_presence(ep, head, msg, answer);
         return false;
-    if (head->type == MQTT_GONE) {
+    }
+    if (msg->retained)
+        return false;
+    if (ep->listen && head->type == MQTT_GONE)
         in_gone(ep, id, head, body, len);
-        return false;
-    }
-    if (ep->listen && head->type == MQTT_OPEN) {
+    if (ep->listen && head->type == MQTT_OPEN)
         in_open(ep, id, head, body, answer);
-        return false;
-    }
-    if (head->type == MQTT_OPEN || head->type == MQTT_CLAIM)
+    if (ep->listen && head->type == MQTT_CLAIM && head->server != ep->tag && ep->here)
+        in_rival(ep, head, answer);
+    if (head->type == MQTT_OPEN || head->type >= MQTT_GONE)
         return false;
     link = mqtt_link_find(ep, id, head->number);
     if (link && link->client_tag == head->client &&
@@ -260,7 +321,7 @@ int mqtt_on_message(void *context, char *topic, int topic_len, MQTTAsync_message
     struct mqtt_head head;
     bool taken = false;
 
-    if (!msg->retained && mqtt_head_read(msg->payload, (size_t)msg->payloadlen, &head)) {
+    if (mqtt_head_read(msg->payload, (size_t)msg->payloadlen, &head)) {
         pthread_mutex_lock(&ep->mtx);
         taken = in_record(ep, topic, topic_len ? (size_t)topic_len : strlen(topic), &head, msg,
                           &answer);
@@ -268,7 +329,7 @@ int mqtt_on_message(void *context, char *topic, int topic_len, MQTTAsync_message
         ep->mod->host->count(ep->mod->core, NQT_COUNT_RECV_CALLS, 1);
     }
     if (answer.len)
-        (void)mqtt_publish(ep, answer.tag, answer.topic, answer.record, answer.len);
+        (void)mqtt_publish(ep, answer.tag, answer.topic, answer.record, answer.len, answer.retain);
     MQTTAsync_free(topic);
     if (!taken)
         MQTTAsync_freeMessage(&msg);

@@ -329,15 +329,20 @@ static void link_check_end(struct nqtp_link *link)
 static void link_open(struct nqtp_link *link)
 {
     struct nqtp_ep *ep = link->ep;
-    bool up;
+    bool up, there;
 
     pthread_mutex_lock(&ep->mtx);
     up = ep->up && !link->end_code;
+    there = ep->server_tag || !ep->step_retain;
     if (up)
         link->client_tag = ep->tag;
     pthread_mutex_unlock(&ep->mtx);
     if (!up)
         return;
+    if (!there) {
+        mqtt_link_down(link, NQT_E_REFUSED, false, "no server has this name on the broker");
+        return;
+    }
     link->state = MQTT_OPENING;
     link_set_timer(link, MQTT_OPEN_NS);
     mqtt_out_control(link, MQTT_OPEN, 0, NULL);

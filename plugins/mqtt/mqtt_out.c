@@ -134,15 +134,16 @@ static size_t out_fill(struct nqtp_link *link, uint8_t *body, size_t room,
     size_t at = 0;
 
     while (link->pending || *taken < n) {
+        uint64_t left = link->pending ? link->pending_left : bufs[*taken]->len;
         uint32_t len;
 
-        if (room - at < MQTT_PIECE + 1)
+        if (room - at < MQTT_PIECE + (left != 0))
             break;
         if (!link->pending) {
             link->pending = bufs[(*taken)++];
             link->pending_seg = 0;
             link->pending_off = 0;
-            link->pending_left = link->pending->len;
+            link->pending_left = left;
         }
         len = out_min(link->pending_left, room - at - MQTT_PIECE);
         mqtt_store_u32(body + at, len | (len == link->pending_left ? MQTT_LAST : 0));
@@ -200,7 +201,7 @@ static int out_publish(struct nqtp_link *link, struct nqt_buf *const *bufs, uint
     pthread_mutex_unlock(&ep->mtx);
     mqtt_head_write(record, &head);
     rc = mqtt_publish(ep, ep->listen ? link->server_tag : link->client_tag, link->topic, record,
-                      len);
+                      len, false);
     mqtt_free(ep->mod, record);
     if (rc) {
         mqtt_link_down(link, NQT_E_LOST, false, "the connection to the broker is lost");
@@ -278,8 +279,7 @@ void mqtt_out_control(struct nqtp_link *link, enum mqtt_type type, int code, con
     if (type == MQTT_OPEN) {
         mqtt_store_u32(record + MQTT_HEAD, ep->opts.window);
         mqtt_store_u32(record + MQTT_HEAD + 4, ep->opts.packet);
-        (void)mqtt_publish_open(ep, head.client, record, MQTT_HEAD + 8, link->number);
-        return;
+        len += 8;
     }
-    (void)mqtt_publish(ep, ep->listen ? head.server : head.client, link->topic, record, len);
+    (void)mqtt_publish(ep, ep->listen ? head.server : head.client, link->topic, record, len, false);
 }

@@ -15,6 +15,9 @@ struct nqtest_transport {
     /* The option whose value is what follows the last ':' of the name in EP_UP; NULL = the options
      * above say all. */
     const char *port;
+    /* That an address is in use is known only after ep_open(): EP_DOWN, and EP_UP once it is free.
+     */
+    bool in_use_later;
     /* rx_poll() is there, but below it nothing can be asked. */
     bool polls_nothing;
 };

@@ -174,7 +174,8 @@ bool nqtest_has_waiting(const void *ep);
 #define NQTEST_UNTIL(cond, arg) nqtest_until(cond, arg, #cond)
 
 /* Descriptors that are open now; each must be close-on-exec unless it was open at the first
- * call. */
+ * call, or a library opens some that a plugin finds only later. */
 int nqtest_fds(void);
+extern bool nqtest_fds_of_library;
 
 #endif

@@ -1,0 +1,348 @@
+/* plugins/mqtt: the contract suite through a broker of each test's own, the wire, and what a broker
+ * can do to links. */
+#include "plugins/mqtt/mqtt.h"
+#include "tests/plugins/contract.h"
+#include "tests/support/broker.h"
+#include <stdio.h>
+#include <string.h>
+
+extern const struct nqt_module mqtt_LTX_nqt0_module;
+
+static char port[8];
+static const struct nqtest_opt usual[] = {{"port", port}, {NULL, NULL}};
+static const struct nqtest_opt tiny[] = {
+    {"port", port}, {"window", "8KiB"}, {"packet", "2KiB"}, {NULL, NULL}};
+static const struct nqtest_opt qos1[] = {{"port", port}, {"qos", "1"}, {NULL, NULL}};
+static const struct nqtest_opt old[] = {{"port", port}, {"version", "3.1.1"}, {NULL, NULL}};
+
+static const struct nqtest_transport mqtt = {
+    .module = &mqtt_LTX_nqt0_module,
+    .server = usual,
+    .client = usual,
+    .tiny_server = tiny,
+    .tiny_client = tiny,
+    .in_use_later = true,
+};
+
+static void setup(void)
+{
+    nqtest_fds_of_library = true;
+    snprintf(port, sizeof(port), "%u", nqtest_broker(""));
+}
+
+/* ---- the wire --------------------------------------------------------------------------- */
+
+START_TEST(a_head_is_read_as_it_was_written)
+{
+    const struct mqtt_head head = {MQTT_DATA,          true,       0x1234, 0x89abcdef, 1ull << 63,
+                                   0xfedcba9876543210, 0xffffffff, 7};
+    uint8_t at[MQTT_HEAD];
+    struct mqtt_head back;
+
+    mqtt_head_write(at, &head);
+    ck_assert(mqtt_head_read(at, sizeof(at), &back));
+    ck_assert_int_eq(back.type, head.type);
+    ck_assert(back.ack_now);
+    ck_assert_uint_eq(back.credit, head.credit);
+    ck_assert_uint_eq(back.number, head.number);
+    ck_assert_uint_eq(back.client, head.client);
+    ck_assert_uint_eq(back.server, head.server);
+    ck_assert_uint_eq(back.seq, head.seq);
+    ck_assert_uint_eq(back.ack, head.ack);
+}
+END_TEST
+
+START_TEST(heads_that_make_no_sense_are_not_read)
+{
+    struct mqtt_head head = {.type = MQTT_OPEN};
+    uint8_t at[MQTT_HEAD + 8] = {0};
+
+    mqtt_head_write(at, &head);
+    ck_assert(mqtt_head_read(at, sizeof(at), &head));
+    ck_assert(!mqtt_head_read(at, MQTT_HEAD, &head)); /* OPEN has a body */
+    ck_assert(!mqtt_head_read(at, 0, &head));
+    at[1] = 0;
+    ck_assert(!mqtt_head_read(at, sizeof(at), &head));
+    at[1] = MQTT_CLAIM + 1;
+    ck_assert(!mqtt_head_read(at, sizeof(at), &head));
+    at[1] = MQTT_DATA;
+    for (size_t len = 0; len < MQTT_HEAD; len++)
+        ck_assert(!mqtt_head_read(at, len, &head));
+    ck_assert(mqtt_head_read(at, MQTT_HEAD, &head));
+    at[0] ^= 1;
+    ck_assert(!mqtt_head_read(at, sizeof(at), &head));
+}
+END_TEST
+
+START_TEST(a_reason_from_outside_is_printable_and_one_of_ours)
+{
+    uint8_t at[MQTT_CONTROL];
+    char text[MQTT_CAUSE_MAX], longer[2 * MQTT_CONTROL];
+    size_t len = mqtt_reason_write(at, NQT_E_EOF,
+                                   "a\n\x01\xff"
+                                   "b");
+    int code;
+
+    mqtt_reason_read(at, len, &code, text);
+    ck_assert_int_eq(code, NQT_E_EOF);
+    ck_assert_str_eq(text, "a???b");
+    mqtt_reason_read(at, 3, &code, text);
+    ck_assert_int_eq(code, NQT_E_LOST);
+    ck_assert_str_eq(text, "");
+    mqtt_store_u32(at, 77);
+    mqtt_reason_read(at, 4, &code, text);
+    ck_assert_int_eq(code, NQT_E_LOST);
+    memset(longer, 'x', sizeof(longer));
+    longer[sizeof(longer) - 1] = '\0';
+    len = mqtt_reason_write(at, NQT_E_AUTH, longer);
+    ck_assert_uint_eq(len, MQTT_CONTROL - MQTT_HEAD);
+    mqtt_reason_read(at, len, &code, text);
+    ck_assert_uint_eq(strlen(text), MQTT_CAUSE_MAX - 1);
+}
+END_TEST
+
+START_TEST(a_topic_ends_with_the_id)
+{
+    static const char *const none[] = {"",
+                                       "/",
+                                       "nq1/a/server",
+                                       "nq1/a/in/0123456789abcde",
+                                       "nq1/a/in/0123456789abcdeF",
+                                       "nq1/a/in/00123456789abcdef"};
+    char topic[MQTT_TOPIC_MAX];
+    uint64_t id = 0;
+
+    mqtt_topic(topic, "name", "in", 0x0123456789abcdef);
+    ck_assert_str_eq(topic, "nq1/name/in/0123456789abcdef");
+    ck_assert(mqtt_topic_id(topic, strlen(topic), &id));
+    ck_assert_uint_eq(id, 0x0123456789abcdef);
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+        ck_assert_msg(!mqtt_topic_id(none[i], strlen(none[i]), &id), "%s", none[i]);
+}
+END_TEST
+
+/* ---- options ---------------------------------------------------------------------------- */
+
+START_TEST(names_that_would_be_more_than_one_level_of_a_topic_are_refused)
+{
+    static const char *const names[] = {"", "a/b", "a+", "#", "$sys", "a b", "\xc3\xa4"};
+    struct nqtest_opt opts[] = {{"server", NULL}, {NULL, NULL}};
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqt_error err = {.size = sizeof(err)};
+    struct nqtest_ep *ep;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        opts[0].value = names[i];
+        ck_assert_int_eq(nqtest_ep_open(host, true, opts, &ep, &err), NQT_E_CONFIG);
+        ck_assert_ptr_nonnull(strstr(err.text, "server"));
+    }
+    nqtest_host_free(host);
+}
+END_TEST
+
+START_TEST(a_password_without_a_user_is_refused)
+{
+    static const struct nqtest_opt opts[] = {{"password", "x"}, {NULL, NULL}};
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqt_error err = {.size = sizeof(err)};
+    struct nqtest_ep *ep;
+
+    ck_assert_int_eq(nqtest_ep_open(host, false, opts, &ep, &err), NQT_E_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err.text, "user"));
+    nqtest_host_free(host);
+}
+END_TEST
+
+/* ---- the broker ------------------------------------------------------------------------- */
+
+static void exchange(struct nqtest_rig *rig)
+{
+    nqtest_push(rig->c, 3 << 20, 300001, 3, 4);
+    nqtest_push(rig->s, 1 << 20, 777, 1, 64);
+    nqtest_until_received(rig->s, rig->c->tx.end);
+    nqtest_until_received(rig->c, rig->s->tx.end);
+}
+
+START_TEST(other_settings_carry_bytes_as_well)
+{
+    static const struct nqtest_opt *const all[] = {qos1, old, tiny};
+    struct nqtest_rig rig = nqtest_rig_up(all[_i], all[_i]);
+
+    exchange(&rig);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(ends_of_different_settings_understand_each_other)
+{
+    struct nqtest_rig rig = nqtest_rig_up(_i ? old : tiny, _i ? qos1 : usual);
+
+    exchange(&rig);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(a_broker_that_is_lost_takes_links_down_and_the_server_returns)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+    struct nqtest_link *link;
+    unsigned tries = 0;
+
+    exchange(&rig);
+    nqtest_broker_kill();
+    NQTEST_UNTIL(nqtest_is_down, rig.c);
+    NQTEST_UNTIL(nqtest_is_down, rig.s);
+    NQTEST_UNTIL(nqtest_is_ep_down, rig.server);
+    ck_assert_int_eq(rig.c->err.code, NQT_E_LOST);
+    ck_assert_ptr_nonnull(strstr(rig.c->err.text, "broker"));
+    link = nqtest_connect(rig.client, NULL);
+    NQTEST_UNTIL(nqtest_is_down, link);
+    ck_assert_int_eq(link->err.code, NQT_E_UNREACHABLE);
+    ck_assert_ptr_nonnull(strstr(link->err.text, "is the broker running"));
+    rig.server->ups = 0;
+    nqtest_broker("");
+    NQTEST_UNTIL(nqtest_is_ep_up, rig.server);
+    do {
+        ck_assert_uint_lt(tries++, 20);
+        link = nqtest_connect(rig.client, NULL);
+        while (!link->ups && !link->downs)
+            nqtest_turn(5);
+    } while (!link->ups);
+    nqtest_push(link, 1000, 100, 1, 10);
+    while (rig.server->naccepted < 2)
+        nqtest_turn(5);
+    nqtest_until_received(rig.server->accepted[1], 1000);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(a_broker_that_is_not_there_is_said_once)
+{
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_ep *ep;
+
+    nqtest_broker_kill();
+    ck_assert_int_eq(nqtest_ep_open(host, true, usual, &ep, NULL), 0);
+    NQTEST_UNTIL(nqtest_is_ep_down, ep);
+    ck_assert_ptr_nonnull(strstr(ep->err.text, "is the broker running"));
+    nqtest_settle(700);
+    ck_assert_uint_eq(ep->downs, 1);
+    nqtest_broker("");
+    NQTEST_UNTIL(nqtest_is_ep_up, ep);
+    nqtest_host_free(host);
+}
+END_TEST
+
+static bool is_waiting_no_more(const void *link)
+{
+    return ((const struct nqtest_link *)link)->received == 1000;
+}
+
+/* SIGSTOP: the connection stays, and nothing moves. */
+START_TEST(a_broker_that_stops_holds_senders_back_and_nothing_is_lost)
+{
+    struct nqtest_rig rig = nqtest_rig_tiny();
+    struct nqt_buf *buf;
+    uint32_t taken = 1;
+    uint64_t done = 0;
+
+    nqtest_broker_pause(true);
+    while (taken) {
+        buf = nqtest_buf(done, 500, 1);
+        ck_assert_int_eq(nqtest_send(rig.c, &buf, 1, &taken), NQT_OK);
+        done += taken * 500;
+        ck_assert_uint_lt(done, 64 << 10);
+    }
+    nqtest_broker_pause(false);
+    rig.c->tx.done = rig.c->tx.end = done;
+    nqtest_until_received(rig.s, done);
+    rig.s->received = 0;
+    rig.s->raw = true;
+    nqtest_push(rig.c, 1000, 100, 1, 1);
+    nqtest_until(is_waiting_no_more, rig.s, "what follows");
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(packets_stay_below_the_brokers_limit)
+{
+    struct nqtest_rig rig;
+
+    nqtest_broker_kill();
+    nqtest_broker("max_packet_size 4000");
+    rig = nqtest_rig_usual();
+    exchange(&rig);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(a_broker_that_wants_a_password_says_so)
+{
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_ep *server, *client;
+    struct nqtest_link *link;
+
+    nqtest_broker_kill();
+    nqtest_broker("password_file /dev/null\nallow_anonymous false");
+    ck_assert_int_eq(nqtest_ep_open(host, true, _i ? old : usual, &server, NULL), 0);
+    ck_assert_int_eq(nqtest_ep_open(host, false, _i ? old : usual, &client, NULL), 0);
+    NQTEST_UNTIL(nqtest_is_ep_down, server);
+    ck_assert_int_eq(server->err.code, NQT_E_AUTH);
+    link = nqtest_connect(client, NULL);
+    NQTEST_UNTIL(nqtest_is_down, link);
+    ck_assert_int_eq(link->err.code, NQT_E_AUTH);
+    nqtest_host_free(host);
+}
+END_TEST
+
+START_TEST(servers_of_different_names_share_a_broker)
+{
+    static const struct nqtest_opt a[] = {{"port", port}, {"server", "a"}, {NULL, NULL}};
+    static const struct nqtest_opt b[] = {{"port", port}, {"server", "b"}, {NULL, NULL}};
+    struct nqtest_rig rig_a = nqtest_rig_up(a, a), rig_b = nqtest_rig_up(b, b);
+
+    nqtest_push(rig_a.c, 10, 10, 1, 1);
+    nqtest_push(rig_b.c, 20, 10, 1, 1);
+    nqtest_until_received(rig_a.s, 10);
+    nqtest_until_received(rig_b.s, 20);
+    nqtest_host_free(rig_b.client_host);
+    nqtest_host_free(rig_b.server_host);
+    nqtest_rig_free(&rig_a);
+}
+END_TEST
+
+static void add_broker(TCase *tc)
+{
+    tcase_add_loop_test(tc, other_settings_carry_bytes_as_well, 0, 3);
+    tcase_add_loop_test(tc, ends_of_different_settings_understand_each_other, 0, 2);
+    tcase_add_test(tc, a_broker_that_is_lost_takes_links_down_and_the_server_returns);
+    tcase_add_test(tc, a_broker_that_is_not_there_is_said_once);
+    tcase_add_test(tc, a_broker_that_stops_holds_senders_back_and_nothing_is_lost);
+    tcase_add_test(tc, packets_stay_below_the_brokers_limit);
+    tcase_add_loop_test(tc, a_broker_that_wants_a_password_says_so, 0, 2);
+    tcase_add_test(tc, servers_of_different_names_share_a_broker);
+}
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("mqtt");
+    TCase *wire = tcase_create("wire"), *broker = tcase_create("broker");
+
+    tcase_add_test(wire, a_head_is_read_as_it_was_written);
+    tcase_add_test(wire, heads_that_make_no_sense_are_not_read);
+    tcase_add_test(wire, a_reason_from_outside_is_printable_and_one_of_ours);
+    tcase_add_test(wire, a_topic_ends_with_the_id);
+    tcase_add_test(wire, names_that_would_be_more_than_one_level_of_a_topic_are_refused);
+    tcase_add_test(wire, a_password_without_a_user_is_refused);
+    suite_add_tcase(suite, wire);
+    if (!nqtest_broker_installed()) {
+        puts("# mosquitto is not installed: only what needs no broker");
+        return suite;
+    }
+    nqtest_contract(suite, &mqtt, setup);
+    tcase_add_checked_fixture(broker, setup, NULL);
+    tcase_set_timeout(broker, 60);
+    add_broker(broker);
+    suite_add_tcase(suite, broker);
+    return suite;
+}
