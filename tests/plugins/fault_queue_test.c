@@ -80,7 +80,7 @@ START_TEST(outcomes_tell_the_truth)
     bool breaks = harms[_i / NQTEST_TRANSPORTS].breaks;
     nq_queue *server = nqtest_server(_i % NQTEST_TRANSPORTS, "");
     nq_queue *client =
-        harmed_client(harms[_i / NQTEST_TRANSPORTS].faults, (unsigned)_i / NQTEST_TRANSPORTS + 1);
+        harmed_client(harms[_i / NQTEST_TRANSPORTS].faults, (unsigned)(_i / NQTEST_TRANSPORTS) + 1);
     nq_future *up[MESSAGES], *down[MESSAGES];
     nq_outcome up_outcomes[MESSAGES], down_outcomes[MESSAGES];
     unsigned delivered;

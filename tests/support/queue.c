@@ -1,6 +1,7 @@
-/* The two transports differ in their place only: a name of the process, or a port that the system
- * chose, which the library's log tells. */
+/* The transports differ in their place only: a name of the process, a port that the system chose, a
+ * name on the broker that each test starts. */
 #include "tests/support/queue.h"
+#include "tests/support/broker.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <dirent.h>
@@ -61,13 +62,54 @@ static unsigned queue_free_port(void)
     return ntohs(addr.sin_port);
 }
 
+const char *nqtest_transport_name(int transport)
+{
+    static const char *const names[] = {"loop", "tcp", "mqtt"};
+
+    return names[transport];
+}
+
+/* Is there a plugin of that name where the tests look for plugins? */
+static bool queue_has_plugin(const char *name)
+{
+    const char *at = getenv("NETQUEUE_PLUGIN_PATH");
+    char path[1024];
+
+    while (at && *at) {
+        size_t len = strcspn(at, ":");
+
+        snprintf(path, sizeof(path), "%.*s/%s.so", (int)len, at, name);
+        if (access(path, R_OK) == 0)
+            return true;
+        at += len + (at[len] == ':');
+    }
+    return false;
+}
+
+int nqtest_transports(void)
+{
+    static int count;
+
+    if (!count) {
+        bool mqtt = queue_has_plugin("mqtt");
+
+        count = mqtt && nqtest_broker_installed() ? NQTEST_MQTT + 1 : NQTEST_MQTT;
+        if (mqtt && count == NQTEST_MQTT)
+            puts("# mosquitto is not installed: nothing runs over mqtt");
+    }
+    return count;
+}
+
 void nqtest_choose_place(int transport)
 {
     if (transport == NQTEST_LOOP)
         snprintf(place, sizeof(place), "'transport': 'loop', 'name': 'place-%u'", ++place_count);
-    else
+    else if (transport == NQTEST_TCP)
         snprintf(place, sizeof(place), "'transport': 'tcp', 'host': '127.0.0.1', 'port': %u",
                  queue_free_port());
+    else
+        snprintf(place, sizeof(place), "'transport': 'mqtt', 'port': %u, 'server': 'place-%u'",
+                 nqtest_broker(""), ++place_count);
 }
 
 const char *nqtest_place(void)

@@ -15,7 +15,10 @@
 
 /* nqtest_each() adds a test that runs over each of these as `_i`, nqtest_each_of() one that runs
  * `variants` times over each: the transport is `_i % NQTEST_TRANSPORTS`. */
-enum { NQTEST_LOOP, NQTEST_TCP, NQTEST_TRANSPORTS };
+enum { NQTEST_LOOP, NQTEST_TCP, NQTEST_MQTT };
+#define NQTEST_TRANSPORTS nqtest_transports()
+int nqtest_transports(void); /* without mqtt where that is not built or has no broker */
+const char *nqtest_transport_name(int transport);
 #define nqtest_each(tc, test) nqtest_each_of(tc, test, 1)
 #define nqtest_each_of(tc, test, variants) \
     tcase_add_loop_test(tc, test, 0, NQTEST_TRANSPORTS *(variants))

@@ -145,7 +145,7 @@ END_TEST
 START_TEST(a_session_begins_and_ends_with_events)
 {
     nq_queue *server = nqtest_server(_i, ""), *client = nqtest_client("");
-    const char *transport = _i == NQTEST_TCP ? "tcp" : "loop";
+    const char *transport = nqtest_transport_name(_i);
     struct nq_event event = nqtest_event(client, NQ_EVENT_PEER_UP);
 
     ck_assert(nq_uuid_equal(&event.peer, nq_id(server)));
