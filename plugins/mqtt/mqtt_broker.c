@@ -29,8 +29,9 @@
 #define BROKER_REPOST_NS (MQTT_NS_PER_S / 20)
 #define BROKER_NUDGE_NS (MQTT_NS_PER_S / 100)
 #define BROKER_END_NS (2 * MQTT_NS_PER_S) /* for the last records to get out */
-#define BROKER_BUFFERED 65535             /* records in paho, at most; windows keep it far below */
-#define BROKER_CLAIM_NS MQTT_NS_PER_S     /* for another server to say that it lives */
+#define BROKER_SEND_BUFFER (4 << 20)
+#define BROKER_BUFFERED 65535         /* records in paho, at most; windows keep it far below */
+#define BROKER_CLAIM_NS MQTT_NS_PER_S /* for another server to say that it lives */
 
 /* ---- waiting: under mtx ----------------------------------------------------------------- */
 
@@ -353,11 +354,13 @@ static bool broker_is_peer(int fd, const struct sockaddr_storage *addr)
 }
 
 /* paho lets nobody at its socket, and leaves Nagle's delay on: with the acknowledgements that the
- * system delays, that costs 44 ms wherever two small packets follow each other.  So sockets whose
- * peer is the broker are looked for; others of the process that go there lose nothing by it. */
+ * system delays, that costs 44 ms wherever two small packets follow each other.  What the system's
+ * buffer does not take at once waits for paho's next look, which may be a second away: so the
+ * buffer holds what a link may have under way.  Sockets whose peer is the broker are looked for;
+ * others of the process that go there lose nothing by it. */
 static void broker_tune(const struct sockaddr_storage *addr)
 {
-    const int on = 1;
+    const int on = 1, room = BROKER_SEND_BUFFER;
     DIR *dir = opendir("/proc/self/fd");
     const struct dirent *entry;
 
@@ -369,6 +372,7 @@ static void broker_tune(const struct sockaddr_storage *addr)
         if (entry->d_name[0] == '.' || fd == dirfd(dir) || !broker_is_peer(fd, addr))
             continue;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     }
     closedir(dir);

@@ -124,12 +124,22 @@ unsigned nqtest_broker(const char *more)
     return broker_port;
 }
 
-void nqtest_broker_kill(void)
+static void broker_end(int number)
 {
     ck_assert_int_gt(broker_pid, 0);
-    kill(broker_pid, SIGKILL);
+    kill(broker_pid, number);
     ck_assert_int_eq(waitpid(broker_pid, NULL, 0), broker_pid);
     broker_pid = 0;
+}
+
+void nqtest_broker_kill(void)
+{
+    broker_end(SIGKILL);
+}
+
+void nqtest_broker_end(void)
+{
+    broker_end(SIGTERM);
 }
 
 void nqtest_broker_pause(bool pause)

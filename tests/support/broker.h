@@ -16,6 +16,7 @@ unsigned nqtest_broker(const char *more);
 
 /* SIGKILL; it is gone on return.  nqtest_broker() starts it again. */
 void nqtest_broker_kill(void);
+void nqtest_broker_end(void); /* the same by SIGTERM */
 
 /* SIGSTOP and SIGCONT. */
 void nqtest_broker_pause(bool pause);
