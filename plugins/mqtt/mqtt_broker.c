@@ -305,23 +305,29 @@ static void broker_nudge(void)
 
 /* ---- the address, and the socket behind paho's back ------------------------------------- */
 
-/* The broker's first address, as paho wants it.  Blocks as long as the resolver does. */
-static int broker_resolve(const struct nqtp_ep *ep, char *uri, size_t cap,
-                          struct sockaddr_storage *addr, struct nqt_error *err)
+/* The broker's address number `which`, as paho wants it.  Blocks as long as the resolver does.
+ * @param more  [out] there is one after it */
+static int broker_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char *uri,
+                          size_t cap, struct sockaddr_storage *addr, struct nqt_error *err)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
+    const struct addrinfo *at;
     char port[8], text[INET6_ADDRSTRLEN];
     int rc;
 
+    *more = false;
     snprintf(port, sizeof(port), "%u", ep->opts.port);
     rc = getaddrinfo(ep->opts.host, port, &hints, &list);
     if (rc)
         return mqtt_fail(err, NQT_E_UNREACHABLE, 0, "broker of %s: %s", ep->place,
                          gai_strerror(rc));
+    for (at = list; which-- && at->ai_next;)
+        at = at->ai_next;
+    *more = at->ai_next;
     memset(addr, 0, sizeof(*addr));
-    memcpy(addr, list->ai_addr, list->ai_addrlen);
-    rc = getnameinfo(list->ai_addr, list->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST);
+    memcpy(addr, at->ai_addr, at->ai_addrlen);
+    rc = getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST);
     freeaddrinfo(list);
     if (rc)
         return mqtt_fail(err, NQT_E_UNREACHABLE, 0, "broker of %s: %s", ep->place,
@@ -572,11 +578,12 @@ static int broker_limits(struct nqtp_ep *ep, struct nqt_error *err)
     return NQT_OK;
 }
 
-static int broker_try(struct nqtp_ep *ep, int version, int64_t until, struct nqt_error *err)
+static int broker_try_one(struct nqtp_ep *ep, int version, unsigned which, bool *more,
+                          int64_t until, struct nqt_error *err)
 {
     struct sockaddr_storage addr;
     char uri[INET6_ADDRSTRLEN + 32];
-    int rc = broker_resolve(ep, uri, sizeof(uri), &addr, err);
+    int rc = broker_resolve(ep, which, more, uri, sizeof(uri), &addr, err);
 
     if (!rc)
         rc = broker_create(ep, uri, version, err);
@@ -648,13 +655,8 @@ static void broker_end(struct nqtp_ep *ep, bool connected)
     pthread_mutex_unlock(&ep->mtx);
 }
 
-/* Connect.  With `auto` a refusal for the version's sake is followed by 3.1.1. */
-static int broker_open(struct nqtp_ep *ep, struct nqt_error *err)
+static void broker_reset(struct nqtp_ep *ep)
 {
-    int64_t until = broker_now() + ep->opts.connect_timeout_ns;
-    int version = ep->opts.version ? ep->opts.version : MQTTVERSION_5;
-    int rc, reason;
-
     pthread_mutex_lock(&ep->mtx);
     ep->lost = ep->broken = ep->rival = ep->here = false;
     ep->tag = mqtt_random();
@@ -662,7 +664,31 @@ static int broker_open(struct nqtp_ep *ep, struct nqt_error *err)
     ep->step_packet = 0;
     ep->step_qos = ep->step_retain = true;
     pthread_mutex_unlock(&ep->mtx);
-    rc = broker_try(ep, version, until, err);
+}
+
+/* One address of the broker after the other. */
+static int broker_try(struct nqtp_ep *ep, int version, int64_t until, struct nqt_error *err)
+{
+    unsigned which = 0;
+    bool more;
+    int rc;
+
+    broker_reset(ep);
+    while ((rc = broker_try_one(ep, version, which++, &more, until, err)) == NQT_E_UNREACHABLE &&
+           more) {
+        broker_end(ep, false);
+        broker_reset(ep);
+    }
+    return rc;
+}
+
+/* Connect.  With `auto` a refusal for the version's sake is followed by 3.1.1. */
+static int broker_open(struct nqtp_ep *ep, struct nqt_error *err)
+{
+    int64_t until = broker_now() + ep->opts.connect_timeout_ns;
+    int rc = broker_try(ep, ep->opts.version ? ep->opts.version : MQTTVERSION_5, until, err);
+    int reason;
+
     if (!rc || ep->opts.version)
         return rc;
     pthread_mutex_lock(&ep->mtx);
@@ -671,9 +697,6 @@ static int broker_open(struct nqtp_ep *ep, struct nqt_error *err)
     if (reason != 1 && reason != MQTTREASONCODE_UNSUPPORTED_PROTOCOL_VERSION)
         return rc;
     broker_end(ep, false);
-    pthread_mutex_lock(&ep->mtx);
-    ep->lost = ep->broken = false;
-    pthread_mutex_unlock(&ep->mtx);
     return broker_try(ep, MQTTVERSION_3_1_1, until, err);
 }
 

@@ -13,6 +13,7 @@ static const struct nqtest_opt usual[] = {{"port", port}, {NULL, NULL}};
 static const struct nqtest_opt tiny[] = {
     {"port", port}, {"window", "8KiB"}, {"packet", "2KiB"}, {NULL, NULL}};
 static const struct nqtest_opt qos1[] = {{"port", port}, {"qos", "1"}, {NULL, NULL}};
+static const struct nqtest_opt named[] = {{"port", port}, {"host", "localhost"}, {NULL, NULL}};
 static const struct nqtest_opt old[] = {{"port", port}, {"version", "3.1.1"}, {NULL, NULL}};
 
 static const struct nqtest_transport mqtt = {
@@ -165,7 +166,7 @@ static void exchange(struct nqtest_rig *rig)
 
 START_TEST(other_settings_carry_bytes_as_well)
 {
-    static const struct nqtest_opt *const all[] = {qos1, old, tiny};
+    static const struct nqtest_opt *const all[] = {qos1, old, tiny, named};
     struct nqtest_rig rig = nqtest_rig_up(all[_i], all[_i]);
 
     exchange(&rig);
@@ -313,7 +314,7 @@ END_TEST
 
 static void add_broker(TCase *tc)
 {
-    tcase_add_loop_test(tc, other_settings_carry_bytes_as_well, 0, 3);
+    tcase_add_loop_test(tc, other_settings_carry_bytes_as_well, 0, 4);
     tcase_add_loop_test(tc, ends_of_different_settings_understand_each_other, 0, 2);
     tcase_add_test(tc, a_broker_that_is_lost_takes_links_down_and_the_server_returns);
     tcase_add_test(tc, a_broker_that_is_not_there_is_said_once);
