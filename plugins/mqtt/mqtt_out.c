@@ -155,13 +155,13 @@ static size_t out_fill(struct nqtp_link *link, uint8_t *body, size_t room,
     return at;
 }
 
-/* Bytes that a body for all of it takes, up to `most`. */
-static size_t out_wanted(const struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n,
-                         size_t most)
+/* Bytes that a body for all of it, but the first `from` buffers, takes, up to `most`. */
+static size_t out_wanted(const struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t from,
+                         uint32_t n, size_t most)
 {
     uint64_t want = link->pending ? MQTT_PIECE + link->pending_left : 0;
 
-    for (uint32_t i = 0; i < n && want < most; i++)
+    for (uint32_t i = from; i < n && want < most; i++)
         want += MQTT_PIECE + bufs[i]->len;
     return want < most ? (size_t)want : most;
 }
@@ -186,8 +186,7 @@ static int out_publish(struct nqtp_link *link, struct nqt_buf *const *bufs, uint
     pthread_mutex_unlock(&ep->mtx);
     if (!room)
         return 0;
-    len =
-        out_wanted(link, bufs + *taken, n - *taken, room < 2 * MQTT_PIECE ? 2 * MQTT_PIECE : room);
+    len = out_wanted(link, bufs, *taken, n, room < 2 * MQTT_PIECE ? 2 * MQTT_PIECE : room);
     record = ep->mod->host->mem(ep->mod->core, NULL, MQTT_HEAD + len);
     if (!record) {
         mqtt_link_down(link, NQT_E_NOMEM, true, "no memory to send");
