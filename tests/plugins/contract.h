@@ -58,6 +58,9 @@ struct nqtest_rig nqtest_rig_usual(void);
 struct nqtest_rig nqtest_rig_tiny(void);
 /* Close all; nothing may stay behind. */
 void nqtest_rig_free(struct nqtest_rig *rig);
+/* No more descriptors are open than those; a transport whose library has threads of its own may
+ * close the last ones a moment later. */
+void nqtest_until_fds(int fds);
 /* Until the link has received `len` bytes. */
 void nqtest_until_received(const struct nqtest_link *link, uint64_t len);
 

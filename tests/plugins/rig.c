@@ -59,7 +59,19 @@ void nqtest_rig_free(struct nqtest_rig *rig)
     nqtest_host_free(rig->client_host);
     nqtest_host_free(rig->server_host);
     ck_assert_int_eq(nqtest_bufs, 0);
-    ck_assert_int_eq(nqtest_fds(), rig->fds);
+    nqtest_until_fds(rig->fds);
+}
+
+static bool fds_are(const void *fds)
+{
+    return nqtest_fds() == *(const int *)fds;
+}
+
+void nqtest_until_fds(int fds)
+{
+    if (nqtest_tested->module->threading == NQT_THREADING_OWN)
+        NQTEST_UNTIL(fds_are, &fds);
+    ck_assert_int_eq(nqtest_fds(), fds);
 }
 
 static uint64_t awaited;

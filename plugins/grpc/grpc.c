@@ -1,0 +1,82 @@
+/* grpc: one call a link, a stream of bytes in each direction, in messages.
+ *
+ * This file holds the table and the module; see grpc.h and README.md for the rest. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "grpc.h"
+
+static int grpc_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
+                         struct nqt_error *err)
+{
+    struct nqtp_mod *mod = host->mem(core, NULL, sizeof(*mod));
+    int rc;
+
+    if (!mod)
+        return ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "no memory for the transport grpc");
+    *mod = (struct nqtp_mod){.host = host, .core = core};
+    rc = ngrpc_drive_new(&mod->drive, err);
+    if (rc) {
+        ngrpc_free(mod, mod);
+        return rc;
+    }
+    *out = mod;
+    return NQT_OK;
+}
+
+static void grpc_mod_close(struct nqtp_mod *mod)
+{
+    ngrpc_drive_leave(mod->drive);
+    ngrpc_free(mod, mod);
+}
+
+static int grpc_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
+                      struct nqt_error *err)
+{
+    struct ngrpc_opts opts;
+
+    (void)core;
+    return ngrpc_opts_read(host, cfg, &opts, err);
+}
+
+static const void *grpc_ext(struct nqtp_mod *mod, const char *id)
+{
+    (void)mod;
+    (void)id;
+    return NULL;
+}
+
+static const struct nqt_ops grpc_ops = {
+    .size = sizeof(struct nqt_ops),
+    .mod_open = grpc_mod_open,
+    .mod_close = grpc_mod_close,
+    .check = grpc_check,
+    .ep_open = ngrpc_ep_open,
+    .ep_close = ngrpc_ep_close,
+    .connect = ngrpc_connect,
+    .attach = ngrpc_attach,
+    .send = ngrpc_send,
+    .rx_hold = ngrpc_rx_hold,
+    .shutdown = ngrpc_shutdown,
+    .close = ngrpc_close,
+    .info = ngrpc_info,
+    .ext = grpc_ext,
+};
+
+NQT_MODULE(grpc) = {
+    .magic = NQT_MAGIC,
+    .size = sizeof(struct nqt_module),
+    .abi_major = 0,
+    .needs_minor = 0,
+    .threading = NQT_THREADING_OWN,
+    .nopt = NGRPC_OPTIONS,
+    .opt_size = sizeof(struct nqt_opt),
+    .caps = NGRPC_CAPS,
+    .name = "grpc",
+    .version = "0.1.0",
+    .wire = "grpc",
+    .license = "MIT",
+    .summary = "gRPC streams over HTTP/2",
+    .opt = ngrpc_opt_table,
+    .ops = &grpc_ops,
+};

@@ -1,0 +1,339 @@
+/* What the files of the grpc plugin share; README.md has threads, states and invariants.
+ *
+ *   grpc.c          the table and the module
+ *   grpc_opts.c     options, channel arguments, errors
+ *   grpc_drive.c    the completion queue and its thread
+ *   grpc_room.c     what an endpoint has in the library
+ *   grpc_stream.c   one call
+ *   grpc_link.c     life of a link
+ *   grpc_rx.c       from messages to the core's room
+ *   grpc_listen.c   endpoints, servers
+ *   grpc_connect.c  calls of a client
+ *
+ * Names that begin with grpc_ are the library's, with ngrpc_ ours.
+ *
+ * Locks: drive, then room or stream; never room and stream together.  None is held across what may
+ * run callbacks of gRPC.  Under room or stream, post(), emit() and count() of the host only. */
+#ifndef NGRPC_H
+#define NGRPC_H
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/slice.h>
+#include <grpc/slice_buffer.h>
+#include <netqueue/transport.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define NGRPC_METHOD "/netqueue.Transport/Link"
+#define NGRPC_MARK "netqueue-transport" /* initial metadata of a server of ours */
+#define NGRPC_MARK_VALUE "0"
+#define NGRPC_MESSAGE_MAX (4 << 20) /* bytes of a message that is received */
+
+#define NGRPC_HOST_MAX 256
+#define NGRPC_NAME_MAX 288 /* "[host]:port" and a NUL */
+#define NGRPC_REASON_MAX 160
+#define NGRPC_ADDRS_MAX 16
+
+#define NGRPC_DRAIN_NS INT64_C(2000000000)   /* shutdown() waits so long for the peer's end */
+#define NGRPC_LINGER_NS INT64_C(500000000)   /* close(): to send what was taken */
+#define NGRPC_ABANDON_NS INT64_C(2000000000) /* ep_close(): for the library to let go */
+#define NGRPC_TICK_NS INT64_C(10000000)      /* what is late is looked at so often */
+
+#define NGRPC_RX_SLOTS 8u         /* messages, and */
+#define NGRPC_RX_BYTES (1u << 20) /* bytes that wait for the core; then nothing is received */
+
+struct ngrpc_opts {
+    char host[NGRPC_HOST_MAX];
+    uint16_t port;
+    int64_t connect_timeout_ns;
+    size_t message, send_queue, memory; /* bytes */
+    uint32_t backlog;
+};
+
+/* What gRPC gives back when an operation completed. */
+struct ngrpc_tag {
+    void (*done)(struct ngrpc_tag *tag, bool ok); /* on the drive */
+};
+
+/* One queue's completion queue and its thread. */
+struct ngrpc_drive {
+    grpc_completion_queue *cq;
+    pthread_t thread;
+    grpc_channel *lame; /* for `waker` */
+    grpc_call *waker;   /* its empty batches wake the thread */
+    struct ngrpc_tag on_wake;
+    _Atomic bool late; /* something has a deadline, or waits for memory: look every NGRPC_TICK_NS */
+    int64_t looked_ns; /* the thread's own */
+
+    pthread_mutex_t mtx;
+    /* under mtx */
+    struct ngrpc_stream *streams;
+    struct ngrpc_room *rooms;
+    bool left;     /* mod_close() did not wait: the thread ends and frees by itself */
+    bool stopping; /* the completion queue was shut down */
+};
+
+struct nqtp_mod {
+    const struct nqt_host *host;
+    nqt_core *core;
+    struct ngrpc_drive *drive;
+    _Atomic uint64_t epochs; /* the last one given out */
+};
+
+/* What an endpoint has in the library; lives until that is gone. */
+struct ngrpc_room {
+    /* fixed */
+    struct ngrpc_drive *drive;
+    struct nqtp_mod *mod; /* valid while `ep` is set */
+
+    struct ngrpc_room *next, **at; /* under the drive's mutex: its list */
+
+    pthread_mutex_t mtx;
+    /* under mtx */
+    struct nqtp_ep *ep;  /* NULL: EP_CLOSED was emitted, or ep_open() failed */
+    uint32_t holds;      /* ep_close() is to come, links, posts and questions on their way */
+    uint32_t busy;       /* streams and servers */
+    bool closing;        /* ep_close() was called */
+    bool overdue;        /* wait for them no longer */
+    int64_t deadline_ns; /* when that is so; 0 = not closing */
+
+    /* a server's */
+    struct ngrpc_stream *arrived, **arrived_tail; /* for the endpoint's serial to announce */
+    bool posted;                                  /* a post is on its way there */
+    bool owes_post;                               /* it was refused: the drive tries again */
+    bool asked;                                   /* a request for the next call is outstanding */
+    uint32_t waiting;                             /* calls that came and are not attached */
+};
+
+struct ngrpc_server;
+
+struct nqtp_ep {
+    /* fixed by ep_open */
+    struct nqtp_mod *mod;
+    nqt_ep *cookie;
+    nqt_serial *serial;
+    struct ngrpc_room *room;
+    struct ngrpc_opts opts;
+    bool listen;
+    char name[NGRPC_NAME_MAX]; /* a server's address */
+
+    /* in the endpoint's serial; room->mtx when others read it */
+    struct ngrpc_server *server; /* NULL: none yet, or closed */
+};
+
+/* One call. */
+struct ngrpc_stream {
+    /* fixed */
+    struct ngrpc_drive *drive;
+    struct ngrpc_room *room; /* one `busy` */
+    grpc_call *call;
+    grpc_channel *channel; /* a client's, for this call alone; else NULL */
+    size_t message;        /* bytes in one */
+    _Atomic uint32_t refs; /* one while there are users, one a slice of the core's memory */
+
+    struct ngrpc_stream *next, **at; /* under the drive's mutex: its list */
+    struct ngrpc_stream *arrived;    /* under the room's: the next to be announced */
+
+    pthread_mutex_t mtx;
+    /* under mtx */
+    uint32_t users;         /* the link, operations outstanding */
+    struct nqtp_link *link; /* NULL: closed, or not made yet */
+    bool closed;            /* no link will have it any more: what comes is dropped */
+    bool attached;          /* the link has its own serial and may be posted to */
+    bool posted;            /* a post is on its way */
+    bool owes_post;         /* it was refused: the drive tries again */
+    int64_t deadline_ns;    /* cancelled then; 0 = never */
+    bool counted;           /* in room->waiting */
+
+    /* What came to pass */
+    bool opened;   /* the other side is a netqueue server, or we are */
+    bool rx_fin;   /* the peer's empty message */
+    bool rx_ended; /* nothing more comes */
+    bool over;     /* the call ended: */
+    grpc_status_code status;
+    char reason[NGRPC_REASON_MAX];
+
+    bool rx_busy;
+    uint32_t rx_first, rx_count;
+    size_t rx_bytes;
+    grpc_byte_buffer *rx[NGRPC_RX_SLOTS];
+
+    bool tx_busy;
+    bool tx_broken;            /* nothing can be sent any more */
+    bool tx_wanted;            /* send() took less than it was given */
+    bool tx_room;              /* WRITABLE is due */
+    bool fin, fin_sent;        /* the empty message behind everything */
+    bool end, end_sent;        /* half-close or status behind that */
+    grpc_slice_buffer tx_wait; /* not yet in a message */
+    size_t tx_limit;           /* bytes there */
+
+    /* outputs of operations, theirs while outstanding */
+    bool watched; /* the last user's: `on_watch` was started */
+    grpc_metadata_array initial, trailing;
+    grpc_slice details;
+    int cancelled;
+    grpc_byte_buffer *rx_out, *tx_out;
+    struct ngrpc_tag on_open, on_close, on_recv, on_send, on_watch;
+};
+
+enum ngrpc_state {
+    NGRPC_ACCEPTED, /* no cookie, the endpoint's serial */
+    NGRPC_OPENING,  /* a client's call is not answered yet; timer armed */
+    NGRPC_UP,
+    NGRPC_DRAINING, /* takes nothing more; ends with the peer's end; timer armed */
+    NGRPC_DOWN,     /* waits for close() */
+    NGRPC_CLOSED    /* LINK_CLOSED comes or came */
+};
+
+struct nqtp_link {
+    /* fixed */
+    struct nqtp_mod *mod;
+    struct nqtp_ep *ep;
+    struct ngrpc_room *room;     /* one `hold` */
+    struct ngrpc_stream *stream; /* one user until close(), one reference */
+    char local[NGRPC_NAME_MAX], peer[NGRPC_NAME_MAX];
+
+    /* in the link's serial; the endpoint's until attached */
+    nqt_link *cookie;
+    nqt_serial *serial;
+    enum ngrpc_state state;
+    uint64_t epoch;
+    nqt_watch *timer;
+    bool held;        /* rx_hold(1) */
+    bool paused;      /* the core had no room; until rx_hold(0) */
+    uint32_t inside;  /* our frames on the stack */
+    bool finished;    /* LINK_CLOSED was emitted; lives on for a post that is on its way */
+    bool finish_late; /* post() refused: finish when nobody is inside */
+
+    grpc_byte_buffer *message; /* partly handed up; NULL = none */
+    grpc_byte_buffer_reader reader;
+    grpc_slice slice; /* of it, */
+    size_t used;      /* and how much of the slice is handed up */
+    size_t left;      /* bytes of the message after that */
+};
+
+/* ---- grpc_opts.c ------------------------------------------------------------------------ */
+
+#define NGRPC_OPTIONS 7u
+extern const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS];
+
+int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
+                    struct nqt_error *err);
+/* Arguments of a channel or a server. */
+grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target);
+grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts);
+
+/* Fill `err` (may be NULL) and return `code`.  `native`: an errno or a status, of `domain`. */
+int ngrpc_fail(struct nqt_error *err, int code, const char *domain, int native, const char *format,
+               ...) __attribute__((format(printf, 5, 6)));
+void ngrpc_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void *ngrpc_alloc(const struct nqtp_mod *mod, size_t len); /* zeroed, or NULL */
+void ngrpc_free(const struct nqtp_mod *mod, void *mem);
+int64_t ngrpc_now(void);
+/* "host:port", "[1::2]:port". */
+void ngrpc_address(char out[NGRPC_NAME_MAX], const char *host, unsigned port);
+/* "ipv4:1.2.3.4:5" -> "1.2.3.4:5" and the like.  Thread: any. */
+void ngrpc_peer_name(grpc_call *call, char out[NGRPC_NAME_MAX]);
+
+/* ---- grpc_drive.c ----------------------------------------------------------------------- */
+
+int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err);
+/* The queue is done with it.  Blocks until the thread has ended, unless something is left. */
+void ngrpc_drive_leave(struct ngrpc_drive *drive);
+/* Something got a deadline or waits for memory, in a room that is not gone: look at it.  Thread:
+ * any, without locks. */
+void ngrpc_drive_late(struct ngrpc_drive *drive);
+void ngrpc_drive_add_stream(struct ngrpc_stream *stream);
+void ngrpc_drive_del_stream(struct ngrpc_stream *stream);
+void ngrpc_drive_add_room(struct ngrpc_room *room);
+void ngrpc_drive_del_room(struct ngrpc_room *room);
+
+/* ---- grpc_room.c ------------------------------------------------------------------------ */
+
+/* With one hold, the endpoint's.  NULL = no memory. */
+struct ngrpc_room *ngrpc_room_new(struct nqtp_ep *ep);
+void ngrpc_room_hold(struct ngrpc_room *room);
+void ngrpc_room_enter(struct ngrpc_room *room); /* busy, one more */
+/* May emit EP_CLOSED: touch neither the endpoint nor the module afterwards.  Thread: any. */
+void ngrpc_room_drop(struct ngrpc_room *room);
+void ngrpc_room_leave(struct ngrpc_room *room);
+/* ep_open() failed: nobody is told of the end. */
+void ngrpc_room_forget(struct ngrpc_room *room);
+/* The drive looks: true when it must look again. */
+bool ngrpc_room_look(struct ngrpc_room *room, int64_t now, bool *pinned);
+
+/* ---- grpc_stream.c ---------------------------------------------------------------------- */
+
+/* Takes `call` and `channel`; NULL = no memory, then they are ended.  It has one user, the link
+ * to be. */
+struct ngrpc_stream *ngrpc_stream_new(struct ngrpc_room *room, const struct ngrpc_opts *opts,
+                                      grpc_call *call, grpc_channel *channel);
+/* Start what every call has outstanding. */
+void ngrpc_stream_open(struct ngrpc_stream *stream);
+/* One user less: a link lets go. */
+void ngrpc_stream_put(struct ngrpc_stream *stream);
+void ngrpc_stream_unref(struct ngrpc_stream *stream);
+/* Start the next send or receive if it is its turn. */
+void ngrpc_stream_pump_tx(struct ngrpc_stream *stream);
+void ngrpc_stream_pump_rx(struct ngrpc_stream *stream);
+/* Under the stream's mutex: have the link's serial look at it. */
+void ngrpc_stream_poke(struct ngrpc_stream *stream);
+/* Under the stream's mutex: append a buffer; its reference is ours from now on. */
+void ngrpc_stream_take(struct ngrpc_stream *stream, struct nqt_buf *buf);
+/* No link has it any more: send what was taken and end, or end at once. */
+void ngrpc_stream_close(struct ngrpc_stream *stream, bool linger);
+/* The drive looks: true when it must look again. */
+bool ngrpc_stream_look(struct ngrpc_stream *stream, int64_t now, bool *cancel);
+
+/* ---- grpc_link.c ------------------------------------------------------------------------ */
+
+struct nqtp_link *ngrpc_link_new(struct nqtp_ep *ep, enum ngrpc_state state);
+void ngrpc_link_free(struct nqtp_link *link);
+int ngrpc_link_start_timer(struct nqtp_link *link, void (*fn)(void *), int64_t after_ns);
+int ngrpc_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err);
+/* End it, once: LINK_DOWN with this reason. */
+void ngrpc_link_down(struct nqtp_link *link, int code, int status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* What the stream posts. */
+void ngrpc_link_work(void *arg);
+int ngrpc_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial);
+int ngrpc_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t flags,
+               uint32_t *taken);
+int ngrpc_rx_hold(struct nqtp_link *link, int hold);
+int ngrpc_shutdown(struct nqtp_link *link);
+void ngrpc_close(struct nqtp_link *link);
+int ngrpc_info(struct nqtp_link *link, struct nqt_info *out);
+
+static inline bool ngrpc_link_open(const struct nqtp_link *link)
+{
+    return link->state == NGRPC_UP || link->state == NGRPC_DRAINING;
+}
+
+/* ---- grpc_rx.c -------------------------------------------------------------------------- */
+
+/* Hand up what came, as far as the core takes it. */
+void ngrpc_rx(struct nqtp_link *link);
+/* Forget a message that is partly handed up. */
+void ngrpc_rx_drop(struct nqtp_link *link);
+
+/* ---- grpc_listen.c, grpc_connect.c ------------------------------------------------------ */
+
+int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
+                  int listen, struct nqtp_ep **out, struct nqt_error *err);
+void ngrpc_ep_close(struct nqtp_ep *ep);
+/* A call is attached, or gone before: there is room for another one. */
+void ngrpc_listen_settled(struct ngrpc_stream *stream);
+/* Post to announce what arrived.  Under the room's mutex. */
+void ngrpc_listen_poke(struct ngrpc_room *room);
+int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
+                  struct nqt_error *err);
+
+#define NGRPC_CAPS                                                                                \
+    (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
+     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN)
+
+#endif

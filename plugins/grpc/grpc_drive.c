@@ -1,0 +1,274 @@
+/* The drive: one completion queue, and the thread that waits in it.
+ *
+ * It is also the clock of what no serial looks after any more: streams that linger behind their
+ * links, posts that were refused, endpoints whose peers do not read.  While there is such a thing
+ * it looks at everything every NGRPC_TICK_NS; otherwise it sleeps until gRPC has something. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "grpc.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* gRPC does not survive being used in a child while the parent uses it: both wait in one epoll set,
+ * and the parent crashes. */
+static _Atomic long drive_pid;
+static _Atomic long drive_count;
+
+static gpr_timespec drive_deadline(struct ngrpc_drive *drive)
+{
+    if (!atomic_load(&drive->late))
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_nanos(NGRPC_TICK_NS, GPR_TIMESPAN));
+}
+
+/* A call that leads nowhere: an empty batch of it completes at once. */
+static void drive_on_wake(struct ngrpc_tag *tag, bool ok)
+{
+    (void)tag;
+    (void)ok;
+}
+
+static void drive_add_waker(struct ngrpc_drive *drive)
+{
+    drive->on_wake.done = drive_on_wake;
+    drive->lame = grpc_lame_client_channel_create("netqueue", GRPC_STATUS_UNAVAILABLE, "none");
+    drive->waker =
+        grpc_channel_create_call(drive->lame, NULL, GRPC_PROPAGATE_DEFAULTS, drive->cq,
+                                 grpc_slice_from_static_string("/netqueue.Transport/None"), NULL,
+                                 gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+}
+
+void ngrpc_drive_late(struct ngrpc_drive *drive)
+{
+    if (!atomic_exchange(&drive->late, true))
+        (void)grpc_call_start_batch(drive->waker, NULL, 0, &drive->on_wake, NULL);
+}
+
+/* ---- looking ---------------------------------------------------------------------------- */
+
+/* One stream that must be cancelled now, with one user more. */
+static struct ngrpc_stream *drive_look_streams(struct ngrpc_drive *drive, int64_t now, bool *again)
+{
+    bool cancel = false;
+
+    for (struct ngrpc_stream *stream = drive->streams; stream; stream = stream->next) {
+        if (ngrpc_stream_look(stream, now, &cancel))
+            *again = true;
+        if (cancel)
+            return stream;
+    }
+    return NULL;
+}
+
+/* One room that need not wait longer, with one more in it. */
+static struct ngrpc_room *drive_look_rooms(struct ngrpc_drive *drive, int64_t now, bool *again)
+{
+    bool pinned = false;
+
+    for (struct ngrpc_room *room = drive->rooms; room; room = room->next) {
+        if (ngrpc_room_look(room, now, &pinned))
+            *again = true;
+        if (pinned)
+            return room;
+    }
+    return NULL;
+}
+
+/* One round; false: nothing had to be done that could not be done inside. */
+static bool drive_look_once(struct ngrpc_drive *drive, int64_t now)
+{
+    struct ngrpc_stream *stream;
+    struct ngrpc_room *room = NULL;
+    bool again = false, stop;
+
+    atomic_store(&drive->late, false); /* whoever is late from now on sets it again */
+    pthread_mutex_lock(&drive->mtx);
+    stream = drive_look_streams(drive, now, &again);
+    if (!stream)
+        room = drive_look_rooms(drive, now, &again);
+    stop = drive->left && !drive->stopping && !drive->streams && !drive->rooms;
+    if (stop)
+        drive->stopping = true;
+    if (again || drive->left)
+        atomic_store(&drive->late, true);
+    pthread_mutex_unlock(&drive->mtx);
+    if (stop)
+        grpc_completion_queue_shutdown(drive->cq);
+    if (stream) {
+        (void)grpc_call_cancel(stream->call, NULL);
+        ngrpc_stream_put(stream);
+    }
+    if (room)
+        ngrpc_room_leave(room);
+    return stream || room;
+}
+
+static void drive_look(struct ngrpc_drive *drive)
+{
+    int64_t now = ngrpc_now();
+
+    if (now - drive->looked_ns < NGRPC_TICK_NS)
+        return;
+    drive->looked_ns = now;
+    while (drive_look_once(drive, now))
+        continue;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+static void drive_free(struct ngrpc_drive *drive)
+{
+    grpc_call_unref(drive->waker);
+    grpc_channel_destroy(drive->lame);
+    grpc_completion_queue_destroy(drive->cq);
+    pthread_mutex_destroy(&drive->mtx);
+    free(drive);
+    grpc_shutdown();
+    atomic_fetch_sub(&drive_count, 1);
+}
+
+static void *drive_run(void *arg)
+{
+    struct ngrpc_drive *drive = arg;
+    bool left;
+
+    for (;;) {
+        grpc_event event = grpc_completion_queue_next(drive->cq, drive_deadline(drive), NULL);
+
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            break;
+        if (event.type == GRPC_OP_COMPLETE) {
+            struct ngrpc_tag *tag = event.tag;
+
+            tag->done(tag, event.success);
+        }
+        if (atomic_load(&drive->late))
+            drive_look(drive);
+    }
+    pthread_mutex_lock(&drive->mtx);
+    left = drive->left;
+    pthread_mutex_unlock(&drive->mtx);
+    if (left)
+        drive_free(drive);
+    return NULL;
+}
+
+/* Signals are for the program's threads. */
+static int drive_start(struct ngrpc_drive *drive)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&drive->thread, NULL, drive_run, drive);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err)
+{
+    struct ngrpc_drive *drive = calloc(1, sizeof(*drive));
+    int error;
+
+    if (!drive)
+        return ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "no memory for the transport grpc");
+    if (atomic_fetch_add(&drive_count, 1) && atomic_load(&drive_pid) != getpid()) {
+        atomic_fetch_sub(&drive_count, 1);
+        free(drive);
+        return ngrpc_fail(err, NQT_E_UNSUPPORTED, NULL, 0,
+                          "gRPC was in use when this process was forked, and cannot be used in "
+                          "both; open the queue after exec, or fork before the first queue");
+    }
+    atomic_store(&drive_pid, getpid());
+    pthread_mutex_init(&drive->mtx, NULL);
+    grpc_init();
+    drive->cq = grpc_completion_queue_create_for_next(NULL);
+    drive_add_waker(drive);
+    error = drive_start(drive);
+    if (error) {
+        grpc_completion_queue_shutdown(drive->cq);
+        (void)grpc_completion_queue_next(drive->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        drive_free(drive);
+        return ngrpc_fail(err, NQT_E_SYS, "errno", error, "no thread for gRPC's events: %s",
+                          strerror(error));
+    }
+    *out = drive;
+    return NQT_OK;
+}
+
+void ngrpc_drive_leave(struct ngrpc_drive *drive)
+{
+    pthread_t thread = drive->thread;
+    bool idle;
+
+    pthread_mutex_lock(&drive->mtx);
+    idle = !drive->streams && !drive->rooms;
+    if (idle)
+        drive->stopping = true;
+    else
+        drive->left = true; /* its rooms are overdue, so it looks every tick */
+    pthread_mutex_unlock(&drive->mtx);
+    if (!idle) {
+        pthread_detach(thread);
+        return;
+    }
+    grpc_completion_queue_shutdown(drive->cq);
+    pthread_join(thread, NULL);
+    drive_free(drive);
+}
+
+/* ---- lists ------------------------------------------------------------------------------ */
+
+void ngrpc_drive_add_stream(struct ngrpc_stream *stream)
+{
+    struct ngrpc_drive *drive = stream->drive;
+
+    pthread_mutex_lock(&drive->mtx);
+    stream->next = drive->streams;
+    stream->at = &drive->streams;
+    if (stream->next)
+        stream->next->at = &stream->next;
+    drive->streams = stream;
+    pthread_mutex_unlock(&drive->mtx);
+}
+
+void ngrpc_drive_del_stream(struct ngrpc_stream *stream)
+{
+    struct ngrpc_drive *drive = stream->drive;
+
+    pthread_mutex_lock(&drive->mtx);
+    *stream->at = stream->next;
+    if (stream->next)
+        stream->next->at = stream->at;
+    pthread_mutex_unlock(&drive->mtx);
+}
+
+void ngrpc_drive_add_room(struct ngrpc_room *room)
+{
+    struct ngrpc_drive *drive = room->drive;
+
+    pthread_mutex_lock(&drive->mtx);
+    room->next = drive->rooms;
+    room->at = &drive->rooms;
+    if (room->next)
+        room->next->at = &room->next;
+    drive->rooms = room;
+    pthread_mutex_unlock(&drive->mtx);
+}
+
+void ngrpc_drive_del_room(struct ngrpc_room *room)
+{
+    struct ngrpc_drive *drive = room->drive;
+
+    pthread_mutex_lock(&drive->mtx);
+    *room->at = room->next;
+    if (room->next)
+        room->next->at = room->at;
+    pthread_mutex_unlock(&drive->mtx);
+}

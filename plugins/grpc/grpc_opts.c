@@ -1,0 +1,245 @@
+/* Options: the table, their check, and what they become in channels and servers.  Small services of
+ * the other files stand here as well. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "grpc.h"
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define OPTS_STREAMS_MAX 1024        /* of one connection: a proxy may carry many clients in one */
+#define OPTS_USER_TIMEOUT 20000      /* ms that the peer's system may leave bytes unacknowledged */
+#define OPTS_NO_PING (INT32_MAX - 1) /* ms; INT32_MAX would switch that limit off as well */
+
+const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
+    {.name = "host",
+     .def = "127.0.0.1",
+     .type = NQT_OPT_STR,
+     .help = "Name or address of the server; a server listens on all addresses of it, "
+             "on every address of the machine with \"*\""},
+    {.name = "port",
+     .def = "51967",
+     .type = NQT_OPT_INT,
+     .max = 65535,
+     .help = "Port of the server; 0 lets a server choose a free one"},
+    {.name = "connect_timeout",
+     .def = "10s",
+     .type = NQT_OPT_DURATION,
+     .unit = "ns",
+     .min = 1000000,
+     .max = INT64_C(3600000000000),
+     .help = "Time to find the host, to connect and to be answered"},
+    {.name = "message",
+     .def = "1MiB",
+     .type = NQT_OPT_SIZE,
+     .unit = "bytes",
+     .min = 1024,
+     .max = NGRPC_MESSAGE_MAX,
+     .help = "Bytes that are gathered into one gRPC message"},
+    {.name = "send_queue",
+     .def = "1MiB",
+     .type = NQT_OPT_SIZE,
+     .unit = "bytes",
+     .min = 1024,
+     .max = 1 << 30,
+     .help = "Bytes that may wait for the message before them"},
+    {.name = "memory",
+     .def = "256MiB",
+     .type = NQT_OPT_SIZE,
+     .unit = "bytes",
+     .min = 16 << 20,
+     .max = INT64_C(1) << 40,
+     .help = "Memory that gRPC may use for all connections of this transport"},
+    {.name = "backlog",
+     .def = "128",
+     .type = NQT_OPT_INT,
+     .min = 1,
+     .max = 65535,
+     .help = "Calls that may wait until the queue takes them"},
+};
+
+int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
+                    struct nqt_error *err)
+{
+    int64_t port, timeout, message, queue, memory, backlog;
+    const struct {
+        const char *name;
+        int64_t *out;
+    } all[] = {
+        {"port", &port},        {"connect_timeout", &timeout}, {"message", &message},
+        {"send_queue", &queue}, {"memory", &memory},           {"backlog", &backlog},
+    };
+    const char *text = NULL;
+
+    if (host->cfg_str(cfg, "host", &text) || !text || !*text)
+        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "host: no value");
+    if (strlen(text) >= NGRPC_HOST_MAX)
+        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "host: longer than %d bytes",
+                          NGRPC_HOST_MAX - 1);
+    if (text[strcspn(text, "/,%?#[]@ ")])
+        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "host: \"%s\" is no name and no address",
+                          text);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (host->cfg_int(cfg, all[i].name, all[i].out))
+            return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "%s: no value", all[i].name);
+    *out = (struct ngrpc_opts){
+        .port = (uint16_t)port,
+        .connect_timeout_ns = timeout,
+        .message = (size_t)message,
+        .send_queue = (size_t)queue,
+        .memory = (size_t)memory,
+        .backlog = (uint32_t)backlog,
+    };
+    memcpy(out->host, text, strlen(text) + 1);
+    return NQT_OK;
+}
+
+/* ---- channel arguments ------------------------------------------------------------------ */
+
+static grpc_arg opts_number(const char *key, int value)
+{
+    return (grpc_arg){
+        .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)key, .value.integer = value};
+}
+
+static grpc_arg opts_quota(grpc_resource_quota *quota)
+{
+    return (grpc_arg){.type = GRPC_ARG_POINTER,
+                      .key = (char *)(uintptr_t)GRPC_ARG_RESOURCE_QUOTA,
+                      .value.pointer = {.p = quota, .vtable = grpc_resource_quota_arg_vtable()}};
+}
+
+/* Bounds what strangers can make gRPC allocate: its limit of a message counts only when the message
+ * is there. */
+static grpc_resource_quota *opts_quota_new(const struct ngrpc_opts *opts)
+{
+    grpc_resource_quota *quota = grpc_resource_quota_create("netqueue");
+
+    grpc_resource_quota_resize(quota, opts->memory);
+    return quota;
+}
+
+grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target)
+{
+    grpc_resource_quota *quota = opts_quota_new(opts);
+    grpc_channel_credentials *creds = grpc_insecure_credentials_create();
+    grpc_arg args[] = {
+        opts_quota(quota),
+        opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, NGRPC_MESSAGE_MAX),
+        opts_number(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
+        opts_number(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
+        opts_number(GRPC_ARG_ENABLE_RETRIES, 0),
+        opts_number(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        opts_number(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0),
+        opts_number(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
+        opts_number(GRPC_ARG_KEEPALIVE_TIME_MS, OPTS_NO_PING),
+        opts_number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, OPTS_USER_TIMEOUT),
+    };
+    const grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
+    grpc_channel *channel = grpc_channel_create(target, creds, &list);
+
+    grpc_channel_credentials_release(creds);
+    grpc_resource_quota_unref(quota);
+    return channel;
+}
+
+grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts)
+{
+    grpc_resource_quota *quota = opts_quota_new(opts);
+    grpc_arg args[] = {
+        opts_quota(quota),
+        opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, NGRPC_MESSAGE_MAX),
+        opts_number(GRPC_ARG_MAX_CONCURRENT_STREAMS, OPTS_STREAMS_MAX),
+        opts_number(GRPC_ARG_ALLOW_REUSEPORT, 0),
+        opts_number(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        opts_number(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0),
+        opts_number(GRPC_ARG_KEEPALIVE_TIME_MS, OPTS_NO_PING),
+        opts_number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, OPTS_USER_TIMEOUT),
+    };
+    const grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
+    grpc_server *server = grpc_server_create(&list, NULL);
+
+    grpc_resource_quota_unref(quota);
+    return server;
+}
+
+/* ---- small services --------------------------------------------------------------------- */
+
+int ngrpc_fail(struct nqt_error *err, int code, const char *domain, int native, const char *format,
+               ...)
+{
+    va_list args;
+
+    if (!err || err->size < sizeof(*err))
+        return code;
+    *err = (struct nqt_error){.size = err->size, .code = code, .native = native};
+    if (domain)
+        strncpy(err->domain, domain, sizeof(err->domain) - 1);
+    va_start(args, format);
+    vsnprintf(err->text, sizeof(err->text), format, args);
+    va_end(args);
+    return code;
+}
+
+void ngrpc_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
+{
+    char text[384];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    mod->host->log(mod->core, level, text);
+}
+
+void *ngrpc_alloc(const struct nqtp_mod *mod, size_t len)
+{
+    void *mem = mod->host->mem(mod->core, NULL, len);
+
+    if (mem)
+        memset(mem, 0, len);
+    return mem;
+}
+
+void ngrpc_free(const struct nqtp_mod *mod, void *mem)
+{
+    if (mem)
+        mod->host->mem(mod->core, mem, 0);
+}
+
+/* The host's clock is not there any more when some deadlines are looked at. */
+int64_t ngrpc_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void ngrpc_address(char out[NGRPC_NAME_MAX], const char *host, unsigned port)
+{
+    snprintf(out, NGRPC_NAME_MAX, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+void ngrpc_peer_name(grpc_call *call, char out[NGRPC_NAME_MAX])
+{
+    char *uri = grpc_call_get_peer(call);
+    const char *from = uri;
+    size_t n = 0;
+
+    if (!strncmp(from, "ipv4:", 5) || !strncmp(from, "ipv6:", 5))
+        from += 5;
+    for (; *from && n < NGRPC_NAME_MAX - 1; from++) {
+        bool open = !strncasecmp(from, "%5B", 3), shut = !strncasecmp(from, "%5D", 3);
+
+        out[n++] = open ? '[' : shut ? ']' : *from;
+        if (open || shut)
+            from += 2;
+    }
+    out[n] = '\0';
+    gpr_free(uri);
+}
