@@ -12,6 +12,6 @@ if ! command -v python3 >/dev/null; then
     echo "1..0 # SKIP python3 is not there"
     exit 0
 fi
-: "${NETQUEUE_PLUGIN_PATH:=$(cd "$tree/plugins/tcp/.libs" && pwd)}"
+: "${NETQUEUE_PLUGIN_PATH:=$(cd "$tree/plugins" && pwd)/tcp/.libs:$(cd "$tree/plugins" && pwd)/grpc/.libs}"
 export NETQUEUE_PLUGIN_PATH
 exec python3 -B "$here/chaos.py" --program "$program" --folder "$tree/tests" "$@"

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,13 +63,6 @@ static unsigned queue_free_port(void)
     return ntohs(addr.sin_port);
 }
 
-const char *nqtest_transport_name(int transport)
-{
-    static const char *const names[] = {"loop", "tcp", "mqtt"};
-
-    return names[transport];
-}
-
 /* Is there a plugin of that name where the tests look for plugins? */
 static bool queue_has_plugin(const char *name)
 {
@@ -86,30 +80,49 @@ static bool queue_has_plugin(const char *name)
     return false;
 }
 
+static struct {
+    const char *name[4];
+    int count;
+} transports = {.name = {[NQTEST_LOOP] = "loop", [NQTEST_TCP] = "tcp"}};
+
 int nqtest_transports(void)
 {
-    static int count;
+    if (transports.count)
+        return transports.count;
+    transports.count = NQTEST_TCP + 1;
+    if (queue_has_plugin("grpc"))
+        transports.name[transports.count++] = "grpc";
+    if (queue_has_plugin("mqtt") && nqtest_broker_installed())
+        transports.name[transports.count++] = "mqtt";
+    else if (queue_has_plugin("mqtt"))
+        puts("# mosquitto is not installed: nothing runs over mqtt");
+    return transports.count;
+}
 
-    if (!count) {
-        bool mqtt = queue_has_plugin("mqtt");
+const char *nqtest_transport_name(int transport)
+{
+    ck_assert_int_lt(transport, nqtest_transports());
+    return transports.name[transport];
+}
 
-        count = mqtt && nqtest_broker_installed() ? NQTEST_MQTT + 1 : NQTEST_MQTT;
-        if (mqtt && count == NQTEST_MQTT)
-            puts("# mosquitto is not installed: nothing runs over mqtt");
-    }
-    return count;
+int nqtest_transport(const char *name)
+{
+    for (int i = 0; i < nqtest_transports(); i++)
+        if (strcmp(transports.name[i], name) == 0)
+            return i;
+    return -1;
 }
 
 void nqtest_choose_place(int transport)
 {
     if (transport == NQTEST_LOOP)
         snprintf(place, sizeof(place), "'transport': 'loop', 'name': 'place-%u'", ++place_count);
-    else if (transport == NQTEST_TCP)
-        snprintf(place, sizeof(place), "'transport': 'tcp', 'host': '127.0.0.1', 'port': %u",
-                 queue_free_port());
-    else
+    else if (transport == nqtest_transport("mqtt"))
         snprintf(place, sizeof(place), "'transport': 'mqtt', 'port': %u, 'server': 'place-%u'",
                  nqtest_broker(""), ++place_count);
+    else
+        snprintf(place, sizeof(place), "'transport': '%s', 'host': '127.0.0.1', 'port': %u",
+                 nqtest_transport_name(transport), queue_free_port());
 }
 
 const char *nqtest_place(void)
@@ -404,4 +417,13 @@ int64_t nqtest_clock(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+void nqtest_until_descriptors(unsigned most)
+{
+    int64_t end = nqtest_clock() + NQTEST_WAIT;
+
+    while (nqtest_descriptors() > most && nqtest_clock() < end)
+        sched_yield();
+    ck_assert_uint_le(nqtest_descriptors(), most);
 }

@@ -15,9 +15,11 @@
 
 /* nqtest_each() adds a test that runs over each of these as `_i`, nqtest_each_of() one that runs
  * `variants` times over each: the transport is `_i % NQTEST_TRANSPORTS`. */
-enum { NQTEST_LOOP, NQTEST_TCP, NQTEST_MQTT };
+enum { NQTEST_LOOP, NQTEST_TCP };
 #define NQTEST_TRANSPORTS nqtest_transports()
-int nqtest_transports(void); /* without mqtt where that is not built or has no broker */
+int nqtest_transports(void); /* without grpc and mqtt where they are not built, or have no broker */
+int nqtest_transport(const char *name); /* its number; -1 = not here */
+/* What a configuration calls it. */
 const char *nqtest_transport_name(int transport);
 #define nqtest_each(tc, test) nqtest_each_of(tc, test, 1)
 #define nqtest_each_of(tc, test, variants) \
@@ -103,6 +105,8 @@ void nqtest_end_thread(pthread_t thread);
 
 /* Descriptors that this process has open. */
 unsigned nqtest_descriptors(void);
+/* There are no more than that; a library with threads of its own may close some a moment later. */
+void nqtest_until_descriptors(unsigned most);
 int64_t nqtest_clock(void);
 
 #endif

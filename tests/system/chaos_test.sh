@@ -1,6 +1,13 @@
 #!/bin/sh
 # Processes whose links are cut, that are stopped and killed, lose nothing and say nothing wrong.
-# This is the short version of tests/long/chaos.sh.
+# This is the short version of tests/long/chaos.sh, over each transport that was built and runs over
+# TCP.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 export top_builddir
-exec "$top_srcdir/tests/long/chaos.sh" --cuts 100 --stop 2 --kills 2 --large 128 "$@"
+transports=
+for name in tcp grpc; do
+    [ -e "$top_builddir/plugins/$name/.libs/$name.so" ] && transports=$transports${transports:+,}$name
+done
+[ -n "$transports" ] || skip_all "no transport that runs over TCP is built"
+exec "$top_srcdir/tests/long/chaos.sh" --transports "$transports" --cuts 100 --stop 2 --kills 2 \
+    --large 128 "$@"
