@@ -65,6 +65,9 @@ struct ngrpc_drive {
     grpc_channel *lame; /* for `waker` */
     grpc_call *waker;   /* its empty batches wake the thread */
     struct ngrpc_tag on_wake;
+    /* Operations: what was written before one started is seen where it completes.  gRPC sees to
+     * that itself; this says so to those who cannot look into it, like thread sanitizers. */
+    _Atomic uint64_t started;
     _Atomic bool late; /* something has a deadline, or waits for memory: look every NGRPC_TICK_NS */
     int64_t looked_ns; /* the thread's own */
 

@@ -145,6 +145,7 @@ static void *drive_run(void *arg)
         if (event.type == GRPC_OP_COMPLETE) {
             struct ngrpc_tag *tag = event.tag;
 
+            (void)atomic_load_explicit(&drive->started, memory_order_acquire);
             tag->done(tag, event.success);
         }
         if (atomic_load(&drive->late))

@@ -75,6 +75,7 @@ static void server_ask(struct ngrpc_server *server)
         atomic_fetch_add(&server->refs, 1);
     }
     pthread_mutex_unlock(&room->mtx);
+    atomic_fetch_add_explicit(&room->drive->started, 1, memory_order_release);
     if (ask && grpc_server_request_call(server->server, &server->call, &server->details,
                                         &server->metadata, room->drive->cq, room->drive->cq,
                                         &server->on_call) != GRPC_CALL_OK)
@@ -339,6 +340,7 @@ static struct ngrpc_server *server_new(struct nqtp_ep *ep)
 /* Its reference is the shutdown's now.  Streams that linger end first. */
 static void server_shutdown(struct ngrpc_server *server)
 {
+    atomic_fetch_add_explicit(&server->room->drive->started, 1, memory_order_release);
     grpc_server_shutdown_and_notify(server->server, server->room->drive->cq, &server->on_shutdown);
 }
 

@@ -36,12 +36,17 @@ void ngrpc_stream_unref(struct ngrpc_stream *stream)
     ngrpc_room_leave(room);
 }
 
+/* Leases: what was written before one was given is seen where it ends; as ngrpc_drive.started. */
+static _Atomic uint64_t stream_leases;
+
 /* Called by gRPC, on any thread, inside of anything: takes no lock that is held around gRPC. */
 static void lease_end(void *arg)
 {
     struct stream_lease *lease = arg;
-    struct ngrpc_stream *stream = lease->stream;
+    struct ngrpc_stream *stream;
 
+    (void)atomic_load_explicit(&stream_leases, memory_order_acquire);
+    stream = lease->stream;
     if (atomic_fetch_sub_explicit(&lease->refs, 1, memory_order_acq_rel) != 1)
         return;
     lease->buf->ops->unref(lease->buf);
@@ -134,6 +139,7 @@ static void stream_unlock(struct ngrpc_stream *stream, bool poke)
 static void stream_start(struct ngrpc_stream *stream, const grpc_op *ops, size_t n,
                          struct ngrpc_tag *tag)
 {
+    atomic_fetch_add_explicit(&stream->drive->started, 1, memory_order_release);
     if (grpc_call_start_batch(stream->call, ops, n, tag, NULL) != GRPC_CALL_OK)
         tag->done(tag, false);
 }
@@ -270,6 +276,7 @@ static struct stream_lease *take_lease(struct ngrpc_stream *stream, struct nqt_b
         return NULL;
     *lease = (struct stream_lease){.stream = stream, .buf = buf};
     atomic_init(&lease->refs, n);
+    atomic_fetch_add_explicit(&stream_leases, 1, memory_order_release);
     atomic_fetch_add_explicit(&stream->refs, 1, memory_order_relaxed);
     return lease;
 }

@@ -79,7 +79,9 @@ START_TEST(small_buffers_of_the_system_lose_and_reorder_nothing)
     nqtest_push(rig.c, len, shapes[_i].buf_len, nqtest_can(NQT_CAP_GATHER) ? shapes[_i].nseg : 1,
                 shapes[_i].batch);
     nqtest_until_received(rig.s, len);
-    if (nqtest_tested->tiny_client != nqtest_tested->client && len > 100000 &&
+    /* A library's thread may take it all away while the test makes the next buffer. */
+    if (nqtest_tested->module->threading == NQT_THREADING_LOOP &&
+        nqtest_tested->tiny_client != nqtest_tested->client && len > 100000 &&
         (len / shapes[_i].buf_len > 10 || nqtest_can(NQT_CAP_STREAM)))
         ck_assert_uint_gt(rig.c->writables, 0);
     nqtest_rig_free(&rig);
