@@ -106,7 +106,7 @@ static void *receiver_run(void *arg)
 static void run(const char *more, bool graceful)
 {
     const unsigned count = BETWEEN * (kills() + 1);
-    nq_queue *server = nqtest_server(nqtest_transport("mqtt"), more), *clients[CLIENTS];
+    nq_queue *server = nqtest_server(nqtest_transport_of("mqtt"), more), *clients[CLIENTS];
     struct sender up[CLIENTS], down[CLIENTS];
     struct receiver in[CLIENTS + 1];
     pthread_t threads[3 * CLIENTS + 1];
@@ -166,7 +166,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("mqtt below queues");
     TCase *tc = tcase_create("queues");
 
-    if (nqtest_transport("mqtt") < 0)
+    if (nqtest_transport_of("mqtt") < 0)
         return suite;
     tcase_set_timeout(tc, 240);
     tcase_add_loop_test(tc, a_broker_that_is_killed_under_load_loses_and_doubles_nothing, 0, 2);

@@ -105,7 +105,7 @@ const char *nqtest_transport_name(int transport)
     return transports.name[transport];
 }
 
-int nqtest_transport(const char *name)
+int nqtest_transport_of(const char *name)
 {
     for (int i = 0; i < nqtest_transports(); i++)
         if (strcmp(transports.name[i], name) == 0)
@@ -117,7 +117,7 @@ void nqtest_choose_place(int transport)
 {
     if (transport == NQTEST_LOOP)
         snprintf(place, sizeof(place), "'transport': 'loop', 'name': 'place-%u'", ++place_count);
-    else if (transport == nqtest_transport("mqtt"))
+    else if (transport == nqtest_transport_of("mqtt"))
         snprintf(place, sizeof(place), "'transport': 'mqtt', 'port': %u, 'server': 'place-%u'",
                  nqtest_broker(""), ++place_count);
     else

@@ -18,7 +18,7 @@
 enum { NQTEST_LOOP, NQTEST_TCP };
 #define NQTEST_TRANSPORTS nqtest_transports()
 int nqtest_transports(void); /* without grpc and mqtt where they are not built, or have no broker */
-int nqtest_transport(const char *name); /* its number; -1 = not here */
+int nqtest_transport_of(const char *name); /* its number; -1 = not here */
 /* What a configuration calls it. */
 const char *nqtest_transport_name(int transport);
 #define nqtest_each(tc, test) nqtest_each_of(tc, test, 1)

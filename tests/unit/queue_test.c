@@ -110,7 +110,7 @@ START_TEST(a_place_that_is_in_use_cannot_be_opened_again)
     nq_queue *server = nqtest_server(_i, ""), *second = NULL;
     unsigned before = nqtest_descriptors();
 
-    if (_i == nqtest_transport("mqtt")) {
+    if (_i == nqtest_transport_of("mqtt")) {
         place_is_in_use_later(server);
         return;
     }
