@@ -224,6 +224,7 @@ struct nqtp_link {
     struct nqtp_link *next;
     bool listed, attached, posted;
     bool accepted; /* client: the answer came */
+    bool call;     /* client: the server has come, OPEN is due */
     bool waits;    /* an acknowledgement lets it go on */
     bool heard;    /* since the last look */
     bool ack_due;

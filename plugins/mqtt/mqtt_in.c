@@ -180,10 +180,9 @@ static void in_open(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
         answer_accept(link, answer);
         return;
     }
-    if (link || !ep->here || ep->closing || ep->nstrangers >= MQTT_STRANGERS) {
+    if (link || ep->closing || ep->nstrangers >= MQTT_STRANGERS) {
         answer_end(ep, id, head, NQT_E_REFUSED,
-                   ep->closing || !ep->here ? "the server is closing" : "too many links that wait",
-                   answer);
+                   ep->closing ? "the server is closing" : "too many links that wait", answer);
         return;
     }
     link = mqtt_link_accept(ep, id, head);
@@ -240,17 +239,28 @@ static void in_rival(struct nqtp_ep *ep, const struct mqtt_head *head, struct in
 
 /* ---- a client's: under mtx -------------------------------------------------------------- */
 
-/* The server `ep->server_tag` is no more. */
+/* The server `ep->server_tag` is no more.  Links that it has not answered wait for the next one. */
 static void in_server_gone(struct nqtp_ep *ep, int code, const char *text)
 {
     for (unsigned i = 0; i < MQTT_BUCKETS; i++)
-        for (struct nqtp_link *link = ep->links[i]; link; link = link->next) {
-            if (!link->accepted) /* it may have missed our OPEN */
-                mqtt_link_end(link, NQT_E_REFUSED, true, "the server has ended");
-            else if (link->server_tag == ep->server_tag)
+        for (struct nqtp_link *link = ep->links[i]; link; link = link->next)
+            if (link->accepted && link->server_tag == ep->server_tag)
                 mqtt_link_end(link, code, true, text);
-        }
     ep->server_tag = 0;
+}
+
+/* It may have missed an OPEN that was said before. */
+static void in_server_came(struct nqtp_ep *ep, uint64_t tag)
+{
+    if (ep->server_tag && ep->server_tag != tag)
+        in_server_gone(ep, NQT_E_LOST, "another server has taken the name");
+    ep->server_tag = tag;
+    for (unsigned i = 0; i < MQTT_BUCKETS; i++)
+        for (struct nqtp_link *link = ep->links[i]; link; link = link->next) {
+            link->call = !link->accepted;
+            if (link->call)
+                mqtt_link_poke(link);
+        }
 }
 
 /* What a server says of itself. */
@@ -265,10 +275,10 @@ static void in_presence(struct nqtp_ep *ep, const struct mqtt_head *head,
         return;
     if (head->type == MQTT_HERE && ep->listen && !msg->retained) {
         in_rival(ep, head, answer);
-    } else if (head->type == MQTT_HERE) {
-        if (!ep->listen && ep->server_tag && ep->server_tag != head->server)
-            in_server_gone(ep, NQT_E_LOST, "another server has taken the name");
+    } else if (head->type == MQTT_HERE && ep->listen) {
         ep->server_tag = head->server;
+    } else if (head->type == MQTT_HERE) {
+        in_server_came(ep, head->server);
     } else if (head->type == MQTT_GONE && ep->server_tag == head->server) {
         mqtt_reason_read(body, (size_t)msg->payloadlen - MQTT_HEAD, &code, text);
         if (ep->listen)
@@ -295,13 +305,14 @@ static bool in_record(struct nqtp_ep *ep, const char *topic, size_t topic_len,
         in_presence(ep, head, msg, answer);
         return false;
     }
-    if (msg->retained)
+    /* Before a server has the name, what comes is another one's. */
+    if (msg->retained || (ep->listen && !ep->here))
         return false;
     if (ep->listen && head->type == MQTT_GONE)
         in_gone(ep, id, head, body, len);
     if (ep->listen && head->type == MQTT_OPEN)
         in_open(ep, id, head, body, answer);
-    if (ep->listen && head->type == MQTT_CLAIM && head->server != ep->tag && ep->here)
+    if (ep->listen && head->type == MQTT_CLAIM && head->server != ep->tag)
         in_rival(ep, head, answer);
     if (head->type == MQTT_OPEN || head->type >= MQTT_GONE)
         return false;

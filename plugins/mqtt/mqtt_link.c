@@ -326,23 +326,21 @@ static void link_check_end(struct nqtp_link *link)
 
 /* ---- a client's way up ------------------------------------------------------------------ */
 
+/* OPEN, once the broker and the server are there, and again when a server comes. */
 static void link_open(struct nqtp_link *link)
 {
     struct nqtp_ep *ep = link->ep;
-    bool up, there;
+    bool due;
 
     pthread_mutex_lock(&ep->mtx);
-    up = ep->up && !link->end_code;
-    there = ep->server_tag || !ep->step_retain;
-    if (up)
+    due = ep->up && !link->end_code && (ep->server_tag || !ep->step_retain) &&
+          (link->state == MQTT_WAITING || link->call);
+    link->call = false;
+    if (due)
         link->client_tag = ep->tag;
     pthread_mutex_unlock(&ep->mtx);
-    if (!up)
+    if (!due)
         return;
-    if (!there) {
-        mqtt_link_down(link, NQT_E_REFUSED, false, "no server has this name on the broker");
-        return;
-    }
     link->state = MQTT_OPENING;
     link_set_timer(link, MQTT_OPEN_NS);
     mqtt_out_control(link, MQTT_OPEN, 0, NULL);
@@ -389,6 +387,24 @@ static void link_probe(struct nqtp_link *link)
     link_set_timer(link, MQTT_PROBE_NS);
 }
 
+/* Nobody answered in time. */
+static void link_give_up(struct nqtp_link *link)
+{
+    struct nqtp_ep *ep = link->ep;
+    bool broker, server;
+
+    pthread_mutex_lock(&ep->mtx);
+    broker = ep->up;
+    server = ep->server_tag || !ep->step_retain;
+    pthread_mutex_unlock(&ep->mtx);
+    if (!broker)
+        mqtt_link_down(link, NQT_E_UNREACHABLE, false, "the broker does not answer");
+    else if (!server)
+        mqtt_link_down(link, NQT_E_REFUSED, false, "no server has this name on the broker");
+    else
+        mqtt_link_down(link, NQT_E_UNREACHABLE, true, "no answer; is the server running?");
+}
+
 static void link_on_time(void *arg)
 {
     struct nqtp_link *link = arg;
@@ -399,9 +415,7 @@ static void link_on_time(void *arg)
     case MQTT_WAITING:
     case MQTT_OPENING:
         if (left <= 0) {
-            mqtt_link_down(link, NQT_E_UNREACHABLE, true,
-                           link->state == MQTT_WAITING ? "the broker does not answer"
-                                                       : "no answer; is the server running?");
+            link_give_up(link);
             return;
         }
         if (link->state == MQTT_OPENING)
@@ -431,7 +445,7 @@ void mqtt_link_watch(struct nqtp_link *link)
 
 static void link_step(struct nqtp_link *link)
 {
-    if (link->state == MQTT_WAITING)
+    if (link->state == MQTT_WAITING || link->state == MQTT_OPENING)
         link_open(link);
     if (link->state == MQTT_OPENING)
         link_answered(link);

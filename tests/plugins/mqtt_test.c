@@ -9,7 +9,8 @@
 extern const struct nqt_module mqtt_LTX_nqt0_module;
 
 static char port[8];
-static const struct nqtest_opt usual[] = {{"port", port}, {NULL, NULL}};
+/* The time-out is what a test waits for that nobody answers. */
+static const struct nqtest_opt usual[] = {{"port", port}, {"connect_timeout", "4s"}, {NULL, NULL}};
 static const struct nqtest_opt tiny[] = {
     {"port", port}, {"window", "8KiB"}, {"packet", "2KiB"}, {NULL, NULL}};
 static const struct nqtest_opt qos1[] = {{"port", port}, {"qos", "1"}, {NULL, NULL}};
@@ -312,6 +313,45 @@ START_TEST(servers_of_different_names_share_a_broker)
 }
 END_TEST
 
+START_TEST(a_client_that_comes_first_waits_for_its_server)
+{
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_ep *server, *client;
+    struct nqtest_link *link;
+
+    ck_assert_int_eq(nqtest_ep_open(host, false, usual, &client, NULL), 0);
+    link = nqtest_connect(client, NULL);
+    nqtest_settle(300);
+    ck_assert(!link->ups && !link->downs);
+    ck_assert_int_eq(nqtest_ep_open(host, true, usual, &server, NULL), 0);
+    NQTEST_UNTIL(nqtest_is_up, link);
+    NQTEST_UNTIL(nqtest_has_accepted, server);
+    nqtest_push(link, 1000, 100, 1, 10);
+    nqtest_until_received(server->accepted[0], 1000);
+    nqtest_host_free(host);
+}
+END_TEST
+
+/* It hears the links of the first, which are none of its business. */
+START_TEST(a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_ep *second;
+
+    ck_assert_int_eq(nqtest_ep_open(host, true, usual, &second, NULL), 0);
+    while (!nqtest_is_ep_down(second)) {
+        nqtest_push(rig.c, 10000, 100, 1, 10);
+        nqtest_until_received(rig.s, rig.c->tx.end);
+    }
+    ck_assert_ptr_nonnull(strstr(second->err.text, "in use"));
+    exchange(&rig);
+    ck_assert(!rig.c->downs && !rig.s->downs);
+    nqtest_host_free(host);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 static void add_broker(TCase *tc)
 {
     tcase_add_loop_test(tc, other_settings_carry_bytes_as_well, 0, 4);
@@ -322,6 +362,8 @@ static void add_broker(TCase *tc)
     tcase_add_test(tc, packets_stay_below_the_brokers_limit);
     tcase_add_loop_test(tc, a_broker_that_wants_a_password_says_so, 0, 2);
     tcase_add_test(tc, servers_of_different_names_share_a_broker);
+    tcase_add_test(tc, a_client_that_comes_first_waits_for_its_server);
+    tcase_add_test(tc, a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone);
 }
 
 Suite *nqtest_suite(void)
