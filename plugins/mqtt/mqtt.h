@@ -3,9 +3,10 @@
  *   mqtt.c         the table, the module, endpoints
  *   mqtt_opts.c    options
  *   mqtt_wire.c    heads, bodies, topics
- *   mqtt_broker.c  the connection to the broker: a thread of each endpoint
+ *   mqtt_broker.c  the connection to the broker: a thread of each endpoint; see mqtt_broker.h
  *   mqtt_in.c      what arrives, on paho's thread
  *   mqtt_rx.c      bodies into buffers
+ *   mqtt_table.c   links of an endpoint
  *   mqtt_link.c    life of a link
  *   mqtt_out.c     sending
  *
@@ -297,7 +298,17 @@ int mqtt_info(struct nqtp_link *link, struct nqt_info *out);
 void mqtt_link_down(struct nqtp_link *link, int code, bool tell, const char *cause);
 void mqtt_link_watch(struct nqtp_link *link); /* something is under way: have the timer run */
 
+void mqtt_link_work(void *arg); /* as posted: the link looks what there is to do */
+
+/* ---- mqtt_table.c ----------------------------------------------------------------------- */
+
+/* Refers to the endpoint; in no table yet.  NULL = no memory. */
+struct nqtp_link *mqtt_link_new(struct nqtp_ep *ep, uint64_t id, uint32_t number);
+void mqtt_link_free(struct nqtp_link *link); /* out of the table; not under mtx */
+
 /* Under mtx, any thread. */
+void mqtt_link_list(struct nqtp_link *link);
+void mqtt_link_unlist(struct nqtp_link *link);
 struct nqtp_link *mqtt_link_find(struct nqtp_ep *ep, uint64_t id, uint32_t number);
 /* A server's link, in the table; NULL = no memory. */
 struct nqtp_link *mqtt_link_accept(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *head);

@@ -1,144 +1,14 @@
 /* Life of a link.  README.md has the states.
  *
- * What comes for a link is put into its inbox by paho's thread, which posts link_work() to the
+ * What comes for a link is put into its inbox by paho's thread, which posts mqtt_link_work() to the
  * link's serial; one post at a time is on its way.  The memory stays while one is. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "mqtt.h"
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #define LINK_BATCH 64 /* buffers in one RX event */
-
-static void link_work(void *arg);
-
-/* ---- the endpoint's table: under mtx ---------------------------------------------------- */
-
-static struct nqtp_link **link_bucket(struct nqtp_ep *ep, uint64_t id, uint32_t number)
-{
-    return &ep->links[(id ^ id >> 32 ^ number) % MQTT_BUCKETS];
-}
-
-struct nqtp_link *mqtt_link_find(struct nqtp_ep *ep, uint64_t id, uint32_t number)
-{
-    struct nqtp_link *link = *link_bucket(ep, id, number);
-
-    while (link && (link->id != id || link->number != number))
-        link = link->next;
-    return link;
-}
-
-static void link_list(struct nqtp_link *link)
-{
-    struct nqtp_link **at = link_bucket(link->ep, link->id, link->number);
-
-    link->next = *at;
-    *at = link;
-    link->listed = true;
-    link->ep->nlinks++;
-}
-
-static void link_unlist(struct nqtp_link *link)
-{
-    struct nqtp_link **at = link_bucket(link->ep, link->id, link->number);
-
-    if (!link->listed)
-        return;
-    while (*at != link)
-        at = &(*at)->next;
-    *at = link->next;
-    link->listed = false;
-    link->ep->nlinks--;
-    if (link->state == MQTT_ACCEPTED)
-        link->ep->nstrangers--;
-}
-
-void mqtt_link_poke(struct nqtp_link *link)
-{
-    if (!link->attached || link->posted)
-        return;
-    link->posted = !link->ep->mod->host->post(link->serial, link_work, link);
-    if (link->posted)
-        return;
-    link->ep->repost = true;
-    pthread_cond_broadcast(&link->ep->cond);
-}
-
-void mqtt_link_end(struct nqtp_link *link, int code, bool theirs, const char *text)
-{
-    if (link->end_code)
-        return;
-    link->end_code = code ? code : NQT_E_LOST;
-    link->end_theirs = theirs;
-    snprintf(link->end_text, sizeof(link->end_text), "%s", text);
-    mqtt_link_poke(link);
-}
-
-void mqtt_links_end(struct nqtp_ep *ep, int code, const char *text)
-{
-    for (unsigned i = 0; i < MQTT_BUCKETS; i++)
-        for (struct nqtp_link *link = ep->links[i]; link; link = link->next)
-            mqtt_link_end(link, code, true, text);
-}
-
-/* ---- making ----------------------------------------------------------------------------- */
-
-/* Refers to the endpoint.  NULL = no memory. */
-static struct nqtp_link *link_new(struct nqtp_ep *ep, uint64_t id, uint32_t number)
-{
-    struct nqtp_link *link = mqtt_alloc(ep->mod, sizeof(*link));
-    char *client, *server;
-
-    if (!link)
-        return NULL;
-    mqtt_ep_ref(ep);
-    link->ep = ep;
-    link->serial = ep->serial;
-    link->id = id;
-    link->number = number;
-    link->credit = 1;
-    link->window = link->peer_packet = MQTT_PACKET_LEAST;
-    mqtt_topic(link->topic, ep->opts.server, ep->listen ? "out" : "in", id);
-    client = ep->listen ? link->peer : link->local;
-    server = ep->listen ? link->local : link->peer;
-    snprintf(client, sizeof(link->peer), "%s/%016" PRIx64 "-%" PRIu32, ep->place, id, number);
-    snprintf(server, sizeof(link->peer), "%s", ep->place);
-    return link;
-}
-
-static void link_free(struct nqtp_link *link)
-{
-    struct nqtp_ep *ep = link->ep;
-
-    mqtt_free(ep->mod, link);
-    mqtt_ep_unref(ep);
-}
-
-struct nqtp_link *mqtt_link_accept(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *head)
-{
-    struct nqtp_link *link = link_new(ep, id, head->number);
-
-    if (!link)
-        return NULL;
-    link->state = MQTT_ACCEPTED;
-    link->accepted = true;
-    link->client_tag = head->client;
-    link->server_tag = ep->tag;
-    link_list(link);
-    ep->nstrangers++;
-    return link;
-}
-
-void mqtt_link_refuse(struct nqtp_link *link)
-{
-    struct nqtp_ep *ep = link->ep;
-
-    link_unlist(link);
-    mqtt_free(ep->mod, link);
-    atomic_fetch_sub(&ep->refs, 1); /* the thread's is left */
-}
 
 /* ---- events: in serial ------------------------------------------------------------------ */
 
@@ -185,7 +55,7 @@ static void link_leave(struct nqtp_link *link)
 
     link_stop_timer(link);
     pthread_mutex_lock(&ep->mtx);
-    link_unlist(link);
+    mqtt_link_unlist(link);
     link->attached = false;
     rx = link->in_first;
     link->in_first = link->in_last = NULL;
@@ -456,7 +326,7 @@ static void link_step(struct nqtp_link *link)
     link_check_end(link);
 }
 
-static void link_work(void *arg)
+void mqtt_link_work(void *arg)
 {
     struct nqtp_link *link = arg;
 
@@ -464,7 +334,7 @@ static void link_work(void *arg)
     link->posted = false;
     pthread_mutex_unlock(&link->ep->mtx);
     if (link->finished)
-        link_free(link);
+        mqtt_link_free(link);
     else if (link->state != MQTT_CLOSED)
         link_step(link);
 }
@@ -482,7 +352,7 @@ int mqtt_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     if (ep->listen)
         return mqtt_fail(err, NQT_E_INVAL, 0, "a listening endpoint does not connect");
     pthread_mutex_lock(&ep->mtx);
-    link = link_new(ep, ep->id, ++ep->numbers);
+    link = mqtt_link_new(ep, ep->id, ++ep->numbers);
     pthread_mutex_unlock(&ep->mtx);
     if (!link)
         return mqtt_fail(err, NQT_E_NOMEM, 0, "connect to %s: no memory", ep->place);
@@ -497,7 +367,7 @@ int mqtt_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     fine = rc || ep->up || mqtt_broker_want(ep);
     if (!rc && fine) {
         link->attached = true;
-        link_list(link);
+        mqtt_link_list(link);
     }
     pthread_mutex_unlock(&ep->mtx);
     if (rc || !fine) {
@@ -568,7 +438,7 @@ static void link_finish(void *arg)
     if (link->cookie) /* else it was never attached, and there is nobody to tell */
         (void)link_emit(link, NQT_EV_LINK_CLOSED, NULL, NULL, 0);
     if (!posted)
-        link_free(link);
+        mqtt_link_free(link);
 }
 
 void mqtt_close(struct nqtp_link *link)
