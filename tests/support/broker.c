@@ -104,6 +104,7 @@ static bool broker_accepts(void)
 
 unsigned nqtest_broker(const char *more)
 {
+    const char *path = broker_path();
     pid_t parent = getpid();
     int config;
 
@@ -113,9 +114,9 @@ unsigned nqtest_broker(const char *more)
         broker_choose_port();
     config = broker_config(more);
     broker_pid = fork();
-    ck_assert_int_ge(broker_pid, 0);
-    if (!broker_pid)
-        broker_exec(broker_path(), config, parent);
+    if (!broker_pid) /* before any assertion: its lock may have been taken at the fork */
+        broker_exec(path, config, parent);
+    ck_assert_int_gt(broker_pid, 0);
     close(config);
     while (!broker_accepts()) {
         ck_assert_msg(waitpid(broker_pid, NULL, WNOHANG) == 0, "mosquitto has ended");
