@@ -42,6 +42,7 @@
 #define MQTT_NS_PER_S INT64_C(1000000000)
 #define MQTT_DRAIN_NS (2 * MQTT_NS_PER_S) /* shutdown() waits so long for the peer's end */
 #define MQTT_OPEN_NS MQTT_NS_PER_S        /* OPEN is said again */
+#define MQTT_HERE_NS (2 * MQTT_NS_PER_S)  /* a client waits for its server on the broker */
 #define MQTT_PROBE_NS (2 * MQTT_NS_PER_S)
 #define MQTT_PROBES 5u /* without an answer: the peer is lost */
 
@@ -150,7 +151,8 @@ struct nqtp_ep {
     bool rival;          /* server: another one lives */
     unsigned users;      /* calls of paho that run */
     uint32_t packet;     /* largest payload now */
-    bool lost;           /* leave this connection ... */
+    bool joined;         /* the broker has taken this connection */
+    bool lost;           /* leave it ... */
     bool broken;         /* ... which is no more */
     bool here;           /* server: it has said that it is */
     enum mqtt_step step;
@@ -211,6 +213,7 @@ struct nqtp_link {
     uint32_t seen; /* tx_acked when it last looked */
     nqt_watch *timer;
     int64_t deadline; /* of connecting, of draining */
+    int64_t here_by;  /* the server must be, 0 = not known yet */
     unsigned probes;  /* without an answer */
     uint64_t epoch;
     struct mqtt_part part;

@@ -74,11 +74,12 @@ static void broker_disconnect(struct nqtp_ep *ep)
     pthread_mutex_unlock(&ep->mtx);
 }
 
-void mqtt_broker_end(struct nqtp_ep *ep, bool connected)
+void mqtt_broker_end(struct nqtp_ep *ep, bool gone)
 {
     uint8_t record[MQTT_CONTROL];
     char topic[MQTT_TOPIC_MAX];
     MQTTAsync client;
+    bool joined;
     size_t len;
 
     pthread_mutex_lock(&ep->mtx);
@@ -86,15 +87,17 @@ void mqtt_broker_end(struct nqtp_ep *ep, bool connected)
     while (ep->users)
         pthread_cond_wait(&ep->cond, &ep->mtx);
     client = ep->client;
+    joined = ep->joined && !ep->broken;
     pthread_mutex_unlock(&ep->mtx);
     if (!client)
         return;
-    if (connected) {
+    if (joined && gone) {
         len = mqtt_gone(ep, record, NQT_E_EOF, "ended in good order");
         (void)MQTTAsync_send(client, mqtt_gone_topic(ep, topic), (int)len, record, ep->opts.qos,
                              ep->listen && ep->step_retain, NULL);
-        broker_disconnect(ep);
     }
+    if (joined) /* else the broker publishes the last will */
+        broker_disconnect(ep);
     MQTTAsync_destroy(&client);
     pthread_mutex_lock(&ep->mtx);
     ep->client = NULL;
@@ -136,7 +139,7 @@ static void broker_stay(struct nqtp_ep *ep, struct nqt_error *err)
 /* One connection from the first try to the end.  @return it was up */
 static bool broker_live(struct nqtp_ep *ep, struct nqt_error *err)
 {
-    bool up = !mqtt_open(ep, err), connected;
+    bool up = !mqtt_open(ep, err);
 
     if (up) {
         mqtt_enlist(ep);
@@ -145,11 +148,10 @@ static bool broker_live(struct nqtp_ep *ep, struct nqt_error *err)
     }
     pthread_mutex_lock(&ep->mtx);
     ep->up = ep->here = false;
-    connected = up && !ep->broken;
     mqtt_links_end(ep, err->code, err->text);
     ep->wanted = false;
     pthread_mutex_unlock(&ep->mtx);
-    mqtt_broker_end(ep, connected);
+    mqtt_broker_end(ep, up);
     return up;
 }
 

@@ -62,7 +62,7 @@ const char *mqtt_gone_topic(const struct nqtp_ep *ep, char topic[MQTT_TOPIC_MAX]
  * thread, not under mtx. */
 MQTTAsync mqtt_enter(struct nqtp_ep *ep, uint64_t tag);
 void mqtt_exit(struct nqtp_ep *ep);
-/* End paho's client; in good order if it is connected. */
-void mqtt_broker_end(struct nqtp_ep *ep, bool connected);
+/* End paho's client; in good order if it is connected.  @param gone  it was known, so say GONE */
+void mqtt_broker_end(struct nqtp_ep *ep, bool gone);
 
 #endif

@@ -105,6 +105,7 @@ static int connect_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *
         mqtt_nudge();
     pthread_mutex_lock(&ep->mtx);
     rc = mqtt_step_await(ep, mqtt_clock());
+    ep->joined = !rc;
     pthread_mutex_unlock(&ep->mtx);
     return rc ? connect_fail(ep, rc, err, "connecting") : NQT_OK;
 }
@@ -215,7 +216,7 @@ static int connect_try_one(struct nqtp_ep *ep, int version, unsigned which, bool
 static void connect_reset(struct nqtp_ep *ep)
 {
     pthread_mutex_lock(&ep->mtx);
-    ep->lost = ep->broken = ep->rival = ep->here = false;
+    ep->joined = ep->lost = ep->broken = ep->rival = ep->here = false;
     ep->tag = mqtt_random();
     ep->server_tag = 0;
     ep->step_packet = 0;

@@ -215,11 +215,20 @@ static void in_gone(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
                 mqtt_link_end(link, code, true, text);
 }
 
-/* Another server speaks while this one is there, or wants to be. */
-static void in_rival(struct nqtp_ep *ep, const struct mqtt_head *head, struct in_answer *answer)
+static void answer_here(const struct nqtp_ep *ep, struct in_answer *answer)
 {
     const struct mqtt_head here = {.type = MQTT_HERE, .server = ep->tag};
 
+    mqtt_head_write(answer->record, &here);
+    answer->len = MQTT_HEAD;
+    answer->retain = ep->step_retain;
+    answer->tag = ep->tag;
+    memcpy(answer->topic, ep->server_topic, sizeof(answer->topic));
+}
+
+/* Another server speaks while this one is there, or wants to be. */
+static void in_rival(struct nqtp_ep *ep, const struct mqtt_head *head, struct in_answer *answer)
+{
     ep->rival = true;
     pthread_cond_broadcast(&ep->cond);
     if (!ep->here)
@@ -230,11 +239,7 @@ static void in_rival(struct nqtp_ep *ep, const struct mqtt_head *head, struct in
                           "the name is in use by another server; choose another \"server\"");
         return;
     }
-    mqtt_head_write(answer->record, &here);
-    answer->len = MQTT_HEAD;
-    answer->retain = ep->step_retain;
-    answer->tag = ep->tag;
-    memcpy(answer->topic, ep->server_topic, sizeof(answer->topic));
+    answer_here(ep, answer);
 }
 
 /* ---- a client's: under mtx -------------------------------------------------------------- */
@@ -279,6 +284,8 @@ static void in_presence(struct nqtp_ep *ep, const struct mqtt_head *head,
         ep->server_tag = head->server;
     } else if (head->type == MQTT_HERE) {
         in_server_came(ep, head->server);
+    } else if (head->type == MQTT_GONE && ep->here) {
+        answer_here(ep, answer); /* the last will of one that did not get the name */
     } else if (head->type == MQTT_GONE && ep->server_tag == head->server) {
         mqtt_reason_read(body, (size_t)msg->payloadlen - MQTT_HEAD, &code, text);
         if (ep->listen)

@@ -196,20 +196,33 @@ static void link_check_end(struct nqtp_link *link)
 
 /* ---- a client's way up ------------------------------------------------------------------ */
 
+static void link_await_server(struct nqtp_link *link)
+{
+    const struct nqtp_mod *mod = link->ep->mod;
+
+    if (link->state != MQTT_WAITING || link->here_by)
+        return;
+    link->here_by = mod->host->now_ns(mod->core) + MQTT_HERE_NS;
+    link_set_timer(link, MQTT_HERE_NS);
+}
+
 /* OPEN, once the broker and the server are there, and again when a server comes. */
 static void link_open(struct nqtp_link *link)
 {
     struct nqtp_ep *ep = link->ep;
-    bool due;
+    bool up, there, call;
 
     pthread_mutex_lock(&ep->mtx);
-    due = ep->up && !link->end_code && (ep->server_tag || !ep->step_retain) &&
-          (link->state == MQTT_WAITING || link->call);
+    up = ep->up && !link->end_code;
+    there = ep->server_tag || !ep->step_retain;
+    call = link->call || link->state == MQTT_WAITING;
     link->call = false;
-    if (due)
+    if (up && there && call)
         link->client_tag = ep->tag;
     pthread_mutex_unlock(&ep->mtx);
-    if (!due)
+    if (up && !there)
+        link_await_server(link);
+    if (!up || !there || !call)
         return;
     link->state = MQTT_OPENING;
     link_set_timer(link, MQTT_OPEN_NS);
@@ -279,7 +292,8 @@ static void link_on_time(void *arg)
 {
     struct nqtp_link *link = arg;
     const struct nqtp_mod *mod = link->ep->mod;
-    int64_t left = link->deadline - mod->host->now_ns(mod->core);
+    bool here = link->state == MQTT_WAITING && link->here_by && link->here_by < link->deadline;
+    int64_t left = (here ? link->here_by : link->deadline) - mod->host->now_ns(mod->core);
 
     switch (link->state) {
     case MQTT_WAITING:

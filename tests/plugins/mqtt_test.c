@@ -337,6 +337,7 @@ START_TEST(a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone)
 {
     struct nqtest_rig rig = nqtest_rig_usual();
     struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_link *third;
     struct nqtest_ep *second;
 
     ck_assert_int_eq(nqtest_ep_open(host, true, usual, &second, NULL), 0);
@@ -345,8 +346,13 @@ START_TEST(a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone)
         nqtest_until_received(rig.s, rig.c->tx.end);
     }
     ck_assert_ptr_nonnull(strstr(second->err.text, "in use"));
+    nqtest_settle(1500); /* it tries again */
+    ck_assert_uint_eq(second->ups, 0);
     exchange(&rig);
     ck_assert(!rig.c->downs && !rig.s->downs);
+    third = nqtest_connect(rig.client, NULL);
+    NQTEST_UNTIL(nqtest_is_up, third);
+    nqtest_close(third);
     nqtest_host_free(host);
     nqtest_rig_free(&rig);
 }
