@@ -197,7 +197,8 @@ static json_t *doc_key(struct doc *doc, const struct nqi_key *key)
         return doc_option(doc, &key->opt);
     schema = doc_object(doc, key->opt.name);
     doc_set(doc, schema, "description", json_string(key->opt.help));
-    doc_set(doc, schema, "additionalProperties", json_false());
+    if (!key->later) /* else a transport may have options there */
+        doc_set(doc, schema, "additionalProperties", json_false());
     return schema;
 }
 
@@ -242,6 +243,26 @@ static json_t *doc_requires(struct doc *doc, const char *name)
     return doc_wrap(doc, "required", json_pack("[s]", name));
 }
 
+/* "group.member" is a property of the property `group` as well. */
+static void doc_member(struct doc *doc, json_t *properties, const struct nqt_opt *opt)
+{
+    const char *dot = strchr(opt->name, '.');
+    char group[40];
+    json_t *object;
+
+    if (!dot)
+        return;
+    snprintf(group, sizeof(group), "%.*s", (int)(dot - opt->name), opt->name);
+    object = json_object_get(properties, group);
+    if (!object) {
+        object = doc_wrap(doc, "properties", json_object());
+        doc_set(doc, object, "type", json_string("object"));
+        doc_set(doc, object, "additionalProperties", json_false());
+        doc_set(doc, properties, group, object);
+    }
+    doc_set(doc, json_object_get(object, "properties"), dot + 1, doc_option(doc, opt));
+}
+
 static json_t *doc_module(struct doc *doc, const struct nqt_module *module)
 {
     json_t *schema = json_object(), *properties = json_object(), *required = json_array();
@@ -250,6 +271,7 @@ static json_t *doc_module(struct doc *doc, const struct nqt_module *module)
     for (size_t i = 0; i < module->nopt; i++) {
         opt = nqi_options_at(module, i);
         doc_set(doc, properties, opt->name, doc_option(doc, opt));
+        doc_member(doc, properties, opt);
         if (opt->flags & NQT_OPT_REQUIRED)
             doc_append(doc, required, json_string(opt->name));
     }
@@ -264,11 +286,17 @@ static json_t *doc_module(struct doc *doc, const struct nqt_module *module)
 static json_t *doc_chosen(struct doc *doc, const struct nqt_module *module, const char *place)
 {
     json_t *names = json_array(), *chosen = json_object();
+    const char *name, *dot;
     char ref[96];
 
     snprintf(ref, sizeof(ref), "#/definitions/transport-%.48s", module->name);
-    for (size_t i = 0; i < module->nopt; i++)
-        doc_append(doc, names, json_string(nqi_options_at(module, i)->name));
+    for (size_t i = 0; i < module->nopt; i++) {
+        name = nqi_options_at(module, i)->name;
+        dot = strchr(name, '.');
+        doc_append(doc, names, json_string(name));
+        if (dot && strncmp(name, "tls.", 4) != 0) /* that group is a key of the core's */
+            doc_append(doc, names, json_stringn(name, (size_t)(dot - name)));
+    }
     doc_key_names(doc, names, NQI_CONF_ENTRY);
     if (!*place)
         doc_key_names(doc, names, place);

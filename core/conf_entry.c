@@ -1,5 +1,5 @@
 /* The core knows no transport: what an entry may say comes from the module's table, and the one
- * rule about addresses goes by the name "host" and the capability LOCAL_ONLY.
+ * rule about addresses goes by the names "host" and "tls." and the capability LOCAL_ONLY.
  *
  * A transport may stand on another one, which an option of type TRANSPORT names: then the keys that
  * are none of its own belong to the other, and every rule holds for both. */
@@ -31,13 +31,24 @@ static bool entry_is_loopback(const char *host)
 }
 
 /* Without TLS and without a key a queue is open, so it stays on this host. */
+static bool entry_has_tls(const struct nqi_options *options)
+{
+    const struct nqt_module *module = nqi_options_module(options);
+
+    for (size_t i = 0; i < module->nopt; i++)
+        if (strncmp(nqi_options_at(module, i)->name, "tls.", 4) == 0 &&
+            nqi_options_is_set(options, i))
+            return true;
+    return false;
+}
+
 static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_options *options,
                              const char *at)
 {
     char pointer[NQI_CONF_AT], seen[256];
     const char *host;
 
-    if (nqi_options_module(options)->caps & NQT_CAP_LOCAL_ONLY ||
+    if (nqi_options_module(options)->caps & NQT_CAP_LOCAL_ONLY || entry_has_tls(options) ||
         nqi_options_str(options, "host", &host) || entry_is_loopback(host))
         return;
     nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, "host", pointer),
@@ -107,10 +118,66 @@ static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct 
     return NQ_OK;
 }
 
+static nq_err entry_set(const struct nqi_conf_ground *ground, struct nqi_options *options, size_t i,
+                        const json_t *json, const char *at, const char *name)
+{
+    char pointer[NQI_CONF_AT], why[NQI_WHY];
+    nq_err err = nqi_options_set(options, i, json, ground->folder, why);
+
+    if (err != NQ_ERR_CONFIG)
+        return err;
+    nqi_conf_note(ground->notes, err, nqi_conf_pointer(at, name, pointer), "%s", why);
+    return NQ_OK;
+}
+
+/* An option of the module is called "group.", and more. */
+static bool entry_is_group(const struct nqt_module *module, const char *group)
+{
+    size_t len = strlen(group);
+
+    for (size_t i = 0; i < module->nopt; i++) {
+        const char *name = nqi_options_at(module, i)->name;
+
+        if (strncmp(name, group, len) == 0 && name[len] == '.')
+            return true;
+    }
+    return false;
+}
+
+static nq_err entry_group(const struct nqi_conf_ground *ground, struct nqi_options *options,
+                          const json_t *json, const char *at, const char *group)
+{
+    const struct nqt_module *module = nqi_options_module(options);
+    char pointer[NQI_CONF_AT], place[NQI_CONF_AT], name[80];
+    json_t *object = (json_t *)json, *value; /* as below */
+    const char *member;
+    nq_err err = NQ_OK;
+    size_t i;
+
+    nqi_conf_pointer(at, group, place);
+    if (!json_is_object(json)) {
+        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, place, "must be an object, in { }");
+        return NQ_OK;
+    }
+    json_object_foreach(object, member, value)
+    {
+        snprintf(name, sizeof(name), "%s.%s", group, member);
+        i = nqi_options_find(module, name);
+        if (i == NQI_OPTIONS_NONE)
+            nqi_conf_note(ground->notes, NQ_ERR_CONFIG, nqi_conf_pointer(place, member, pointer),
+                          "unknown key; `netqueue transports %s` lists them", module->name);
+        else
+            err = entry_set(ground, options, i, value, place, member);
+        if (err)
+            return err;
+    }
+    return NQ_OK;
+}
+
 static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_options *options,
                          const json_t *json, const char *at)
 {
-    char pointer[NQI_CONF_AT], why[NQI_WHY];
+    char why[NQI_WHY];
     json_t *object = (json_t *)json; /* the loop wants it so, and changes nothing */
     struct nqi_options *inner = nqi_options_inner(options), *whose;
     const char *name;
@@ -122,17 +189,17 @@ static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_option
     {
         whose = options;
         i = nqi_options_find(nqi_options_module(options), name);
-        if (i == NQI_OPTIONS_NONE && inner) {
+        if (i == NQI_OPTIONS_NONE && inner && !entry_is_group(nqi_options_module(options), name)) {
             whose = inner;
             i = nqi_options_find(nqi_options_module(inner), name);
         }
-        if (i == NQI_OPTIONS_NONE)
-            err = entry_core_key(ground, nqi_options_module(whose), at, name, value);
+        if (i != NQI_OPTIONS_NONE)
+            err = entry_set(ground, whose, i, value, at, name);
+        else if (entry_is_group(nqi_options_module(whose), name))
+            err = entry_group(ground, whose, value, at, name);
         else
-            err = nqi_options_set(whose, i, value, ground->folder, why);
-        if (err == NQ_ERR_CONFIG)
-            nqi_conf_note(ground->notes, err, nqi_conf_pointer(at, name, pointer), "%s", why);
-        else if (err)
+            err = entry_core_key(ground, nqi_options_module(whose), at, name, value);
+        if (err)
             return err;
     }
     err = nqi_options_fill(options, ground->folder, why);

@@ -60,7 +60,8 @@ const struct nqi_key nqi_keys[] = {
      .later = true},
     {.opt = {.name = NQI_CONF_ENTRY "/tls",
              .type = NQI_OPT_OBJECT,
-             .help = "Certificates and keys of an encrypted connection."},
+             .help = "Certificates and keys of an encrypted connection, unless the transport has "
+                     "options of these names."},
      .later = true},
 
     {.opt = {.name = "/queue",

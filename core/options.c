@@ -36,14 +36,17 @@ size_t nqi_options_find_inner(const struct nqt_module *module)
 
 static bool options_name_fine(const char *name)
 {
-    size_t len = 0;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+    const char *member;
+    size_t len;
 
     if (!name || *name < 'a' || *name > 'z')
         return false;
-    for (; name[len]; len++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789_-", name[len]))
-            return false;
-    return len <= 32;
+    len = strspn(name, letters);
+    member = name + len;
+    if (*member++ == '.')
+        len = *member >= 'a' && *member <= 'z' ? len + 1 + strspn(member, letters) : 0;
+    return len <= 32 && !name[len];
 }
 
 /* What is wrong with the row apart from its default, or NULL. */

@@ -123,6 +123,7 @@ struct nqt_buf {
 #define NQT_OPT_REQUIRED 0x1u
 #define NQT_OPT_SECRET 0x2u /* never printed */
 
+/** A name "group.member" is a member of the object `group` of the entry, or stands there itself. */
 struct nqt_opt {
     const char *name, *def, *unit, *help; /* def: as text, NULL = none */
     const char *const *choices;           /* ENUM: NULL-terminated */

@@ -53,6 +53,8 @@ static const struct nqt_opt modules_odd_opts[] = {
     {.name = "words", .def = "a,b", .type = NQT_OPT_LIST},
     {.name = "pin", .type = NQT_OPT_INT, .min = 1000, .max = 9999, .flags = NQT_OPT_SECRET},
     {.name = "host", .def = "0.0.0.0", .type = NQT_OPT_STR},
+    {.name = "tls.ca", .type = NQT_OPT_PATH, .help = "Who signed it"},
+    {.name = "tls.depth", .type = NQT_OPT_INT, .min = 1, .max = 9, .help = "How long a chain"},
 };
 
 const struct nqt_module nqtest_module_odd = {

@@ -95,7 +95,9 @@ START_TEST(options_of_transports_are_in_the_schema)
     ck_assert_int_eq(nqi_conf_schema(modules, 2, &text), NQ_OK);
     root = json_loads(text, 0, NULL);
     odd = json_object_get(json_object_get(root, "definitions"), "transport-odd");
-    ck_assert_uint_eq(json_object_size(json_object_get(odd, "properties")), nqtest_module_odd.nopt);
+    ck_assert_uint_eq(json_object_size(json_object_get(odd, "properties")),
+                      nqtest_module_odd.nopt + 1); /* the group */
+    ck_assert_uint_eq(json_object_size(json_object_get(property(odd, "tls"), "properties")), 2);
     ck_assert_str_eq(json_string_value(json_array_get(json_object_get(odd, "required"), 0)),
                      "name");
     ck_assert_str_eq(json_string_value(json_object_get(property(odd, "file"), "default")),

@@ -67,9 +67,36 @@ START_TEST(keys_go_to_the_transport_that_has_them)
 }
 END_TEST
 
+START_TEST(options_of_a_group_stand_in_an_object)
+{
+    static const char *const entries[] = {
+        "{'transport': 'odd', 'name': 'n', 'tls': {'ca': '/ca.pem', 'depth': 3}}",
+        "{'transport': 'odd', 'name': 'n', 'tls.ca': '/ca.pem', 'tls.depth': 3}",
+        "{'transport': 'upon', 'below': 'odd', 'name': 'n', 'tls': {'ca': '/ca.pem', 'depth': 3}}",
+    };
+    const struct nqi_options *options;
+    const char *name = NULL;
+    int64_t num = 0;
+
+    ck_assert_int_eq(load("client", entries[_i]), NQ_OK);
+    options = conf->transports[0].options;
+    if (nqi_options_inner(options))
+        options = nqi_options_inner(options);
+    ck_assert_int_eq(nqi_options_str(options, "tls.ca", &name), NQT_OK);
+    ck_assert_str_eq(name, "/ca.pem");
+    ck_assert_int_eq(nqi_options_int(options, "tls.depth", &num), NQT_OK);
+    ck_assert_int_eq(num, 3);
+}
+END_TEST
+
 static const struct {
     const char *purpose, *entry, *path, *part;
 } wrong[] = {
+    {"client", "{'transport': 'odd', 'name': 'n', 'tls': 1}", "/transports/0/tls", "an object"},
+    {"client", "{'transport': 'odd', 'name': 'n', 'tls': {'cb': 1}}", "/transports/0/tls/cb",
+     "unknown key"},
+    {"client", "{'transport': 'odd', 'name': 'n', 'tls': {'depth': 10}}", "/transports/0/tls/depth",
+     "9"},
     {"client", "{'transport': 'upon'}", "/transports/0/below", "is missing"},
     {"client", "{'transport': 'upon', 'below': 7}", "/transports/0/below", "text in quotes"},
     {"client", "{'transport': 'upon', 'below': 'none'}", "/transports/0/below", "no transport"},
@@ -128,6 +155,7 @@ Suite *nqtest_suite(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, keys_go_to_the_transport_that_has_them);
+    tcase_add_loop_test(tc, options_of_a_group_stand_in_an_object, 0, 3);
     tcase_add_loop_test(tc, every_rule_holds_for_both, 0, (int)NQI_LEN(wrong));
     tcase_add_test(tc, the_same_upper_one_on_different_places_is_no_double);
     tcase_add_test(tc, lack_of_memory_is_told_and_leaks_nothing);
