@@ -25,6 +25,7 @@
 #define MQTT_NAME_MAX 64 /* of a server, with its NUL */
 #define MQTT_HOST_MAX 256
 #define MQTT_SECRET_MAX 256
+#define MQTT_PATH_MAX 1024
 #define MQTT_TOPIC_MAX 128
 #define MQTT_PLACE_MAX (MQTT_HOST_MAX + MQTT_NAME_MAX + 16)
 #define MQTT_TEXT_MAX (MQTT_PLACE_MAX + 32) /* of an address for people */
@@ -90,7 +91,7 @@ bool mqtt_topic_id(const char *topic, size_t len, uint64_t *ret);
 
 /* ---- options ---------------------------------------------------------------------------- */
 
-#define MQTT_OPTIONS 11u
+#define MQTT_OPTIONS 15u
 extern const struct nqt_opt mqtt_opt_table[MQTT_OPTIONS];
 
 struct mqtt_opts {
@@ -103,6 +104,7 @@ struct mqtt_opts {
     uint32_t packet, window;
     int keepalive_s;
     int64_t connect_timeout_ns;
+    char ca[MQTT_PATH_MAX], cert[MQTT_PATH_MAX], key[MQTT_PATH_MAX]; /* "" = none; ca: no TLS */
 };
 
 int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *out,
@@ -160,7 +162,8 @@ struct nqtp_ep {
     uint32_t step_packet;       /* what CONNACK allows; 0 = anything */
     bool step_qos, step_retain; /* it allows QoS 1, retained records */
     char step_text[MQTT_CAUSE_MAX];
-    uint32_t numbers; /* of links, the last one given out */
+    char step_tls[MQTT_CAUSE_MAX]; /* what OpenSSL said last */
+    uint32_t numbers;              /* of links, the last one given out */
     struct nqtp_link *links[MQTT_BUCKETS];
     uint32_t nlinks, nstrangers;
 };

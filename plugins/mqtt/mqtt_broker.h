@@ -23,6 +23,8 @@ bool mqtt_wait(struct nqtp_ep *ep, int64_t until);
 void mqtt_step_of_connect(struct nqtp_ep *ep, MQTTAsync_connectOptions *options);
 void mqtt_step_of_request(struct nqtp_ep *ep, MQTTAsync_responseOptions *options);
 void mqtt_step_of_disconnect(struct nqtp_ep *ep, MQTTAsync_disconnectOptions *options);
+/* What the encryption does not like is the answer's text. */
+void mqtt_step_of_tls(struct nqtp_ep *ep, MQTTAsync_SSLOptions *ssl);
 /* Have messages and losses of ep->client come.  @return as paho does */
 int mqtt_step_hear(struct nqtp_ep *ep);
 
@@ -33,7 +35,7 @@ int mqtt_step_await(struct nqtp_ep *ep, int64_t until);
 
 /* ---- mqtt_socket.c ---------------------------------------------------------------------- */
 
-#define MQTT_URI_MAX (INET6_ADDRSTRLEN + 32)
+#define MQTT_URI_MAX (MQTT_HOST_MAX + 32)
 
 /* The broker's address number `which`, as paho wants it.  Blocks as long as the resolver does.
  * @param more  [out] there is one after it */

@@ -82,11 +82,24 @@ static MQTTAsync_connectOptions connect_options(const struct nqtp_ep *ep)
     return options;
 }
 
+/* `verify` holds the broker's name against its certificate. */
+static void connect_tls(struct nqtp_ep *ep, MQTTAsync_SSLOptions *ssl)
+{
+    ssl->trustStore = ep->opts.ca;
+    ssl->keyStore = *ep->opts.cert ? ep->opts.cert : NULL;
+    ssl->privateKey = *ep->opts.key ? ep->opts.key : NULL;
+    ssl->enableServerCertAuth = 1;
+    ssl->verify = 1;
+    ssl->sslVersion = MQTT_SSL_VERSION_DEFAULT; /* the best of both; the system says the least */
+    mqtt_step_of_tls(ep, ssl);
+}
+
 /* CONNECT, with a last will.  @return NQT_OK, NQT_E_* */
 static int connect_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *err)
 {
     MQTTAsync_connectOptions options = connect_options(ep);
     MQTTAsync_willOptions will = MQTTAsync_willOptions_initializer;
+    MQTTAsync_SSLOptions ssl = MQTTAsync_SSLOptions_initializer;
     char topic[MQTT_TOPIC_MAX];
     uint8_t record[MQTT_CONTROL];
     int rc;
@@ -97,6 +110,9 @@ static int connect_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *
     will.qos = ep->opts.qos;
     will.retained = ep->listen;
     options.will = &will;
+    connect_tls(ep, &ssl);
+    if (*ep->opts.ca)
+        options.ssl = &ssl;
     mqtt_step_of_connect(ep, &options);
     rc = MQTTAsync_connect(ep->client, &options);
     if (rc)

@@ -3,7 +3,11 @@
 #define _GNU_SOURCE
 #endif
 #include "mqtt.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 static const char *const opts_versions[] = {"auto", "5", "3.1.1", NULL};
 
@@ -66,6 +70,18 @@ const struct nqt_opt mqtt_opt_table[MQTT_OPTIONS] = {
      .min = MQTT_NS_PER_S,
      .max = 3600 * MQTT_NS_PER_S,
      .help = "Time to reach the broker and to be answered by the server"},
+    {.name = "trust_broker",
+     .def = "false",
+     .type = NQT_OPT_BOOL,
+     .help = "Whoever runs the broker, or may publish there, may read and write this queue; "
+             "needed unless the broker is on this host"},
+    {.name = "tls.ca",
+     .type = NQT_OPT_PATH,
+     .help = "TLS to the broker, whose certificate one of this file signed"},
+    {.name = "tls.cert",
+     .type = NQT_OPT_PATH,
+     .help = "This side's certificate for the broker, and those that signed it"},
+    {.name = "tls.key", .type = NQT_OPT_PATH, .help = "The certificate's private key"},
 };
 
 /* Copies; `needed`: it must not be empty. */
@@ -132,6 +148,54 @@ static int opts_check_server(const char *name, struct nqt_error *err)
     return NQT_OK;
 }
 
+/* Literal addresses and the one name that stands for them, as the core judges hosts. */
+static bool opts_is_loopback(const char *host)
+{
+    struct in6_addr six;
+    struct in_addr four;
+
+    if (inet_pton(AF_INET, host, &four) == 1)
+        return ntohl(four.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &six) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
+    return strcasecmp(host, "localhost") == 0;
+}
+
+/* Records carry no proof of who sent them: a broker elsewhere reads and writes as it likes. */
+static int opts_trust(const struct nqt_host *host, nqt_cfg *cfg, const struct mqtt_opts *opts,
+                      struct nqt_error *err)
+{
+    int64_t trust = 0;
+
+    if (opts_is_loopback(opts->host) || (!host->cfg_int(cfg, "trust_broker", &trust) && trust))
+        return NQT_OK;
+    return mqtt_fail(err, NQT_E_CONFIG, 0,
+                     "trust_broker: the broker \"%.60s\" is not on this host, and can read and "
+                     "forge all that passes; if that is all right, set \"trust_broker\": true",
+                     opts->host);
+}
+
+static int opts_tls(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts,
+                    struct nqt_error *err)
+{
+    const struct {
+        const char *name;
+        char *out;
+    } all[] = {{"tls.ca", opts->ca}, {"tls.cert", opts->cert}, {"tls.key", opts->key}};
+    int rc = NQT_OK;
+
+    for (size_t i = 0; !rc && i < sizeof(all) / sizeof(all[0]); i++) {
+        rc = opts_text(host, cfg, all[i].name, false, all[i].out, MQTT_PATH_MAX, err);
+        if (!rc && *all[i].out && access(all[i].out, R_OK))
+            rc = mqtt_fail(err, NQT_E_CONFIG, 0, "%s: cannot read %.120s", all[i].name, all[i].out);
+    }
+    if (!rc && (*opts->cert || *opts->key) && !*opts->ca)
+        rc = mqtt_fail(err, NQT_E_CONFIG, 0, "tls: there is no \"ca\" to know the broker by");
+    if (!rc && !*opts->cert != !*opts->key)
+        rc = mqtt_fail(err, NQT_E_CONFIG, 0, "tls: \"cert\" and \"key\" go together");
+    return rc;
+}
+
 int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *out,
                    struct nqt_error *err)
 {
@@ -150,6 +214,10 @@ int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *
         rc = opts_version(host, cfg, opts, err);
     if (!rc)
         rc = opts_numbers(host, cfg, opts, err);
+    if (!rc)
+        rc = opts_trust(host, cfg, opts, err);
+    if (!rc)
+        rc = opts_tls(host, cfg, opts, err);
     if (rc)
         return rc;
     if (*opts->password && !*opts->user)

@@ -16,6 +16,8 @@
 
 /* ---- the address, and the socket behind paho's back ------------------------------------- */
 
+/* With TLS paho gets the name, which it holds against the certificate, and resolves it again: it
+ * takes an address of IPv4 where there is one. */
 int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[MQTT_URI_MAX],
                  struct sockaddr_storage *addr, struct nqt_error *err)
 {
@@ -23,6 +25,7 @@ int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[
     struct addrinfo *list = NULL;
     const struct addrinfo *at;
     char port[8], text[INET6_ADDRSTRLEN];
+    const char *at_name;
     int rc;
 
     *more = false;
@@ -33,7 +36,9 @@ int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[
                          gai_strerror(rc));
     for (at = list; which-- && at->ai_next;)
         at = at->ai_next;
-    *more = at->ai_next;
+    *more = at->ai_next && !*ep->opts.ca;
+    while (*ep->opts.ca && at->ai_family != AF_INET && at->ai_next)
+        at = at->ai_next;
     memset(addr, 0, sizeof(*addr));
     memcpy(addr, at->ai_addr, at->ai_addrlen);
     rc = getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST);
@@ -41,8 +46,9 @@ int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[
     if (rc)
         return mqtt_fail(err, NQT_E_UNREACHABLE, 0, "broker of %s: %s", ep->place,
                          gai_strerror(rc));
-    snprintf(uri, MQTT_URI_MAX, addr->ss_family == AF_INET6 ? "tcp://[%s]:%u" : "tcp://%s:%u", text,
-             ep->opts.port);
+    at_name = *ep->opts.ca ? ep->opts.host : text;
+    snprintf(uri, MQTT_URI_MAX, strchr(at_name, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
+             *ep->opts.ca ? "ssl" : "tcp", at_name, ep->opts.port);
     return NQT_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "mqtt_broker.h"
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 /* ---- waiting: under mtx ----------------------------------------------------------------- */
@@ -72,7 +73,11 @@ static void step_end(struct nqtp_ep *ep, enum mqtt_step step, int code, int reas
         ep->step = step;
         ep->step_code = code;
         ep->step_reason = reason;
+        if (step == MQTT_STEP_FAILED && *ep->step_tls)
+            text = ep->step_tls;
         snprintf(ep->step_text, sizeof(ep->step_text), "%s", text ? text : "refused");
+        if (strstr(ep->step_text, "certificate"))
+            ep->step_code = NQT_E_AUTH;
         pthread_cond_broadcast(&ep->cond);
     }
     pthread_mutex_unlock(&ep->mtx);
@@ -200,6 +205,20 @@ int mqtt_step_hear(struct nqtp_ep *ep)
     return rc;
 }
 
+static int on_tls(const char *text, size_t len, void *context)
+{
+    struct nqtp_ep *ep = context;
+    const char *end = text + len;
+
+    /* thread:error:number:library:function:reason:file:line:more */
+    for (unsigned i = 0; i < 5 && text < end; text++)
+        i += *text == ':';
+    pthread_mutex_lock(&ep->mtx);
+    snprintf(ep->step_tls, sizeof(ep->step_tls), "%.*s", (int)strcspn(text, ":\n"), text);
+    pthread_mutex_unlock(&ep->mtx);
+    return 1;
+}
+
 /* ---- asking ----------------------------------------------------------------------------- */
 
 void mqtt_step_of_connect(struct nqtp_ep *ep, MQTTAsync_connectOptions *options)
@@ -212,7 +231,14 @@ void mqtt_step_of_connect(struct nqtp_ep *ep, MQTTAsync_connectOptions *options)
         options->onSuccess = on_done;
         options->onFailure = on_failed;
     }
+    ep->step_tls[0] = '\0';
     step_ask(ep);
+}
+
+void mqtt_step_of_tls(struct nqtp_ep *ep, MQTTAsync_SSLOptions *ssl)
+{
+    ssl->ssl_error_cb = on_tls;
+    ssl->ssl_error_context = ep;
 }
 
 void mqtt_step_of_request(struct nqtp_ep *ep, MQTTAsync_responseOptions *options)
