@@ -74,6 +74,8 @@ static _Noreturn void report_usage(unsigned allowed, int code)
         fprintf(out, "    --pattern NAME              kind of sockets\n");
     if (allowed & BENCH_OPT_BUFFER)
         fprintf(out, "    --buffer N                  messages in the library's queues\n");
+    if (allowed & BENCH_OPT_PORT)
+        fprintf(out, "    --port N                    of the broker (1883)\n");
     exit(code);
 }
 
@@ -127,6 +129,7 @@ static const struct {
     {{"read", required_argument, NULL, 'r'}, BENCH_OPT_READ},
     {{"pattern", required_argument, NULL, 'k'}, BENCH_OPT_PATTERN},
     {{"buffer", required_argument, NULL, 'q'}, BENCH_OPT_BUFFER},
+    {{"port", required_argument, NULL, 'o'}, BENCH_OPT_PORT},
 };
 
 #define REPORT_OPTIONS (sizeof(report_table) / sizeof(report_table[0]))
@@ -164,6 +167,9 @@ static void report_option(struct bench_opts *opts, int key, const char *text, un
     case 'q':
         opts->buffer = (int)report_number("--buffer", text, 0, 1u << 30);
         break;
+    case 'o':
+        opts->port = (unsigned)report_number("--port", text, 1, 65535);
+        break;
     default:
         report_usage(allowed, key == 'h' ? 0 : 2);
     }
@@ -184,6 +190,7 @@ void bench_options(struct bench_opts *opts, const char *program, unsigned allowe
         .batch = 1,
         .read_size = 256 * 1024,
         .buffer = -1,
+        .port = 1883,
     };
     for (size_t i = 0; i < REPORT_OPTIONS; i++)
         if ((report_table[i].need & allowed) == report_table[i].need)

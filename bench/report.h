@@ -30,6 +30,7 @@ struct bench_opts {
     size_t read_size;    /* bytes asked for by one read; 256 KiB */
     const char *pattern; /* pair of sockets of the rival; NULL = its best for the job */
     int buffer;          /* messages in the rival's queues; -1 = its default */
+    unsigned port;       /* of the broker on 127.0.0.1; 1883 */
 };
 
 #define BENCH_OPT_WAIT 1u
@@ -37,6 +38,7 @@ struct bench_opts {
 #define BENCH_OPT_READ 4u
 #define BENCH_OPT_PATTERN 8u
 #define BENCH_OPT_BUFFER 16u
+#define BENCH_OPT_PORT 32u
 
 /* Read the command line into `opts`; on a mistake and for --help print the usage of
  * `program` and exit. */
