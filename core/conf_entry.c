@@ -30,7 +30,6 @@ static bool entry_is_loopback(const char *host)
     return strcasecmp(host, "localhost") == 0;
 }
 
-/* Without TLS and without a key a queue is open, so it stays on this host. */
 static bool entry_has_tls(const struct nqi_options *options)
 {
     const struct nqt_module *module = nqi_options_module(options);
@@ -42,6 +41,7 @@ static bool entry_has_tls(const struct nqi_options *options)
     return false;
 }
 
+/* Without TLS and without a key a queue is open, so it stays on this host. */
 static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_options *options,
                              const char *at)
 {
@@ -144,6 +144,7 @@ static bool entry_is_group(const struct nqt_module *module, const char *group)
     return false;
 }
 
+/* The object `group`, whose members are options. */
 static nq_err entry_group(const struct nqi_conf_ground *ground, struct nqi_options *options,
                           const json_t *json, const char *at, const char *group)
 {
