@@ -1,4 +1,5 @@
-/* epoll, one timerfd and an inbox: set-up, posts and the turn.  Watches are in loop_watch.c. */
+/* epoll, one timerfd and an inbox: set-up, posts and the turn.  Watches are in loop_watch.c,
+ * another place to sleep in loop_poll.c. */
 #include "core/loop_inside.h"
 
 #include "core/err.h"
@@ -49,6 +50,7 @@ void nqi_loop_free(struct nqi_loop *loop)
     nqi_timers_fini(&loop->timers);
     nqi_hot_fini(&loop->hot);
     pthread_mutex_destroy(&loop->lock);
+    pthread_mutex_destroy(&loop->poll_lock);
     free(loop->slots);
     free(loop);
 }
@@ -77,6 +79,7 @@ nq_err nqi_loop_new(struct nqi_loop **ret)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for an event loop");
     memset(loop, 0, sizeof(*loop));
     pthread_mutex_init(&loop->lock, NULL);
+    pthread_mutex_init(&loop->poll_lock, NULL);
     nqi_timers_init(&loop->timers);
     nqi_hot_init(&loop->hot);
     loop->armed = NQI_NEVER;
@@ -145,6 +148,8 @@ void nqi_loop_wake(struct nqi_loop *loop)
     uint64_t one = 1;
     int cancel;
 
+    if (!nqi_loop_poll_wake(loop))
+        return;
     /* Who kicks has promised a wake-up already: no cancellation in between. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     if (write(loop->kick, &one, sizeof(one)) < 0)
@@ -268,6 +273,11 @@ int nqi_loop_sleep(struct nqi_loop *loop, int64_t timeout_ns)
     int64_t ms = timeout_ns / NQI_NS_PER_MS + 1;
     int n;
 
+    if (nqi_loop_poll(loop, timeout_ns)) {
+        if (timeout_ns == 0) /* epoll has kicks only, and timers are looked at in any case */
+            return 0;
+        timeout_ns = 0;
+    }
     if (timeout_ns == 0)
         return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, 0);
     if (timeout_ns == NQI_NEVER)

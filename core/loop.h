@@ -80,6 +80,27 @@ struct nqi_hot_set *nqi_loop_hot(struct nqi_loop *loop);
 
 int64_t nqi_now(void); /* ns on CLOCK_MONOTONIC */
 
+/* ---- another sleep ---------------------------------------------------------------------- */
+
+/* Where to sleep while no descriptor is watched, instead of in epoll: a transport's own queue. */
+struct nqi_poller {
+    /* Wait up to `timeout_ns` (0 = look, NQI_NEVER = for ever) and run what is to be run.  Returns
+     * as soon as that has left a post. */
+    void (*poll)(void *arg, int64_t timeout_ns);
+    void (*wake)(void *arg); /* end the poll that goes on, or the next one.  Thread: any. */
+    void *arg;
+};
+
+/* Take it, unless the loop has one.  Thread: any. */
+void nqi_loop_set_poller(struct nqi_loop *loop, const struct nqi_poller *poller);
+
+/* Forget the poller with this argument, if the loop has it.  @return false: somebody is inside of
+ * it; it was woken, try again.  Thread: any, not from inside of it. */
+NQ_MUST_CHECK bool nqi_loop_drop_poller(struct nqi_loop *loop, const void *arg);
+
+/* Never take one: others wait for the loop's descriptor.  Before the loop is shared. */
+void nqi_loop_keep_epoll(struct nqi_loop *loop);
+
 /* ---- watches: inside the serial's strand only ------------------------------------------- */
 
 /* Watch `fd`, level-triggered.  `events`: POLLIN, POLLOUT; errors and hang-ups always come.

@@ -1,4 +1,4 @@
-/* The inside of a loop, shared by loop.c and loop_watch.c only. */
+/* The inside of a loop, shared by loop.c, loop_poll.c and loop_watch.c only. */
 #ifndef NQ_CORE_LOOP_INSIDE_H
 #define NQ_CORE_LOOP_INSIDE_H
 
@@ -44,6 +44,7 @@ struct nqi_loop {
     int epoll, kick, clock, hold;
     nqi_kick_fn on_kick;
     void *kick_arg;
+    bool epoll_only; /* no poller is taken */
 
     struct nqi_hot_set hot;
 
@@ -62,6 +63,17 @@ struct nqi_loop {
     struct nqi_timers timers;
     int64_t armed;       /* when the timerfd will fire; NQI_NEVER = not set */
     _Atomic int64_t due; /* earliest timer, readable without the lock */
+
+    /* atomic; see the head of loop_poll.c */
+    _Atomic uint32_t nfds;      /* watches that are descriptors */
+    _Atomic bool has_poller;    /* there is a look under poll_lock to take */
+    _Atomic int64_t poll_until; /* when the poll that goes on ends by itself; 0 = none goes on */
+
+    pthread_mutex_t poll_lock;
+    /* under poll_lock */
+    struct nqi_poller poller; /* `poll` NULL = none */
+    bool polling;             /* the token's holder is inside of it */
+    bool woken;               /* before it got there, or while it was */
 };
 
 /* Under lock: set the timerfd to the earliest timer, which also wakes whoever sleeps in the loop,
@@ -71,5 +83,13 @@ void nqi_loop_arm(struct nqi_loop *loop);
 /* Under lock, on the loop's thread.  The event is with the strand and its owner has not come to it:
  * no more reports until then, or whoever drives would turn in circles while the owner is inside. */
 void nqi_watch_mute(struct nqi_watch *watch);
+
+/* Sleep where the poller says.  False: there is none, or descriptors are watched: sleep in epoll.
+ * Thread: the token's holder.  Blocks: up to `timeout_ns`. */
+bool nqi_loop_poll(struct nqi_loop *loop, int64_t timeout_ns);
+
+/* End that sleep, or the next one, at once.  @return false: this very thread is inside of it, and
+ * the poller returns by itself.  Thread: any, not under `lock`. */
+bool nqi_loop_poll_wake(struct nqi_loop *loop);
 
 #endif

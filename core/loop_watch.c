@@ -140,6 +140,7 @@ static void watch_end(struct nqi_watch *watch, bool has_slot)
     pthread_mutex_lock(&loop->lock);
     if (has_slot) {
         loop_give_slot(loop, watch->slot);
+        atomic_fetch_sub(&loop->nfds, 1);
     } else {
         nqi_timers_remove(&loop->timers, &watch->timer);
         loop->ntimers--;
@@ -164,6 +165,9 @@ nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,
         free(watch);
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a watch");
     }
+    /* Whoever sleeps in a poller comes back, and into epoll. */
+    if (!atomic_fetch_add(&serial->loop->nfds, 1))
+        (void)nqi_loop_poll_wake(serial->loop);
     if (watch_ctl(watch, EPOLL_CTL_ADD, events)) {
         nq_err err = nqi_fail_errno("cannot watch descriptor %d", fd);
 
@@ -210,7 +214,7 @@ void nqi_loop_arm(struct nqi_loop *loop)
     int64_t next = nqi_timers_next(&loop->timers);
     struct itimerspec when = {0};
 
-    atomic_store_explicit(&loop->due, next, memory_order_relaxed);
+    atomic_store(&loop->due, next); /* before a look at `poll_until` */
     if (next >= loop->armed)
         return; /* it fires early, finds nothing and is set again: cheaper than moving it */
     next = NQI_MAX(next, 1); /* zero would stop the timer, less be refused */
@@ -232,6 +236,8 @@ void nqi_timer_set(struct nqi_watch *watch, int64_t at)
         nqi_timers_set(&loop->timers, &watch->timer, at);
     nqi_loop_arm(loop);
     pthread_mutex_unlock(&loop->lock);
+    if (at < atomic_load(&loop->poll_until))
+        (void)nqi_loop_poll_wake(loop);
 }
 
 void nqi_watch_del(struct nqi_watch *watch)

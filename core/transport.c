@@ -92,6 +92,30 @@ static void ep_free(nqt_ep *ep)
     free(ep);
 }
 
+static void ep_poll(void *arg, int64_t timeout_ns)
+{
+    nqt_ep *ep = arg;
+
+    (void)ep->core->module->ops->poll(ep->plug, timeout_ns == NQI_NEVER ? -1 : timeout_ns);
+}
+
+static void ep_poll_wake(void *arg)
+{
+    nqt_ep *ep = arg;
+
+    ep->core->module->ops->poll_wake(ep->plug);
+}
+
+/* The endpoint is where its loop sleeps. */
+static void ep_offer_sleep(nqt_ep *ep)
+{
+    const struct nqt_ops *ops = ep->core->module->ops;
+    const struct nqi_poller poller = {.poll = ep_poll, .wake = ep_poll_wake, .arg = ep};
+
+    if (NQT_HAS(struct nqt_ops, ops, poll) && NQT_HAS(struct nqt_ops, ops, poll_wake))
+        nqi_loop_set_poller(ep->serial.loop, &poller);
+}
+
 nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
                    const struct nqi_ep_events *events, void *arg, nqt_ep **ret)
 {
@@ -116,6 +140,8 @@ nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
                                     (nqt_cfg *)core->options, listen, &ep->plug, &err);
     if (rc < 0)
         nqi_requests_cancel(&ep->serial);
+    else
+        ep_offer_sleep(ep);
     nqi_strand_ref(strand);
     nqi_strand_leave(strand);
     nqi_strand_unref(strand);
@@ -135,6 +161,10 @@ static void ep_run_close(void *arg)
 {
     nqt_ep *ep = arg;
 
+    if (!nqi_loop_drop_poller(ep->serial.loop, ep)) {
+        nqi_ep_close(ep); /* again, when whoever sleeps there came back */
+        return;
+    }
     nqi_requests_cancel(&ep->serial);
     ep->core->module->ops->ep_close(ep->plug);
 }

@@ -62,6 +62,8 @@ nq_err nqi_room_new(struct nqi_loop *loop, enum nqi_room_mode mode, int64_t spin
     nqi_fifo_init(&room->callbacks);
     nqi_spin_init(&room->spin, spin_ns);
     nqi_loop_on_kick(loop, room_on_kick, room);
+    if (mode == NQI_ROOM_MANUAL)
+        nqi_loop_keep_epoll(loop);
     err = mode == NQI_ROOM_MANUAL ? NQ_OK : nqi_keeper_start(room);
     if (err)
         return err;

@@ -312,9 +312,13 @@ struct nqt_ops {
     int (*info)(struct nqtp_link *, struct nqt_info *out);
     const void *(*ext)(struct nqtp_mod *, const char *id);
 
-    /* Optional, both or none: the endpoint is its own loop's sleep (a completion
-     * queue).  poll() waits up to timeout_ns and runs callbacks; poll_wake(), on any
-     * thread, ends a poll() early. */
+    /* Optional, both or none: where the endpoint's loop may sleep (a completion queue).
+     * poll() waits up to timeout_ns (0 = look, negative = for ever) and runs callbacks;
+     * it returns as soon as one of them has posted or emitted.  One thread at a time, in
+     * no serial; never before ep_open() has returned nor while or after ep_close() is
+     * called.  The loop sleeps there only while it watches no descriptor and the program
+     * has no loop of its own: the transport must do without.  poll_wake(), on any
+     * thread, ends the poll() that goes on or the next one. */
     int (*poll)(struct nqtp_ep *, int64_t timeout_ns);
     void (*poll_wake)(struct nqtp_ep *);
 
