@@ -61,6 +61,8 @@ static const struct nqt_ops grpc_ops = {
     .close = ngrpc_close,
     .info = ngrpc_info,
     .ext = grpc_ext,
+    .poll = ngrpc_poll,
+    .poll_wake = ngrpc_poll_wake,
 };
 
 NQT_MODULE(grpc) = {

@@ -3,6 +3,7 @@
  *   grpc.c          the table and the module
  *   grpc_opts.c     options, channel arguments, errors
  *   grpc_drive.c    the completion queue and its thread
+ *   grpc_poll.c     who waits in it
  *   grpc_room.c     what an endpoint has in the library
  *   grpc_stream.c   one call
  *   grpc_link.c     life of a link
@@ -34,7 +35,7 @@
 
 #define NGRPC_HOST_MAX 256
 #define NGRPC_NAME_MAX 288 /* "[host]:port" and a NUL */
-#define NGRPC_REASON_MAX 160
+#define NGRPC_REASON_MAX 320
 #define NGRPC_ADDRS_MAX 16
 
 #define NGRPC_DRAIN_NS INT64_C(2000000000)   /* shutdown() waits so long for the peer's end */
@@ -69,9 +70,19 @@ struct ngrpc_drive {
      * that itself; this says so to those who cannot look into it, like thread sanitizers. */
     _Atomic uint64_t started;
     _Atomic bool late; /* something has a deadline, or waits for memory: look every NGRPC_TICK_NS */
-    int64_t looked_ns; /* the thread's own */
+    pthread_mutex_t look_mtx; /* who holds it looks; nobody waits for it */
+    int64_t looked_ns;        /* under it */
+
+    /* grpc_poll.c; atomic */
+    _Atomic uint32_t watch;  /* its state */
+    _Atomic bool parked;     /* it waits in the queue, or is about to; written under mtx or by it */
+    _Atomic bool hurry;      /* the next tick is the last */
+    _Atomic uint32_t inside; /* callers in poll() */
+    _Atomic uint64_t polls;  /* that there have been */
+    _Atomic uint64_t news;   /* posts and events: a poll() shall return */
 
     pthread_mutex_t mtx;
+    pthread_cond_t unparked, rest; /* with mtx */
     /* under mtx */
     struct ngrpc_stream *streams;
     struct ngrpc_room *rooms;
@@ -250,10 +261,29 @@ void ngrpc_drive_leave(struct ngrpc_drive *drive);
 /* Something got a deadline or waits for memory, in a room that is not gone: look at it.  Thread:
  * any, without locks. */
 void ngrpc_drive_late(struct ngrpc_drive *drive);
+/* Whoever waits in the queue comes back.  Thread: any. */
+void ngrpc_drive_wake(struct ngrpc_drive *drive);
+/* Look at what has a deadline, if the last look was long enough ago and nobody else looks. */
+void ngrpc_drive_look(struct ngrpc_drive *drive);
+static inline void ngrpc_drive_news(struct ngrpc_drive *drive)
+{
+    atomic_fetch_add_explicit(&drive->news, 1, memory_order_relaxed);
+}
 void ngrpc_drive_add_stream(struct ngrpc_stream *stream);
 void ngrpc_drive_del_stream(struct ngrpc_stream *stream);
 void ngrpc_drive_add_room(struct ngrpc_room *room);
 void ngrpc_drive_del_room(struct ngrpc_room *room);
+
+/* ---- grpc_poll.c ------------------------------------------------------------------------ */
+
+void ngrpc_poll_init(struct ngrpc_drive *drive);
+void ngrpc_poll_fini(struct ngrpc_drive *drive);
+/* What the drive's thread does, until the queue has ended. */
+void ngrpc_poll_run(struct ngrpc_drive *drive);
+/* No caller comes any more, or not soon: the thread is to wait in the queue. */
+void ngrpc_poll_recall(struct ngrpc_drive *drive);
+int ngrpc_poll(struct nqtp_ep *ep, int64_t timeout_ns);
+void ngrpc_poll_wake(struct nqtp_ep *ep);
 
 /* ---- grpc_room.c ------------------------------------------------------------------------ */
 

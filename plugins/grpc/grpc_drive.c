@@ -1,4 +1,4 @@
-/* The drive: one completion queue, and the thread that waits in it.
+/* The drive: one completion queue, and the thread that waits in it when no caller does.
  *
  * It is also the clock of what no serial looks after any more: streams that linger behind their
  * links, posts that were refused, endpoints whose peers do not read.  While there is such a thing
@@ -16,21 +16,31 @@
 /* gRPC does not survive being used in a child while the parent uses it: both wait in one epoll set,
  * and the parent crashes. */
 static _Atomic long drive_pid;
-static _Atomic long drive_count;
 
-static gpr_timespec drive_deadline(struct ngrpc_drive *drive)
+/* gRPC stays from its first use to the end of the process.  Its threads would end some time after
+ * grpc_shutdown(), in the midst of the process's end perhaps, where leak checkers trip over them;
+ * and grpc_shutdown_blocking() waits ten seconds for connections that nobody looks after any more.
+ * False: it was used before this process was forked. */
+static bool drive_hold_grpc(void)
 {
-    if (!atomic_load(&drive->late))
-        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                        gpr_time_from_nanos(NGRPC_TICK_NS, GPR_TIMESPAN));
+    long pid = 0;
+
+    if (atomic_compare_exchange_strong(&drive_pid, &pid, getpid()))
+        grpc_init();
+    else if (pid != getpid())
+        return false;
+    grpc_init();
+    return true;
 }
 
 /* A call that leads nowhere: an empty batch of it completes at once. */
 static void drive_on_wake(struct ngrpc_tag *tag, bool ok)
 {
-    (void)tag;
+    struct ngrpc_drive *drive =
+        (struct ngrpc_drive *)(void *)((char *)tag - offsetof(struct ngrpc_drive, on_wake));
+
     (void)ok;
+    ngrpc_drive_news(drive);
 }
 
 static void drive_add_waker(struct ngrpc_drive *drive)
@@ -43,10 +53,15 @@ static void drive_add_waker(struct ngrpc_drive *drive)
                                  gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 }
 
+void ngrpc_drive_wake(struct ngrpc_drive *drive)
+{
+    (void)grpc_call_start_batch(drive->waker, NULL, 0, &drive->on_wake, NULL);
+}
+
 void ngrpc_drive_late(struct ngrpc_drive *drive)
 {
     if (!atomic_exchange(&drive->late, true))
-        (void)grpc_call_start_batch(drive->waker, NULL, 0, &drive->on_wake, NULL);
+        ngrpc_drive_wake(drive);
 }
 
 /* ---- looking ---------------------------------------------------------------------------- */
@@ -108,15 +123,18 @@ static bool drive_look_once(struct ngrpc_drive *drive, int64_t now)
     return stream || room;
 }
 
-static void drive_look(struct ngrpc_drive *drive)
+void ngrpc_drive_look(struct ngrpc_drive *drive)
 {
     int64_t now = ngrpc_now();
 
-    if (now - drive->looked_ns < NGRPC_TICK_NS)
+    if (pthread_mutex_trylock(&drive->look_mtx))
         return;
-    drive->looked_ns = now;
-    while (drive_look_once(drive, now))
-        continue;
+    if (now - drive->looked_ns >= NGRPC_TICK_NS) {
+        drive->looked_ns = now;
+        while (drive_look_once(drive, now))
+            continue;
+    }
+    pthread_mutex_unlock(&drive->look_mtx);
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -126,10 +144,11 @@ static void drive_free(struct ngrpc_drive *drive)
     grpc_call_unref(drive->waker);
     grpc_channel_destroy(drive->lame);
     grpc_completion_queue_destroy(drive->cq);
+    ngrpc_poll_fini(drive);
+    pthread_mutex_destroy(&drive->look_mtx);
     pthread_mutex_destroy(&drive->mtx);
     free(drive);
     grpc_shutdown();
-    atomic_fetch_sub(&drive_count, 1);
 }
 
 static void *drive_run(void *arg)
@@ -137,20 +156,7 @@ static void *drive_run(void *arg)
     struct ngrpc_drive *drive = arg;
     bool left;
 
-    for (;;) {
-        grpc_event event = grpc_completion_queue_next(drive->cq, drive_deadline(drive), NULL);
-
-        if (event.type == GRPC_QUEUE_SHUTDOWN)
-            break;
-        if (event.type == GRPC_OP_COMPLETE) {
-            struct ngrpc_tag *tag = event.tag;
-
-            (void)atomic_load_explicit(&drive->started, memory_order_acquire);
-            tag->done(tag, event.success);
-        }
-        if (atomic_load(&drive->late))
-            drive_look(drive);
-    }
+    ngrpc_poll_run(drive);
     pthread_mutex_lock(&drive->mtx);
     left = drive->left;
     pthread_mutex_unlock(&drive->mtx);
@@ -179,16 +185,15 @@ int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err)
 
     if (!drive)
         return ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "no memory for the transport grpc");
-    if (atomic_fetch_add(&drive_count, 1) && atomic_load(&drive_pid) != getpid()) {
-        atomic_fetch_sub(&drive_count, 1);
+    if (!drive_hold_grpc()) {
         free(drive);
         return ngrpc_fail(err, NQT_E_UNSUPPORTED, NULL, 0,
                           "gRPC was in use when this process was forked, and cannot be used in "
                           "both; open the queue after exec, or fork before the first queue");
     }
-    atomic_store(&drive_pid, getpid());
     pthread_mutex_init(&drive->mtx, NULL);
-    grpc_init();
+    pthread_mutex_init(&drive->look_mtx, NULL);
+    ngrpc_poll_init(drive);
     drive->cq = grpc_completion_queue_create_for_next(NULL);
     drive_add_waker(drive);
     error = drive_start(drive);
@@ -208,6 +213,7 @@ void ngrpc_drive_leave(struct ngrpc_drive *drive)
     pthread_t thread = drive->thread;
     bool idle;
 
+    ngrpc_poll_recall(drive);
     pthread_mutex_lock(&drive->mtx);
     idle = !drive->streams && !drive->rooms;
     if (idle)

@@ -215,8 +215,10 @@ void ngrpc_listen_poke(struct ngrpc_room *room)
         return;
     room->posted = !room->mod->host->post(ep->serial, listen_work, ep);
     room->owes_post = !room->posted;
-    if (room->posted)
+    if (room->posted) {
         room->holds++;
+        ngrpc_drive_news(room->drive);
+    }
 }
 
 void ngrpc_listen_settled(struct ngrpc_stream *stream)
@@ -498,5 +500,6 @@ void ngrpc_ep_close(struct nqtp_ep *ep)
     if (server)
         server_shutdown(server);
     ngrpc_drive_late(room->drive);
-    ngrpc_room_drop(room); /* may be the end of the endpoint */
+    ngrpc_poll_recall(room->drive); /* nobody polls an endpoint that closes */
+    ngrpc_room_drop(room);          /* may be the end of the endpoint */
 }

@@ -48,6 +48,7 @@ static void room_tell(struct nqtp_ep *ep)
     const struct nqt_event event = {
         .size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
 
+    ngrpc_drive_news(ep->mod->drive);
     ngrpc_free(ep->mod, ep);
     host->emit(core, &event, 1);
 }

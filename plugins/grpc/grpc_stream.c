@@ -120,6 +120,7 @@ void ngrpc_stream_poke(struct ngrpc_stream *stream)
         return;
     stream->posted = !link->mod->host->post(link->serial, ngrpc_link_work, link);
     stream->owes_post = !stream->posted;
+    ngrpc_drive_news(stream->drive);
 }
 
 /* Leave the mutex; with `poke` the link shall look.  A post that was refused is tried again. */
