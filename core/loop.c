@@ -273,11 +273,8 @@ int nqi_loop_sleep(struct nqi_loop *loop, int64_t timeout_ns)
     int64_t ms = timeout_ns / NQI_NS_PER_MS + 1;
     int n;
 
-    if (nqi_loop_poll(loop, timeout_ns)) {
-        if (timeout_ns == 0) /* epoll has kicks only, and timers are looked at in any case */
-            return 0;
-        timeout_ns = 0;
-    }
+    if (nqi_loop_poll(loop, timeout_ns))
+        timeout_ns = 0; /* kicks and the clock are to be seen all the same: the keeper sees them */
     if (timeout_ns == 0)
         return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, 0);
     if (timeout_ns == NQI_NEVER)
