@@ -34,9 +34,11 @@ static int grpc_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
                       struct nqt_error *err)
 {
     struct ngrpc_opts opts;
+    int rc;
 
     (void)core;
-    return ngrpc_opts_read(host, cfg, &opts, err);
+    rc = ngrpc_opts_read(host, cfg, &opts, err);
+    return rc ? rc : ngrpc_tls_check(&opts, err);
 }
 
 static const void *grpc_ext(struct nqtp_mod *mod, const char *id)

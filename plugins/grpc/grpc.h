@@ -10,6 +10,7 @@
  *   grpc_rx.c       from messages to the core's room
  *   grpc_listen.c   endpoints, servers
  *   grpc_connect.c  calls of a client
+ *   grpc_tls.c      certificates and keys
  *
  * Names that begin with grpc_ are the library's, with ngrpc_ ours.
  *
@@ -21,6 +22,7 @@
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/slice_buffer.h>
 #include <netqueue/transport.h>
@@ -34,6 +36,7 @@
 #define NGRPC_MESSAGE_MAX (4 << 20) /* bytes of a message that is received */
 
 #define NGRPC_HOST_MAX 256
+#define NGRPC_PATH_MAX 512
 #define NGRPC_NAME_MAX 288 /* "[host]:port" and a NUL */
 #define NGRPC_REASON_MAX 320
 #define NGRPC_ADDRS_MAX 16
@@ -52,6 +55,7 @@ struct ngrpc_opts {
     int64_t connect_timeout_ns;
     size_t message, send_queue, memory; /* bytes */
     uint32_t backlog;
+    char ca[NGRPC_PATH_MAX], cert[NGRPC_PATH_MAX], key[NGRPC_PATH_MAX]; /* "" = none */
 };
 
 /* What gRPC gives back when an operation completed. */
@@ -231,13 +235,14 @@ struct nqtp_link {
 
 /* ---- grpc_opts.c ------------------------------------------------------------------------ */
 
-#define NGRPC_OPTIONS 7u
+#define NGRPC_OPTIONS 10u
 extern const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS];
 
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
                     struct nqt_error *err);
 /* Arguments of a channel or a server. */
-grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target);
+grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target,
+                                 grpc_channel_credentials *creds);
 grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts);
 
 /* Fill `err` (may be NULL) and return `code`.  `native`: an errno or a status, of `domain`. */
@@ -365,8 +370,22 @@ void ngrpc_listen_poke(struct ngrpc_room *room);
 int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                   struct nqt_error *err);
 
+/* ---- grpc_tls.c ------------------------------------------------------------------------- */
+
+/* The options `tls.*`. */
+int ngrpc_tls_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *opts,
+                   struct nqt_error *err);
+bool ngrpc_tls_is_on(const struct ngrpc_opts *opts);
+/* The files can be read and are what they should be, as far as one can see.  Blocks: for them. */
+int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err);
+/* Credentials, insecure ones without `tls`; owned.  The files are read now. */
+int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **out,
+                      struct nqt_error *err);
+int ngrpc_tls_server(const struct ngrpc_opts *opts, grpc_server_credentials **out,
+                     struct nqt_error *err);
+
 #define NGRPC_CAPS                                                                                \
     (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
-     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN)
+     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_CONFIDENTIAL)
 
 #endif

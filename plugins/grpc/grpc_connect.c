@@ -32,18 +32,27 @@ static void connect_target(const struct ngrpc_opts *opts, char *out, size_t cap)
     snprintf(out, cap, "%s%s", scheme, name);
 }
 
-static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep)
+/* NULL = it failed, and `err` says why. */
+static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep, struct nqt_error *err)
 {
     char target[NGRPC_NAME_MAX + 16];
+    grpc_channel_credentials *creds;
+    struct ngrpc_stream *stream;
     grpc_channel *channel;
     grpc_call *call;
 
+    if (ngrpc_tls_channel(&ep->opts, &creds, err))
+        return NULL;
     connect_target(&ep->opts, target, sizeof(target));
-    channel = ngrpc_opts_channel(&ep->opts, target);
+    channel = ngrpc_opts_channel(&ep->opts, target, creds);
+    grpc_channel_credentials_release(creds);
     call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, ep->mod->drive->cq,
                                     grpc_slice_from_static_string(NGRPC_METHOD), NULL,
                                     gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-    return ngrpc_stream_new(ep->room, &ep->opts, call, channel);
+    stream = ngrpc_stream_new(ep->room, &ep->opts, call, channel);
+    if (!stream)
+        ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "connect to %s: no memory", ep->name);
+    return stream;
 }
 
 static int connect_failed(struct nqtp_link *link, const struct nqtp_ep *ep, struct nqt_error *err)
@@ -56,6 +65,7 @@ static int connect_failed(struct nqtp_link *link, const struct nqtp_ep *ep, stru
 int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                   struct nqt_error *err)
 {
+    struct nqt_error why = {.size = sizeof(why)};
     struct nqtp_link *link;
 
     if (ep->listen)
@@ -69,9 +79,11 @@ int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, stru
     snprintf(link->local, sizeof(link->local), "a client of %s", ep->opts.host);
     if (ngrpc_link_start_timer(link, connect_late, ep->opts.connect_timeout_ns))
         return connect_failed(link, ep, err);
-    link->stream = connect_stream(ep);
-    if (!link->stream)
-        return connect_failed(link, ep, err);
+    link->stream = connect_stream(ep, &why);
+    if (!link->stream) {
+        ngrpc_link_free(link);
+        return ngrpc_fail(err, why.code, NULL, 0, "%s", why.text);
+    }
     atomic_fetch_add_explicit(&link->stream->refs, 1, memory_order_relaxed);
     link->stream->link = link;
     link->stream->attached = true;

@@ -131,6 +131,34 @@ static const char *link_status_name(int status)
     return status >= 0 && (size_t)status < sizeof(names) / sizeof(names[0]) ? names[status] : "?";
 }
 
+/* Only the text tells. */
+static int link_unavailable_code(const char *reason)
+{
+    if (strstr(reason, "ertificate") || strstr(reason, "CERTIFICATE"))
+        return NQT_E_AUTH;
+    if (strstr(reason, "andshake failed"))
+        return NQT_E_PROTOCOL;
+    return strstr(reason, "refused") ? NQT_E_REFUSED : NQT_E_UNREACHABLE;
+}
+
+/* What a person had better look at first. */
+static const char *link_hint(const struct nqtp_link *link, int code)
+{
+    bool tls = ngrpc_tls_is_on(&link->ep->opts);
+
+    if (link->stream->status != GRPC_STATUS_UNAVAILABLE)
+        return "";
+    if (code == NQT_E_REFUSED)
+        return "is the server running? ";
+    if (code == NQT_E_AUTH)
+        return "the server's certificate is not accepted; do \"ca\" and \"host\" fit? ";
+    if (code == NQT_E_PROTOCOL)
+        return "does the server speak TLS? ";
+    if (code == NQT_E_UNREACHABLE && strstr(link->stream->reason, "closed"))
+        return tls ? "does the server accept \"cert\" and \"key\"? " : "does the server want TLS? ";
+    return "";
+}
+
 static int link_code(const struct ngrpc_stream *stream, bool opening)
 {
     switch (stream->status) {
@@ -144,9 +172,7 @@ static int link_code(const struct ngrpc_stream *stream, bool opening)
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
         return opening ? NQT_E_REFUSED : NQT_E_LOST;
     case GRPC_STATUS_UNAVAILABLE:
-        if (opening) /* only the text tells */
-            return strstr(stream->reason, "refused") ? NQT_E_REFUSED : NQT_E_UNREACHABLE;
-        return NQT_E_LOST;
+        return opening ? link_unavailable_code(stream->reason) : NQT_E_LOST;
     default:
         return NQT_E_LOST;
     }
@@ -158,9 +184,7 @@ static void link_status_down(struct nqtp_link *link)
     struct ngrpc_stream *stream = link->stream;
     bool opening = link->state == NGRPC_OPENING;
     int code = link_code(stream, opening);
-    const char *hint = code == NQT_E_REFUSED && stream->status == GRPC_STATUS_UNAVAILABLE
-                           ? "is the server running? "
-                           : "";
+    const char *hint = link_hint(link, code);
 
     ngrpc_link_down(link, code, (int)stream->status, "%s: %s%s: %s", link->peer, hint,
                     link_status_name((int)stream->status), stream->reason);
@@ -354,9 +378,11 @@ void ngrpc_close(struct nqtp_link *link)
 
 int ngrpc_info(struct nqtp_link *link, struct nqt_info *out)
 {
+    uint64_t off = NQT_CAP_LISTEN | NQT_CAP_CONNECT |
+                   (ngrpc_tls_is_on(&link->ep->opts) ? 0 : NQT_CAP_CONFIDENTIAL);
     const struct nqt_info info = {
         .size = out->size,
-        .caps = NGRPC_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT),
+        .caps = NGRPC_CAPS & ~off,
         .local = link->local,
         .peer = link->peer,
     };

@@ -8,7 +8,6 @@
 #include "grpc.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <grpc/grpc_security.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,11 +277,17 @@ static bool listen_absent(int error)
     return error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
 }
 
-static int listen_refused(const char *host, uint16_t port, int error, struct nqt_error *err)
+static int listen_refused(const char *host, const struct ngrpc_opts *opts, int error,
+                          struct nqt_error *err)
 {
     char name[NGRPC_NAME_MAX];
 
-    ngrpc_address(name, host, port);
+    ngrpc_address(name, host, opts->port);
+    if (!error && ngrpc_tls_is_on(opts))
+        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0,
+                          "listen on %s: gRPC refuses certificate, key or \"ca\" of \"tls\"; do "
+                          "they fit?",
+                          name);
     if (!error)
         return ngrpc_fail(err, NQT_E_SYS, NULL, 0, "listen on %s: gRPC cannot have the address",
                           name);
@@ -295,10 +300,12 @@ static int listen_refused(const char *host, uint16_t port, int error, struct nqt
 static int listen_add_all(struct nqtp_ep *ep, grpc_server *server, const struct listen_addr *addrs,
                           uint32_t n, struct nqt_error *err)
 {
-    grpc_server_credentials *creds = grpc_insecure_server_credentials_create();
+    grpc_server_credentials *creds;
     uint32_t added = 0;
-    int rc = NQT_OK;
+    int rc = ngrpc_tls_server(&ep->opts, &creds, err);
 
+    if (rc)
+        return rc;
     for (uint32_t i = 0; i < n && !rc; i++) {
         int error = listen_probe(addrs[i].host, ep->opts.port), port = 0;
         char name[NGRPC_NAME_MAX];
@@ -309,7 +316,7 @@ static int listen_add_all(struct nqtp_ep *ep, grpc_server *server, const struct 
         if (!error)
             port = grpc_server_add_http2_port(server, name, creds);
         if (port <= 0) {
-            rc = listen_refused(addrs[i].host, ep->opts.port, error, err);
+            rc = listen_refused(addrs[i].host, &ep->opts, error, err);
             continue;
         }
         ep->opts.port = (uint16_t)port;
@@ -462,6 +469,11 @@ int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_
     ep->serial = serial;
     ep->listen = listen != 0;
     rc = ngrpc_opts_read(mod->host, cfg, &ep->opts, err);
+    if (!rc)
+        rc = ngrpc_tls_check(&ep->opts, err);
+    if (!rc && !listen && *ep->opts.cert && !*ep->opts.ca)
+        rc =
+            ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "tls: there is no \"ca\" to know the server by");
     if (!rc && !listen && !ep->opts.port)
         rc = ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "port: 0 is only for a server");
     if (!rc && !(ep->room = ngrpc_room_new(ep)))

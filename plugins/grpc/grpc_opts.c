@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #endif
 #include "grpc.h"
-#include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,6 +59,15 @@ const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
      .min = 1,
      .max = 65535,
      .help = "Calls that may wait until the queue takes them"},
+    {.name = "tls.ca",
+     .type = NQT_OPT_PATH,
+     .help = "TLS: who signed the server's certificate; a server asks its clients for theirs and "
+             "checks them against this file"},
+    {.name = "tls.cert",
+     .type = NQT_OPT_PATH,
+     .help = "This side's certificate, and those that signed it; a server needs one, a client when "
+             "the server asks"},
+    {.name = "tls.key", .type = NQT_OPT_PATH, .help = "The certificate's private key"},
 };
 
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
@@ -95,7 +103,7 @@ int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts
         .backlog = (uint32_t)backlog,
     };
     memcpy(out->host, text, strlen(text) + 1);
-    return NQT_OK;
+    return ngrpc_tls_read(host, cfg, out, err);
 }
 
 /* ---- channel arguments ------------------------------------------------------------------ */
@@ -123,10 +131,10 @@ static grpc_resource_quota *opts_quota_new(const struct ngrpc_opts *opts)
     return quota;
 }
 
-grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target)
+grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target,
+                                 grpc_channel_credentials *creds)
 {
     grpc_resource_quota *quota = opts_quota_new(opts);
-    grpc_channel_credentials *creds = grpc_insecure_credentials_create();
     grpc_arg args[] = {
         opts_quota(quota),
         opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, NGRPC_MESSAGE_MAX),
@@ -142,7 +150,6 @@ grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *targ
     const grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
     grpc_channel *channel = grpc_channel_create(target, creds, &list);
 
-    grpc_channel_credentials_release(creds);
     grpc_resource_quota_unref(quota);
     return channel;
 }
