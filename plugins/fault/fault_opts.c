@@ -157,10 +157,6 @@ static int opts_fit(const struct fault_opts *opts, const struct nqt_module *inne
     const struct nqt_ops *ops = inner->ops;
     bool waits = opts->rate || opts->half_open || opts->pause;
 
-    if (FAULT_CAN(ops, poll))
-        return fault_fail(err, NQT_E_CONFIG,
-                          "inner: the transport %s sleeps by itself and cannot be wrapped",
-                          inner->name);
     if ((opts->drop || opts->duplicate || opts->reorder) && (opts->corrupt || opts->short_read))
         return fault_fail(err, NQT_E_CONFIG,
                           "%s: harms bytes, and a link that loses messages hands up messages",

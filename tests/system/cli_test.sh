@@ -114,6 +114,17 @@ checks_broken() {
     ends 1 nq check -c broken.json && ends 3 nq check -c missing.json
 }
 
+# Each transport that is built knows the examples that are named after it.
+checks_examples() {
+    for libs in "$top_builddir"/plugins/*/.libs; do
+        name=$(basename "$(dirname "$libs")")
+        for file in "$top_srcdir/config/$name.json" "$top_srcdir/config/$name"-*.json; do
+            [ ! -e "$file" ] || (NETQUEUE_PLUGIN_PATH=$libs && ends 0 nq check -c "$file") ||
+                return 1
+        done
+    done
+}
+
 config wrong_key.json server ', "qeue": {}'
 
 wrong_key_stops() {
@@ -142,6 +153,7 @@ unknown_transport() {
 check "check finds nothing in a good file" checks_right
 check "check names every problem with its place" checks_wrong
 check "check tells a broken file from a missing one" checks_broken
+check "the examples of every transport are right" checks_examples
 check "a wrong key stops put and get with 3" wrong_key_stops
 check "a missing configuration stops put and get with 3" missing_config
 check "transports lists and describes" lists_transports

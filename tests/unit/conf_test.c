@@ -445,8 +445,7 @@ START_TEST(a_file_that_cannot_be_read_is_no_problem_of_the_configuration)
 }
 END_TEST
 
-static const char *const examples[] = {"tcp-server",  "tcp-client",  "grpc-server", "grpc-client",
-                                       "mqtt-server", "mqtt-client", "loop",        "all-keys"};
+static const char *const examples[] = {"tcp-server", "tcp-client", "loop", "all-keys"};
 
 START_TEST(the_examples_load)
 {
