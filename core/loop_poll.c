@@ -13,7 +13,7 @@
 #include "core/loop_inside.h"
 
 /* The loop that this thread polls for. */
-static _Thread_local const struct nqi_loop *poll_inside;
+static NQI_THREAD_LOCAL const struct nqi_loop *poll_inside;
 
 void nqi_loop_keep_epoll(struct nqi_loop *loop)
 {
@@ -60,13 +60,18 @@ bool nqi_loop_drop_poller(struct nqi_loop *loop, const void *arg)
 
 bool nqi_loop_poll_wake(struct nqi_loop *loop)
 {
+    int cancel;
+
     if (poll_inside == loop)
         return false;
-    if (loop->epoll_only)
+    if (!atomic_load(&loop->has_poller)) /* a new one begins with a wake */
         return true;
+    /* The transport's wake() may write to a descriptor, where a thread can be cancelled. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pthread_mutex_lock(&loop->poll_lock);
     poll_end(loop);
     pthread_mutex_unlock(&loop->poll_lock);
+    pthread_setcancelstate(cancel, NULL);
     return true;
 }
 

@@ -82,6 +82,7 @@ struct ngrpc_drive {
     _Atomic bool parked;     /* it waits in the queue, or is about to; written under mtx or by it */
     _Atomic bool hurry;      /* the next tick is the last */
     _Atomic uint32_t inside; /* callers in poll() */
+    _Atomic uint32_t looks;  /* of callers since the thread came back to the queue */
     _Atomic uint64_t polls;  /* that there have been */
     _Atomic uint64_t news;   /* posts and events: a poll() shall return */
 
@@ -137,6 +138,8 @@ struct nqtp_ep {
     struct ngrpc_opts opts;
     bool listen;
     char name[NGRPC_NAME_MAX]; /* a server's address */
+
+    _Atomic bool woken; /* its poll(), or the next one */
 
     /* in the endpoint's serial; room->mtx when others read it */
     struct ngrpc_server *server; /* NULL: none yet, or closed */

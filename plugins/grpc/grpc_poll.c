@@ -12,7 +12,12 @@
  *   OFF      sleeps                 that caller leaves -> TICK
  *
  * A caller counts himself in `inside` and then looks at `parked`; the thread sets `parked` and then
- * looks at `inside`: one of them sees the other and gives way. */
+ * looks at `inside`: one of them sees the other and gives way.  Who looks now and then does not
+ * send it away: it handles what comes, and for the next one nobody would be there until a tick is
+ * over. Who looks POLL_LOOKS times for each that comes spins, and does.
+ *
+ * What wakes a caller goes through the queue, and the thread may take it there before it has left:
+ * so it is also written down, in the endpoint's `woken`. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,6 +27,7 @@
 
 #define POLL_TICK_NS INT64_C(5000000)
 #define POLL_BATCH 32 /* events that one look takes */
+#define POLL_LOOKS 16u
 
 enum { POLL_PARKED, POLL_TICK, POLL_OFF };
 
@@ -71,10 +77,11 @@ static bool poll_unpark(struct ngrpc_drive *drive)
 /* Wait in the queue until a caller comes; false: the queue has ended. */
 static bool poll_park(struct ngrpc_drive *drive)
 {
-    do
+    do {
+        atomic_store(&drive->looks, 0);
         if (poll_next(drive, -1) == GRPC_QUEUE_SHUTDOWN)
             return false;
-    while (atomic_load(&drive->watch) == POLL_PARKED);
+    } while (atomic_load(&drive->watch) == POLL_PARKED);
     return poll_unpark(drive);
 }
 
@@ -157,10 +164,10 @@ void ngrpc_poll_recall(struct ngrpc_drive *drive)
 
 /* ---- callers ---------------------------------------------------------------------------- */
 
-/* Send the thread away; with `wait` it has gone on return.  False: it is still on its way. */
-static bool poll_evict(struct ngrpc_drive *drive, bool wait)
+/* Send the thread away, and wait until it has gone. */
+static void poll_evict(struct ngrpc_drive *drive)
 {
-    bool first, gone;
+    bool first;
 
     pthread_mutex_lock(&drive->mtx);
     first = atomic_load(&drive->watch) == POLL_PARKED;
@@ -170,19 +177,21 @@ static bool poll_evict(struct ngrpc_drive *drive, bool wait)
     if (first)
         ngrpc_drive_wake(drive);
     pthread_mutex_lock(&drive->mtx);
-    while (wait && atomic_load(&drive->parked))
+    while (atomic_load(&drive->parked))
         pthread_cond_wait(&drive->unparked, &drive->mtx);
-    gone = !atomic_load(&drive->parked);
     pthread_mutex_unlock(&drive->mtx);
-    return gone;
 }
 
 /* Until something was left for a serial, or the time is over. */
-static void poll_wait(struct ngrpc_drive *drive, int64_t timeout_ns)
+static void poll_wait(struct nqtp_ep *ep, int64_t timeout_ns)
 {
-    int64_t until = timeout_ns > 0 ? ngrpc_now() + timeout_ns : 0;
+    struct ngrpc_drive *drive = ep->mod->drive;
     uint64_t news = atomic_load(&drive->news);
+    int64_t until;
 
+    if (atomic_exchange(&ep->woken, false))
+        timeout_ns = 0;
+    until = timeout_ns > 0 ? ngrpc_now() + timeout_ns : 0;
     for (int n = 0; timeout_ns || n < POLL_BATCH; n++) {
         grpc_completion_type type = poll_next(drive, timeout_ns);
 
@@ -203,10 +212,14 @@ int ngrpc_poll(struct nqtp_ep *ep, int64_t timeout_ns)
     struct ngrpc_drive *drive = ep->mod->drive;
     uint32_t off = POLL_OFF;
 
+    if (!timeout_ns && atomic_load(&drive->parked) &&
+        atomic_fetch_add(&drive->looks, 1) < POLL_LOOKS)
+        return NQT_OK;
     atomic_fetch_add(&drive->inside, 1);
     atomic_fetch_add(&drive->polls, 1);
-    if (!atomic_load(&drive->parked) || poll_evict(drive, timeout_ns != 0))
-        poll_wait(drive, timeout_ns);
+    if (atomic_load(&drive->parked))
+        poll_evict(drive);
+    poll_wait(ep, timeout_ns);
     atomic_fetch_sub(&drive->inside, 1);
     if (atomic_load(&drive->watch) == POLL_OFF &&
         atomic_compare_exchange_strong(&drive->watch, &off, POLL_TICK))
@@ -216,6 +229,7 @@ int ngrpc_poll(struct nqtp_ep *ep, int64_t timeout_ns)
 
 void ngrpc_poll_wake(struct nqtp_ep *ep)
 {
+    atomic_store(&ep->woken, true);
     ngrpc_drive_wake(ep->mod->drive);
 }
 
