@@ -478,7 +478,7 @@ int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_
         rc = ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "port: 0 is only for a server");
     if (!rc && !(ep->room = ngrpc_room_new(ep)))
         rc = ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "no memory for an endpoint");
-    if (!rc && listen)
+    if (ep->room && listen)
         rc = listen_open(ep, err);
     if (rc) {
         if (ep->room)

@@ -240,8 +240,8 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
 
 void ngrpc_stream_pump_rx(struct ngrpc_stream *stream)
 {
-    const grpc_op op = {.op = GRPC_OP_RECV_MESSAGE,
-                        .data.recv_message.recv_message = &stream->rx_out};
+    const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
+                             .data.recv_message.recv_message = &stream->rx_out};
     bool go;
 
     pthread_mutex_lock(&stream->mtx);
@@ -253,7 +253,7 @@ void ngrpc_stream_pump_rx(struct ngrpc_stream *stream)
     }
     pthread_mutex_unlock(&stream->mtx);
     if (go)
-        stream_start(stream, &op, 1, &stream->on_recv);
+        stream_start(stream, &receive, 1, &stream->on_recv);
 }
 
 /* ---- sending ---------------------------------------------------------------------------- */
@@ -339,11 +339,11 @@ static bool stream_next_op(struct ngrpc_stream *stream, grpc_op *op)
 
 void ngrpc_stream_pump_tx(struct ngrpc_stream *stream)
 {
-    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+    grpc_op next = {.op = GRPC_OP_SEND_MESSAGE};
     bool go;
 
     pthread_mutex_lock(&stream->mtx);
-    go = !stream->tx_busy && !stream->tx_broken && stream_next_op(stream, &op);
+    go = !stream->tx_busy && !stream->tx_broken && stream_next_op(stream, &next);
     if (go) {
         stream->tx_busy = true;
         stream->users++;
@@ -352,7 +352,7 @@ void ngrpc_stream_pump_tx(struct ngrpc_stream *stream)
     }
     pthread_mutex_unlock(&stream->mtx);
     if (go)
-        stream_start(stream, &op, 1, &stream->on_send);
+        stream_start(stream, &next, 1, &stream->on_send);
 }
 
 static void stream_on_send(struct ngrpc_tag *tag, bool ok)
