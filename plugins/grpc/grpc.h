@@ -381,6 +381,8 @@ int ngrpc_tls_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts 
 bool ngrpc_tls_is_on(const struct ngrpc_opts *opts);
 /* The files can be read and are what they should be, as far as one can see.  Blocks: for them. */
 int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err);
+/* A client with TLS can tell its server from another. */
+int ngrpc_tls_check_client(const struct ngrpc_opts *opts, struct nqt_error *err);
 /* Credentials, insecure ones without `tls`; owned.  The files are read now. */
 int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **out,
                       struct nqt_error *err);

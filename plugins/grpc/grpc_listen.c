@@ -471,9 +471,8 @@ int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_
     rc = ngrpc_opts_read(mod->host, cfg, &ep->opts, err);
     if (!rc)
         rc = ngrpc_tls_check(&ep->opts, err);
-    if (!rc && !listen && *ep->opts.cert && !*ep->opts.ca)
-        rc =
-            ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "tls: there is no \"ca\" to know the server by");
+    if (!rc && !listen)
+        rc = ngrpc_tls_check_client(&ep->opts, err);
     if (!rc && !listen && !ep->opts.port)
         rc = ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "port: 0 is only for a server");
     if (!rc && !(ep->room = ngrpc_room_new(ep)))

@@ -111,6 +111,13 @@ int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err)
     return rc;
 }
 
+int ngrpc_tls_check_client(const struct ngrpc_opts *opts, struct nqt_error *err)
+{
+    if (!ngrpc_tls_is_on(opts) || *opts->ca)
+        return NQT_OK;
+    return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "tls: there is no \"ca\" to know the server by");
+}
+
 /* ---- credentials ------------------------------------------------------------------------ */
 
 int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **out,
@@ -124,11 +131,9 @@ int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **
         *out = grpc_insecure_credentials_create();
         return NQT_OK;
     }
-    if (!*opts->ca)
-        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0,
-                          "tls: there is no \"ca\" to know the server "
-                          "by");
-    rc = tls_load_all(opts, &files, err);
+    rc = ngrpc_tls_check_client(opts, err);
+    if (!rc)
+        rc = tls_load_all(opts, &files, err);
     pair = (grpc_ssl_pem_key_cert_pair){.private_key = files.key, .cert_chain = files.cert};
     if (!rc)
         *out = grpc_ssl_credentials_create_ex(files.ca, files.key ? &pair : NULL, NULL, NULL);
