@@ -173,8 +173,8 @@ bool nqtest_has_accepted(const void *ep); /* at least one, and it is up */
 bool nqtest_has_waiting(const void *ep);
 #define NQTEST_UNTIL(cond, arg) nqtest_until(cond, arg, #cond)
 
-/* Descriptors that are open now; each must be close-on-exec unless it was open at the first
- * call, or a library opens some that a plugin finds only later. */
+/* Descriptors that are open now, without files below /sys; each must be close-on-exec unless it was
+ * open at the first call, or a library opens some that a plugin finds only later. */
 int nqtest_fds(void);
 extern bool nqtest_fds_of_library;
 
