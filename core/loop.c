@@ -271,10 +271,14 @@ int nqi_loop_sleep(struct nqi_loop *loop, int64_t timeout_ns)
     struct timespec ts = {.tv_sec = timeout_ns / NQI_NS_PER_S,
                           .tv_nsec = timeout_ns % NQI_NS_PER_S};
     int64_t ms = timeout_ns / NQI_NS_PER_MS + 1;
+    enum nqi_polled polled;
     int n;
 
-    if (nqi_loop_poll(loop, timeout_ns))
-        timeout_ns = 0; /* kicks and the clock are to be seen all the same: the keeper sees them */
+    polled = nqi_loop_poll(loop, timeout_ns);
+    if (polled == NQI_POLLED && timeout_ns)
+        return 0;
+    if (polled) /* the keeper would see what is left in epoll, again and again */
+        timeout_ns = 0;
     if (timeout_ns == 0)
         return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, 0);
     if (timeout_ns == NQI_NEVER)

@@ -84,9 +84,14 @@ void nqi_loop_arm(struct nqi_loop *loop);
  * no more reports until then, or whoever drives would turn in circles while the owner is inside. */
 void nqi_watch_mute(struct nqi_watch *watch);
 
-/* Sleep where the poller says.  False: there is none, or descriptors are watched: sleep in epoll.
- * Thread: the token's holder.  Blocks: up to `timeout_ns`. */
-bool nqi_loop_poll(struct nqi_loop *loop, int64_t timeout_ns);
+enum nqi_polled {
+    NQI_POLLED_NOT,  /* there is no poller, or descriptors are watched: sleep in epoll */
+    NQI_POLLED,      /* nothing is in epoll but perhaps the clock, whose time is known anyway */
+    NQI_POLLED_WOKEN /* there may be a kick in epoll */
+};
+
+/* Sleep where the poller says.  Thread: the token's holder.  Blocks: up to `timeout_ns`. */
+enum nqi_polled nqi_loop_poll(struct nqi_loop *loop, int64_t timeout_ns);
 
 /* End that sleep, or the next one, at once.  @return false: this very thread is inside of it, and
  * the poller returns by itself.  Thread: any, not under `lock`. */

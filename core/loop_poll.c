@@ -90,12 +90,18 @@ static bool poll_enter(struct nqi_loop *loop, struct nqi_poller *ret, bool *woke
     return entered;
 }
 
-static void poll_leave(struct nqi_loop *loop)
+/* True: it was woken, before or meanwhile; who polled looks at everything now. */
+static bool poll_leave(struct nqi_loop *loop)
 {
+    bool woken;
+
     atomic_store(&loop->poll_until, 0);
     pthread_mutex_lock(&loop->poll_lock);
     loop->polling = false;
+    woken = loop->woken;
+    loop->woken = false;
     pthread_mutex_unlock(&loop->poll_lock);
+    return woken;
 }
 
 /* How long: until the earliest timer at the most. */
@@ -114,18 +120,18 @@ static int64_t poll_time(struct nqi_loop *loop, int64_t timeout_ns)
     return NQI_MAX(until - now, 0);
 }
 
-bool nqi_loop_poll(struct nqi_loop *loop, int64_t timeout_ns)
+enum nqi_polled nqi_loop_poll(struct nqi_loop *loop, int64_t timeout_ns)
 {
     struct nqi_poller poller;
     bool woken;
 
     if (!atomic_load(&loop->has_poller) || atomic_load(&loop->nfds) ||
         !poll_enter(loop, &poller, &woken))
-        return false;
+        return NQI_POLLED_NOT;
     timeout_ns = woken || !timeout_ns ? 0 : poll_time(loop, timeout_ns);
     poll_inside = loop;
     poller.poll(poller.arg, timeout_ns);
     poll_inside = NULL;
-    poll_leave(loop);
-    return true;
+    woken |= poll_leave(loop);
+    return woken ? NQI_POLLED_WOKEN : NQI_POLLED;
 }

@@ -167,6 +167,22 @@ START_TEST(a_wake_up_before_it_is_not_lost)
 }
 END_TEST
 
+/* The keeper watches epoll: what is left there wakes it for nothing. */
+START_TEST(what_ended_it_is_not_left_in_epoll)
+{
+    struct pollfd epoll = {.fd = nqi_loop_epoll(nqtest_loop), .events = POLLIN};
+    pthread_t thread = sleeper_start();
+
+    ck_assert_int_eq(nqi_post(&nqtest_serial, count_post, NULL), NQ_OK);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(poll(&epoll, 1, 0), 0);
+    nqi_loop_wake(nqtest_loop);
+    ck_assert_int_eq(poll(&epoll, 1, 0), 1);
+    nqi_loop_turn(nqtest_loop);
+    ck_assert_int_eq(poll(&epoll, 1, 0), 0);
+}
+END_TEST
+
 START_TEST(a_watch_ends_it)
 {
     pthread_t thread = sleeper_start();
@@ -204,6 +220,24 @@ START_TEST(it_lasts_to_the_next_timer_and_an_earlier_one_ends_it)
 }
 END_TEST
 
+/* A timer that is moved away leaves the descriptor to fire; a look must not leave it so. */
+START_TEST(a_clock_that_fired_early_is_set_anew)
+{
+    struct pollfd epoll = {.fd = nqi_loop_epoll(nqtest_loop), .events = POLLIN};
+    struct nqi_watch *timer;
+    int calls = 0;
+
+    ck_assert_int_eq(nqi_timer_add(&nqtest_serial, on_time, &calls, &timer), NQ_OK);
+    nqi_timer_set(timer, nqi_now() + NQI_NS_PER_MS);
+    nqi_timer_set(timer, nqi_now() + 3600 * NQI_NS_PER_S);
+    ck_assert_int_eq(poll(&epoll, 1, -1), 1);
+    nqi_loop_turn(nqtest_loop);
+    ck_assert_int_eq(poll(&epoll, 1, 0), 0);
+    ck_assert_int_eq(calls, 0);
+    nqi_watch_del(timer);
+}
+END_TEST
+
 START_TEST(it_is_dropped_when_nobody_is_inside)
 {
     pthread_t thread = sleeper_start();
@@ -230,8 +264,10 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_loop_that_keeps_epoll_takes_no_poller);
     tcase_add_test(tc, a_post_ends_it);
     tcase_add_test(tc, a_wake_up_before_it_is_not_lost);
+    tcase_add_test(tc, what_ended_it_is_not_left_in_epoll);
     tcase_add_test(tc, a_watch_ends_it);
     tcase_add_test(tc, it_lasts_to_the_next_timer_and_an_earlier_one_ends_it);
+    tcase_add_test(tc, a_clock_that_fired_early_is_set_anew);
     tcase_add_test(tc, it_is_dropped_when_nobody_is_inside);
     suite_add_tcase(suite, tc);
     return suite;
