@@ -85,6 +85,7 @@ struct ngrpc_drive {
     _Atomic uint32_t looks;  /* of callers since the thread came back to the queue */
     _Atomic uint64_t polls;  /* that there have been */
     _Atomic uint64_t news;   /* posts and events: a poll() shall return */
+    _Atomic(struct ngrpc_stream *) owed; /* whose receives are to be started before the next wait */
 
     pthread_mutex_t mtx;
     pthread_cond_t unparked, rest; /* with mtx */
@@ -157,6 +158,7 @@ struct ngrpc_stream {
 
     struct ngrpc_stream *next, **at; /* under the drive's mutex: its list */
     struct ngrpc_stream *arrived;    /* under the room's: the next to be announced */
+    struct ngrpc_stream *owed;       /* in drive->owed: the next there */
 
     pthread_mutex_t mtx;
     /* under mtx */
@@ -290,6 +292,8 @@ void ngrpc_poll_fini(struct ngrpc_drive *drive);
 void ngrpc_poll_run(struct ngrpc_drive *drive);
 /* No caller comes any more, or not soon: the thread is to wait in the queue. */
 void ngrpc_poll_recall(struct ngrpc_drive *drive);
+/* Start a receive before the next wait; one user is raised for it.  Thread: the poller's. */
+void ngrpc_poll_owe(struct ngrpc_stream *stream);
 int ngrpc_poll(struct nqtp_ep *ep, int64_t timeout_ns);
 void ngrpc_poll_wake(struct nqtp_ep *ep);
 
@@ -321,6 +325,8 @@ void ngrpc_stream_unref(struct ngrpc_stream *stream);
 /* Start the next send or receive if it is its turn. */
 void ngrpc_stream_pump_tx(struct ngrpc_stream *stream);
 void ngrpc_stream_pump_rx(struct ngrpc_stream *stream);
+/* Start a receive for which `rx_busy` was set and a user raised.  Thread: any, without locks. */
+void ngrpc_stream_receive(struct ngrpc_stream *stream);
 /* Under the stream's mutex: have the link's serial look at it. */
 void ngrpc_stream_poke(struct ngrpc_stream *stream);
 /* Under the stream's mutex: append a buffer; its reference is ours from now on. */

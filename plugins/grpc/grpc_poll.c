@@ -16,6 +16,9 @@
  * send it away: it handles what comes, and for the next one nobody would be there until a tick is
  * over. Who looks POLL_LOOKS times for each that comes spins, and does.
  *
+ * A receive that follows another is started by who waits next: to start one costs as much as to
+ * handle a message, and whoever has one in hand would handle it that much later.
+ *
  * What wakes a caller goes through the queue, and the thread may take it there before it has left:
  * so it is also written down, in the endpoint's `woken`. */
 #ifndef _GNU_SOURCE
@@ -30,6 +33,32 @@
 #define POLL_LOOKS 16u
 
 enum { POLL_PARKED, POLL_TICK, POLL_OFF };
+
+/* ---- receives that are owed ------------------------------------------------------------- */
+
+static void poll_start_receives(struct ngrpc_drive *drive)
+{
+    struct ngrpc_stream *stream, *next;
+
+    if (!atomic_load(&drive->owed))
+        return;
+    for (stream = atomic_exchange(&drive->owed, NULL); stream; stream = next) {
+        next = stream->owed;
+        ngrpc_stream_receive(stream);
+    }
+}
+
+/* Who pushes one and then finds another waiting starts it; who waits has first counted himself. */
+void ngrpc_poll_owe(struct ngrpc_stream *stream)
+{
+    struct ngrpc_drive *drive = stream->drive;
+
+    stream->owed = atomic_load(&drive->owed);
+    while (!atomic_compare_exchange_weak(&drive->owed, &stream->owed, stream))
+        continue;
+    if (atomic_load(&drive->inside) > 1)
+        poll_start_receives(drive);
+}
 
 /* ---- one event -------------------------------------------------------------------------- */
 
@@ -48,9 +77,10 @@ static gpr_timespec poll_deadline(struct ngrpc_drive *drive, int64_t timeout_ns)
 /* Negative = for ever. */
 static grpc_completion_type poll_next(struct ngrpc_drive *drive, int64_t timeout_ns)
 {
-    grpc_event event =
-        grpc_completion_queue_next(drive->cq, poll_deadline(drive, timeout_ns), NULL);
+    grpc_event event;
 
+    poll_start_receives(drive);
+    event = grpc_completion_queue_next(drive->cq, poll_deadline(drive, timeout_ns), NULL);
     if (event.type == GRPC_OP_COMPLETE) {
         struct ngrpc_tag *tag = event.tag;
 

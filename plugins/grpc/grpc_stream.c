@@ -203,6 +203,36 @@ static void stream_on_close(struct ngrpc_tag *tag, bool ok)
 
 /* ---- receiving -------------------------------------------------------------------------- */
 
+/* Under the mutex.  True: a receive is to be started, by this thread. */
+static bool stream_next_receive(struct ngrpc_stream *stream)
+{
+    if (stream->rx_busy || stream->rx_ended || stream->rx_count == NGRPC_RX_SLOTS ||
+        stream->rx_bytes >= NGRPC_RX_BYTES)
+        return false;
+    stream->rx_busy = true;
+    stream->users++;
+    return true;
+}
+
+void ngrpc_stream_receive(struct ngrpc_stream *stream)
+{
+    const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
+                             .data.recv_message.recv_message = &stream->rx_out};
+
+    stream_start(stream, &receive, 1, &stream->on_recv);
+}
+
+void ngrpc_stream_pump_rx(struct ngrpc_stream *stream)
+{
+    bool go;
+
+    pthread_mutex_lock(&stream->mtx);
+    go = stream_next_receive(stream);
+    pthread_mutex_unlock(&stream->mtx);
+    if (go)
+        ngrpc_stream_receive(stream);
+}
+
 /* Under the mutex: true when the message was kept. */
 static bool stream_keep_message(struct ngrpc_stream *stream, grpc_byte_buffer *message)
 {
@@ -221,6 +251,7 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
 {
     struct ngrpc_stream *stream = STREAM_OF(tag, on_recv);
     grpc_byte_buffer *message = stream->rx_out;
+    bool go;
 
     stream->rx_out = NULL;
     pthread_mutex_lock(&stream->mtx);
@@ -231,29 +262,13 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
         message = NULL;
     if (stream->link)
         stream->link->mod->host->count(stream->link->mod->core, NQT_COUNT_RECV_CALLS, 1);
+    go = stream_next_receive(stream);
     stream_unlock(stream, true);
     if (message)
         grpc_byte_buffer_destroy(message);
-    ngrpc_stream_pump_rx(stream);
-    ngrpc_stream_put(stream);
-}
-
-void ngrpc_stream_pump_rx(struct ngrpc_stream *stream)
-{
-    const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
-                             .data.recv_message.recv_message = &stream->rx_out};
-    bool go;
-
-    pthread_mutex_lock(&stream->mtx);
-    go = !stream->rx_busy && !stream->rx_ended && stream->rx_count < NGRPC_RX_SLOTS &&
-         stream->rx_bytes < NGRPC_RX_BYTES;
-    if (go) {
-        stream->rx_busy = true;
-        stream->users++;
-    }
-    pthread_mutex_unlock(&stream->mtx);
     if (go)
-        stream_start(stream, &receive, 1, &stream->on_recv);
+        ngrpc_poll_owe(stream);
+    ngrpc_stream_put(stream);
 }
 
 /* ---- sending ---------------------------------------------------------------------------- */
