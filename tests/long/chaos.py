@@ -7,7 +7,10 @@
     living   a server and eight clients put to each other; the proxy cuts links after random numbers
              of bytes; a client, then the server, is stopped for a while
     killed   no cuts; clients, then the server, are killed with SIGKILL and begin a new life
+    lossy    mqtt only: no cuts; publishes get lost between the broker and the clients
     large    one message that is far larger than the credit window loses its link in the middle
+
+Over mqtt the proxy is between the clients and a broker of the stage's own.
 
 Which faults come is decided by the seed, which is printed; when they meet what is the machine's
 affair.  Nothing sleeps: faults are due after bytes, cuts, or a time that is part of the fault.
@@ -28,6 +31,7 @@ import tempfile
 import time
 
 import chaos_audit
+import chaos_mqtt
 from chaos_proxy import READ, Cut, Loop, Proxy
 
 CLIENTS = 8
@@ -143,6 +147,18 @@ class Stage:
         self.port = free_port()
         self.proxy = Proxy(self.loop, self.port)
         self.all = []
+        self.broker = self.start_broker() if self.transport == "mqtt" else None
+
+    def start_broker(self):
+        broker = chaos_mqtt.broker(self.folder, self.port)
+        if not self.loop.wait(self.listens, 30):
+            broker.kill()
+            raise SystemExit("the broker does not listen")
+        return broker
+
+    def listens(self):
+        with socket.socket() as sock:
+            return not sock.connect_ex(("127.0.0.1", self.port))
 
     def conf(self, number, session, **more):
         conf = {"purpose": "client" if number else "server", "id": uuid_of(number),
@@ -193,6 +209,9 @@ class Stage:
                 end.signal(signal.SIGCONT)
                 end.kill()
         self.proxy.close()
+        if self.broker:
+            self.broker.kill()
+            self.broker.wait()
 
 
 def report(tap, faults, name):
@@ -224,16 +243,41 @@ class Halt:
         self.state = "over"
 
 
+def add_crowd(stage):
+    """A server and clients of all kinds."""
+    base = {"expiry": "180s", "keepalive": "500ms"}
+    server = stage.add(0, {**base, "credit": "2MiB"})
+    for i in range(1, CLIENTS + 1):
+        stage.add(i, {**base, **SESSIONS[(i - 1) % len(SESSIONS)]})
+    return server
+
+
+def finish_crowd(tap, stage):
+    """Nobody was killed: everything must have arrived, in one session each."""
+    wrong = stage.finish()
+    tap.ok(not wrong, "all ends settle and close" + (f": {wrong}" if wrong else ""))
+    audit = chaos_audit.Audit(stage.logs())
+    audit.living()
+    tap.note(f"{audit.counts['puts']} puts, {audit.counts['arrivals']} arrivals, "
+             f"{audit.counts['delivered']} outcomes delivered")
+    report(tap, audit.faults, "nothing is lost, doubled, out of order or damaged, and every "
+                              "outcome is delivered")
+    events = sum((lives[0].events for lives in audit.logs.values()), collections.Counter())
+    tap.note(f"{events[chaos_audit.RESUMED_EVENT]} resumes seen, "
+             f"{events[chaos_audit.DOWN_EVENT]} losses, "
+             f"{events[chaos_audit.REFUSED_EVENT]} attempts that failed")
+    tap.ok(events[chaos_audit.UP_EVENT] == 2 * CLIENTS, "each session began once")
+    # With BYE each side loses the other once.
+    tap.note(f"{events[chaos_audit.GONE_EVENT]} sessions ended, {2 * CLIENTS} by good-bye")
+
+
 def living(tap, options, rng):
     stage = Stage(options, "living", CLIENTS + 1)
     try:
         cuts = stage.proxy.cuts
         numbers = itertools.count()
         stage.proxy.plan = lambda: Cut(rng, next(numbers))
-        base = {"expiry": "180s", "keepalive": "500ms"}
-        server = stage.add(0, {**base, "credit": "2MiB"})
-        for i in range(1, CLIENTS + 1):
-            stage.add(i, {**base, **SESSIONS[(i - 1) % len(SESSIONS)]})
+        server = add_crowd(stage)
         halts = [Halt(stage, stage.all[1], options.cuts // 4, options.stop),
                  Halt(stage, server, options.cuts // 2, options.stop)]
 
@@ -253,24 +297,37 @@ def living(tap, options, rng):
         tap.ok(all(halt.state == "over" for halt in halts),
                f"a client and the server are stopped for {options.stop} s")
         stage.proxy.release()
-        wrong = stage.finish()
-        tap.ok(not wrong, "all ends settle and close" + (f": {wrong}" if wrong else ""))
-        audit = chaos_audit.Audit(stage.logs())
-        audit.living()
-        tap.note(f"{audit.counts['puts']} puts, {audit.counts['arrivals']} arrivals, "
-                 f"{audit.counts['delivered']} outcomes delivered")
-        report(tap, audit.faults, "nothing is lost, doubled, out of order or damaged, and every "
-                                  "outcome is delivered")
-        events = sum((lives[0].events for lives in audit.logs.values()), collections.Counter())
-        tap.note(f"{events[chaos_audit.RESUMED_EVENT]} resumes seen, "
-                 f"{events[chaos_audit.DOWN_EVENT]} losses, "
-                 f"{events[chaos_audit.REFUSED_EVENT]} attempts that failed")
-        tap.ok(events[chaos_audit.UP_EVENT] == 2 * CLIENTS, "each session began once")
-        # With BYE each side loses the other once.
-        tap.note(f"{events[chaos_audit.GONE_EVENT]} sessions ended, {2 * CLIENTS} by good-bye")
+        finish_crowd(tap, stage)
         turns = stage.proxy.first_turns
         tap.note("round trips before a client's first DATA on a link that resumes: " +
                  ", ".join(f"{n}: {turns[n]} times" for n in sorted(turns)))
+    finally:
+        stage.close()
+
+
+# ---- the lossy ---------------------------------------------------------------------------------
+
+
+def lossy(tap, options, rng):
+    if options.transport != "mqtt":
+        return
+    report(tap, chaos_mqtt.blind_spots(), "the sieve leaves out publishes at QoS 0 and no more")
+    stage = Stage(options, "lossy", CLIENTS + 1)
+    try:
+        cuts = stage.proxy.cuts
+
+        def on_loss():
+            cuts["publishes"] += 1
+            return cuts["publishes"] <= options.losses
+        stage.proxy.sieve = lambda: chaos_mqtt.Sieve(chaos_mqtt.Loss(rng, on_loss).drop)
+        add_crowd(stage)
+        began = time.monotonic()
+        stage.loop.wait(lambda: cuts["publishes"] >= options.losses or
+                        any(end.process.poll() is not None for end in stage.all),
+                        60 + options.losses)
+        tap.note(f"{time.monotonic() - began:.1f} s, {stage.proxy.taken / 1e6:.0f} MB")
+        tap.ok(cuts["publishes"] >= options.losses, f"{options.losses} publishes are lost")
+        finish_crowd(tap, stage)
     finally:
         stage.close()
 
@@ -392,11 +449,12 @@ def main():
     parser.add_argument("--cuts", type=int, default=1000)
     parser.add_argument("--stop", type=float, default=10, help="seconds of SIGSTOP")
     parser.add_argument("--kills", type=int, default=20, help="of clients, and of the server")
+    parser.add_argument("--losses", type=int, default=500, help="of publishes, over mqtt")
     parser.add_argument("--large", type=int, default=1024, help="MiB")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--transports", default="tcp", metavar="NAME[,NAME]",
-                        help="those that run over TCP, one after the other")
-    parser.add_argument("--only", choices=("living", "killed", "large"))
+                        help="tcp, grpc, mqtt: one after the other")
+    parser.add_argument("--only", choices=("living", "lossy", "killed", "large"))
     options = parser.parse_args()
     tap = Tap()
     folder = options.folder = tempfile.mkdtemp(prefix="tmp.chaos.", dir=options.folder)
@@ -405,7 +463,8 @@ def main():
     report(tap, chaos_audit.blind_spots(), "the auditor finds what is wrong in made-up logs")
     for options.transport in options.transports.split(","):
         tap.note(f"over {options.transport}")
-        for name, run in (("living", living), ("killed", killed), ("large", large)):
+        for name, run in (("living", living), ("lossy", lossy), ("killed", killed),
+                          ("large", large)):
             if options.only in (None, name):
                 run(tap, options, random.Random(f"{options.seed} {name}"))
     print(f"1..{tap.count}")

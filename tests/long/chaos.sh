@@ -12,6 +12,7 @@ if ! command -v python3 >/dev/null; then
     echo "1..0 # SKIP python3 is not there"
     exit 0
 fi
-: "${NETQUEUE_PLUGIN_PATH:=$(cd "$tree/plugins" && pwd)/tcp/.libs:$(cd "$tree/plugins" && pwd)/grpc/.libs}"
+plugins=$(cd "$tree/plugins" && pwd)
+: "${NETQUEUE_PLUGIN_PATH:=$plugins/tcp/.libs:$plugins/grpc/.libs:$plugins/mqtt/.libs}"
 export NETQUEUE_PLUGIN_PATH
 exec python3 -B "$here/chaos.py" --program "$program" --folder "$tree/tests" "$@"

@@ -104,6 +104,7 @@ class Pipe:
         self.ended = False
         self.paused = False
         self.records = Records()
+        self.sieve = link.proxy.sieve()  # leaves some of the bytes out; None = none
 
     def reads(self):
         return not self.ended and not self.pending and not self.paused and not self.link.held
@@ -118,7 +119,7 @@ class Pipe:
             self.sink.shutdown(socket.SHUT_WR)
             return
         self.link.note(self, data)
-        self.pending = memoryview(data)
+        self.pending = memoryview(self.sieve.feed(data) if self.sieve else data)
         self.write()
         if self.link.proxy.rate:
             self.paused = True
@@ -344,6 +345,7 @@ class Proxy:
         self.cuts = collections.Counter()
         self.first_turns = collections.Counter()  # of links that resumed
         self.taken = 0  # bytes that all links took
+        self.sieve = lambda: None  # asked for one for each direction of a new link
         self.when_cut = lambda: None
         self.listeners = [socket.create_server(("127.0.0.1", 0), backlog=64)
                           for _ in range(ports)]

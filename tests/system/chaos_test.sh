@@ -1,13 +1,14 @@
 #!/bin/sh
 # Processes whose links are cut, that are stopped and killed, lose nothing and say nothing wrong.
 # This is the short version of tests/long/chaos.sh, over each transport that was built and runs over
-# TCP.
+# TCP, with a broker in between or without.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 export top_builddir
 transports=
-for name in tcp grpc; do
+command -v mosquitto /usr/sbin/mosquitto >/dev/null && mqtt=mqtt || mqtt=
+for name in tcp grpc $mqtt; do
     [ -e "$top_builddir/plugins/$name/.libs/$name.so" ] && transports=$transports${transports:+,}$name
 done
 [ -n "$transports" ] || skip_all "no transport that runs over TCP is built"
 exec "$top_srcdir/tests/long/chaos.sh" --transports "$transports" --cuts 100 --stop 2 --kills 2 \
-    --large 128 "$@"
+    --losses 50 --large 128 "$@"
