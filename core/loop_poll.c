@@ -9,6 +9,8 @@
  *   kick, watch: publish it, then `woken`         takes `woken`, then looks once only
  *   timer: store `due`, then read `poll_until`    store `poll_until` (for ever), then read `due`
  *
+ * tests/model/poll.pml tries every order of these steps.
+ *
  * Lock: `poll_lock`, a leaf but for wake(), which takes no lock of the core's. */
 #include "core/loop_inside.h"
 

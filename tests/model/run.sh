@@ -100,7 +100,13 @@ finds wait -DBUG_BUSY -DCALLBACK -DFDS=2 -DPOSTS=0
 finds wait -DBUG_STOP -DTHREAD -DW=1
 finds wait -DBUG_AWAIT -DTHREAD -DCALLBACK
 
+holds poll
+for bug in UNTIL WOKEN ENTER CHECK WATCH; do
+    finds poll -DBUG_$bug
+done
+
 if [ "${1:-}" = long ]; then
+    holds poll -DPOSTS=2
     holds wait
     holds wait -DFDS=0 -DPOSTS=2
     holds wait -DFOREIGN=1 -DPOSTS=0
