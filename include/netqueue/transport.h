@@ -1,6 +1,7 @@
 /**
  * @file
- * The transport ABI, major 0: all that a transport plugin includes.
+ * The transport ABI, major 0: all that a transport plugin must include.  What most plugins need
+ * beside it stands in transport_kit.h, ready made.
  *
  * A plugin exports one constant, NQT_MODULE(name), and has no undefined symbol of
  * the library: every service comes through `struct nqt_host`.

@@ -6,48 +6,6 @@
 #define _GNU_SOURCE
 #endif
 #include "fault.h"
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-int fault_fail(struct nqt_error *err, int code, const char *format, ...)
-{
-    va_list args;
-
-    if (!err || err->size < sizeof(*err))
-        return code;
-    *err = (struct nqt_error){.size = err->size, .code = code};
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
-
-void fault_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    mod->host->log(mod->core, level, text);
-}
-
-void *fault_alloc(const struct nqtp_mod *mod, size_t len)
-{
-    void *mem = mod->host->mem(mod->core, NULL, len);
-
-    if (mem)
-        memset(mem, 0, len);
-    return mem;
-}
-
-void fault_free(const struct nqtp_mod *mod, void *mem)
-{
-    if (mem)
-        mod->host->mem(mod->core, mem, 0);
-}
 
 int64_t fault_now(const struct nqtp_link *link)
 {
@@ -62,18 +20,18 @@ int64_t fault_now(const struct nqtp_link *link)
 static int use_open(struct nqtp_mod *mod, const struct nqt_module *module, struct fault_use **out,
                     struct nqt_error *err)
 {
-    struct fault_use *use = fault_alloc(mod, sizeof(*use));
+    struct fault_use *use = nqt_alloc(mod->host, mod->core, sizeof(*use));
     struct nqtp_mod *inner = NULL;
     int rc;
 
     if (!use)
-        return fault_fail(err, NQT_E_NOMEM, "no memory for the transport %s", module->name);
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport %s", module->name);
     use->table = fault_host_table(mod->host);
     use->mod = mod;
     use->module = module;
     rc = module->ops->mod_open(&use->table, (nqt_core *)use, &inner, err);
     if (rc) {
-        fault_free(mod, use);
+        nqt_free(mod->host, mod->core, use);
         return rc;
     }
     use->inner = inner;
@@ -111,22 +69,21 @@ void fault_ep_ref(struct nqtp_ep *ep)
 void fault_ep_unref(struct nqtp_ep *ep)
 {
     const struct nqtp_mod *mod = ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
+    nqt_ep *cookie = ep->cookie;
 
     if (atomic_fetch_sub_explicit(&ep->refs, 1, memory_order_acq_rel) != 1)
         return;
     /* The memory first: mod_close() may follow the event at once. */
-    fault_free(mod, atomic_load(&ep->spare));
-    fault_free(mod, ep);
-    mod->host->emit(mod->core, &event, 1);
+    nqt_free(mod->host, mod->core, atomic_load(&ep->spare));
+    nqt_free(mod->host, mod->core, ep);
+    nqt_emit_ep_closed(mod->host, mod->core, cookie);
 }
 
 /* A link of its own for an ACCEPT that finds no memory: it is not counted, and holds no
  * reference. */
 static bool ep_spare(struct nqtp_ep *ep)
 {
-    struct nqtp_link *spare = fault_alloc(ep->mod, sizeof(*spare));
+    struct nqtp_link *spare = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*spare));
 
     atomic_store(&ep->spare, spare);
     return spare;
@@ -138,7 +95,7 @@ static int ep_open_inner(struct nqtp_ep *ep, nqt_cfg *cfg, int listen, struct nq
     int rc;
 
     if (listen && !ep_spare(ep))
-        return fault_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
     rc = ep->ops->ep_open(ep->use->inner, (nqt_ep *)ep, ep->serial, cfg, listen, &inner, err);
     ep->inner = inner;
     return rc;
@@ -147,13 +104,13 @@ static int ep_open_inner(struct nqtp_ep *ep, nqt_cfg *cfg, int listen, struct nq
 static int fault_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                          int listen, struct nqtp_ep **out, struct nqt_error *err)
 {
-    struct nqtp_ep *ep = fault_alloc(mod, sizeof(*ep));
+    struct nqtp_ep *ep = nqt_alloc(mod->host, mod->core, sizeof(*ep));
     const struct nqt_module *module = NULL;
     nqt_cfg *inner_cfg = NULL;
     int rc;
 
     if (!ep)
-        return fault_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
     ep->mod = mod;
     ep->cookie = cookie;
     ep->serial = serial;
@@ -169,8 +126,8 @@ static int fault_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
         rc = ep_open_inner(ep, inner_cfg, listen, err);
     }
     if (rc) {
-        fault_free(mod, atomic_load(&ep->spare));
-        fault_free(mod, ep);
+        nqt_free(mod->host, mod->core, atomic_load(&ep->spare));
+        nqt_free(mod->host, mod->core, ep);
         return rc;
     }
     *out = ep;
@@ -190,7 +147,7 @@ static int fault_mod_open(const struct nqt_host *host, nqt_core *core, struct nq
     struct nqtp_mod *mod = host->mem(core, NULL, sizeof(*mod));
 
     if (!mod)
-        return fault_fail(err, NQT_E_NOMEM, "no memory for the transport fault");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport fault");
     *mod = (struct nqtp_mod){.host = host, .core = core};
     pthread_mutex_init(&mod->mtx, NULL);
     *out = mod;
@@ -204,10 +161,10 @@ static void fault_mod_close(struct nqtp_mod *mod)
     while ((use = mod->uses)) {
         mod->uses = use->next;
         use->module->ops->mod_close(use->inner);
-        fault_free(mod, use);
+        nqt_free(mod->host, mod->core, use);
     }
     pthread_mutex_destroy(&mod->mtx);
-    fault_free(mod, mod);
+    nqt_free(mod->host, mod->core, mod);
 }
 
 /* The inner module's rules, too: as its core we are on the stack only. */
@@ -225,13 +182,6 @@ static int fault_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg
     return use.module->ops->check(&use.table, (nqt_core *)&use, inner_cfg, err);
 }
 
-static const void *fault_ext(struct nqtp_mod *mod, const char *id)
-{
-    (void)mod;
-    (void)id;
-    return NULL;
-}
-
 static const struct nqt_ops fault_ops = {
     .size = sizeof(struct nqt_ops),
     .mod_open = fault_mod_open,
@@ -246,7 +196,7 @@ static const struct nqt_ops fault_ops = {
     .shutdown = fault_shutdown,
     .close = fault_close,
     .info = fault_info,
-    .ext = fault_ext,
+    .ext = nqt_no_ext,
     .rx_poll = fault_rx_poll,
     .rx_arm = fault_rx_arm,
 };

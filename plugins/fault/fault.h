@@ -57,7 +57,7 @@
 #ifndef FAULT_H
 #define FAULT_H
 
-#include <netqueue/transport.h>
+#include <netqueue/transport_kit.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -194,12 +194,6 @@ struct nqtp_link {
 
 /* ---- fault.c ---------------------------------------------------------------------------- */
 
-int fault_fail(struct nqt_error *err, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void fault_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void *fault_alloc(const struct nqtp_mod *mod, size_t len); /* zeroed, or NULL */
-void fault_free(const struct nqtp_mod *mod, void *mem);
 int64_t fault_now(const struct nqtp_link *link);
 void fault_ep_ref(struct nqtp_ep *ep);
 /* May emit EP_CLOSED: touch neither the endpoint nor the module afterwards.  Thread: any. */
@@ -243,7 +237,6 @@ struct nqtp_link *fault_link_new(struct nqtp_ep *ep);
 struct nqtp_link *fault_link_begin(struct nqtp_ep *ep, struct nqtp_link *link);
 /* Without any event; gives the endpoint's reference back. */
 void fault_link_free(struct nqtp_link *link);
-int fault_link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err);
 /* RX with this message, whose reference moves up. */
 void fault_link_emit_message(struct nqtp_link *link, struct nqt_buf *buf);
 /* Have fault_run() called soon.  False: no memory, and no timer. */

@@ -98,7 +98,7 @@ static void link_writable(struct nqtp_link *link)
         return;
     }
     link->tx_owed = false;
-    (void)fault_link_emit(link, NQT_EV_WRITABLE, NULL);
+    (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
 }
 
 static int link_rx(struct nqtp_link *link, const struct nqt_event *event)
@@ -126,8 +126,8 @@ static void link_down(struct nqtp_link *link, const struct nqt_event *event)
         fault_queue_late(link);
         link->end_due = true;
         link->end.size = sizeof(link->end);
-        fault_fail(&link->end, event->err ? event->err->code : NQT_E_LOST, "%s",
-                   event->err ? event->err->text : "the link went down");
+        nqt_fail(&link->end, event->err ? event->err->code : NQT_E_LOST, "%s",
+                 event->err ? event->err->text : "the link went down");
         (void)fault_kick(link); /* else held, or on its way: what hands the queue up goes on */
         return;
     }
@@ -189,7 +189,7 @@ static void letter_open(void *arg)
     if (link_event(letter->link, event) && event->kind == NQT_EV_RX)
         for (uint32_t i = 0; i < event->nbuf; i++)
             event->buf[i]->ops->unref(event->buf[i]);
-    fault_free(ep->mod, letter);
+    nqt_free(ep->mod->host, ep->mod->core, letter);
     fault_ep_unref(ep);
 }
 
@@ -198,7 +198,7 @@ static int letter_send(struct nqtp_link *link, const struct nqt_event *event)
     const struct nqtp_mod *mod = link->ep->mod;
     uint32_t nbuf = event->kind == NQT_EV_RX ? event->nbuf : 0;
     struct host_letter *letter =
-        fault_alloc(mod, sizeof(*letter) + nbuf * sizeof(struct nqt_buf *));
+        nqt_alloc(mod->host, mod->core, sizeof(*letter) + nbuf * sizeof(struct nqt_buf *));
 
     if (!letter)
         return NQT_E_NOMEM;
@@ -221,7 +221,7 @@ static int letter_send(struct nqtp_link *link, const struct nqt_event *event)
     }
     if (!mod->host->post(link->serial, letter_open, letter))
         return NQT_OK;
-    fault_free(mod, letter);
+    nqt_free(mod->host, mod->core, letter);
     return NQT_E_NOMEM;
 }
 

@@ -25,7 +25,7 @@ struct nqtp_link *fault_link_begin(struct nqtp_ep *ep, struct nqtp_link *link)
 
 struct nqtp_link *fault_link_new(struct nqtp_ep *ep)
 {
-    return fault_link_begin(ep, fault_alloc(ep->mod, sizeof(struct nqtp_link)));
+    return fault_link_begin(ep, nqt_alloc(ep->mod->host, ep->mod->core, sizeof(struct nqtp_link)));
 }
 
 void fault_link_free(struct nqtp_link *link)
@@ -33,43 +33,14 @@ void fault_link_free(struct nqtp_link *link)
     struct nqtp_ep *ep = link->ep;
 
     fault_queue_free(link);
-    if (link->timer)
-        ep->mod->host->timer_del(link->timer);
-    fault_free(ep->mod, link);
+    nqt_timer_stop(ep->mod->host, &link->timer);
+    nqt_free(ep->mod->host, ep->mod->core, link);
     fault_ep_unref(ep);
-}
-
-int fault_link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err)
-{
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .plink = link,
-        .peer_name = link->peer,
-        .err = err,
-    };
-
-    return mod->host->emit(mod->core, &event, 1);
 }
 
 void fault_link_emit_message(struct nqtp_link *link, struct nqt_buf *buf)
 {
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = NQT_EV_RX,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .nbuf = 1,
-        .buf = &buf,
-    };
-
-    if (mod->host->emit(mod->core, &event, 1) < 0)
+    if (NQT_EMIT_LINK(link, NQT_EV_RX, .nbuf = 1, .buf = &buf) < 0)
         buf->ops->unref(buf); /* one more that is lost */
 }
 
@@ -92,14 +63,10 @@ static void link_finish(struct nqtp_link *link)
 {
     struct nqtp_ep *ep = link->ep;
     const struct nqtp_mod *mod = ep->mod;
-    const struct nqt_event event = {.size = sizeof(event),
-                                    .kind = NQT_EV_LINK_CLOSED,
-                                    .ep = ep->cookie,
-                                    .link = link->cookie,
-                                    .epoch = link->epoch,
-                                    .plink = link};
+    struct nqt_event event = NQT_LINK_EVENT(link, NQT_EV_LINK_CLOSED);
 
     fault_ep_ref(ep);
+    event.peer_name = NULL;
     fault_link_free(link);
     if (event.link)
         mod->host->emit(mod->core, &event, 1);
@@ -164,12 +131,12 @@ static void link_refuse(struct nqtp_link *link)
 {
     struct nqt_error err = {.size = sizeof(err)};
 
-    fault_log(link->ep->mod, NQT_LOG_DEBUG, "link %llu: refused", (unsigned long long)link->number);
-    fault_fail(&err, NQT_E_REFUSED, "fault: link %llu is refused",
-               (unsigned long long)link->number);
+    nqt_log(link->ep->mod->host, link->ep->mod->core, NQT_LOG_DEBUG, "link %llu: refused",
+            (unsigned long long)link->number);
+    nqt_fail(&err, NQT_E_REFUSED, "fault: link %llu is refused", (unsigned long long)link->number);
     link->state = FAULT_DOWN;
     link->inner_down = link->inner_closed = true;
-    (void)fault_link_emit(link, NQT_EV_LINK_DOWN, &err);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 static int link_connect(struct nqtp_link *link, struct nqt_error *err)
@@ -179,7 +146,7 @@ static int link_connect(struct nqtp_link *link, struct nqt_error *err)
     int rc = link_timer(link);
 
     if (rc)
-        return fault_fail(err, rc, "connect: no timer");
+        return nqt_fail(err, rc, "connect: no timer");
     rc = ep->ops->connect(ep->inner, (nqt_link *)link, link->serial, &inner, err);
     link->inner = inner;
     return rc;
@@ -192,7 +159,7 @@ int fault_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, stru
     int rc = NQT_OK;
 
     if (!link)
-        return fault_fail(err, NQT_E_NOMEM, "connect: no memory");
+        return nqt_fail(err, NQT_E_NOMEM, "connect: no memory");
     link->cookie = cookie;
     link->serial = serial;
     link->state = FAULT_OPENING;
@@ -223,9 +190,7 @@ int fault_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
     if (!rc)
         return NQT_OK;
     /* The core closes it in the endpoint's serial. */
-    if (link->timer)
-        link->ep->mod->host->timer_del(link->timer);
-    link->timer = NULL;
+    nqt_timer_stop(link->ep->mod->host, &link->timer);
     link->cookie = NULL;
     link->serial = link->ep->serial;
     link->state = FAULT_ACCEPTED;

@@ -77,11 +77,9 @@ const struct nqt_opt fault_opt_table[FAULT_OPTIONS] = {
 static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct fault_opts *opts,
                         struct nqt_error *err)
 {
-    int64_t seed, after_min, after_max, short_read, short_write, rate, odds[9];
-    const struct {
-        const char *name;
-        int64_t *out;
-    } all[] = {
+    int64_t seed = 0, after_min = 0, after_max = 0, short_read = 0, short_write = 0, rate = 0,
+            odds[9] = {0};
+    const struct nqt_number all[] = {
         {"seed", &seed},
         {"after_min", &after_min},
         {"after_max", &after_max},
@@ -99,10 +97,10 @@ static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct fault_
         {"duplicate", &odds[7]},
         {"reorder", &odds[8]},
     };
+    int rc = nqt_cfg_numbers(host, cfg, all, sizeof(all) / sizeof(all[0]), err);
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (host->cfg_int(cfg, all[i].name, all[i].out) || *all[i].out < 0)
-            return fault_fail(err, NQT_E_CONFIG, "%s: no value", all[i].name);
+    if (rc)
+        return rc;
     opts->seed = (uint64_t)seed;
     opts->after_min = (uint64_t)after_min;
     opts->after_max = (uint64_t)after_max;
@@ -121,32 +119,19 @@ static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct fault_
     return NQT_OK;
 }
 
-static int opts_direction(const struct nqt_host *host, nqt_cfg *cfg, struct fault_opts *opts,
-                          struct nqt_error *err)
-{
-    const char *word = NULL;
-
-    if (host->cfg_str(cfg, "direction", &word) || !word)
-        return fault_fail(err, NQT_E_CONFIG, "direction: no value");
-    for (uint32_t i = 0; opts_directions[i]; i++)
-        if (strcmp(word, opts_directions[i]) == 0)
-            opts->direction = (enum fault_direction)i;
-    return NQT_OK;
-}
-
 /* Rules between the options themselves. */
 static int opts_rules(const struct fault_opts *opts, struct nqt_error *err)
 {
     if (opts->cut + opts->truncate + opts->half_open + opts->pause > 1000)
-        return fault_fail(err, NQT_E_CONFIG,
-                          "cut, truncate, half_open, pause: more than 1000 together, and a link "
-                          "has one of them at most");
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "cut, truncate, half_open, pause: more than 1000 together, and a link "
+                        "has one of them at most");
     if (opts->after_min > opts->after_max)
-        return fault_fail(err, NQT_E_CONFIG, "after_min: more than after_max");
+        return nqt_fail(err, NQT_E_CONFIG, "after_min: more than after_max");
     if (opts->truncate && opts->direction == FAULT_RECEIVE)
-        return fault_fail(err, NQT_E_CONFIG,
-                          "truncate: what is cut short is sent, so the "
-                          "direction \"receive\" has none");
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "truncate: what is cut short is sent, so the "
+                        "direction \"receive\" has none");
     return NQT_OK;
 }
 
@@ -158,25 +143,25 @@ static int opts_fit(const struct fault_opts *opts, const struct nqt_module *inne
     bool waits = opts->rate || opts->half_open || opts->pause;
 
     if ((opts->drop || opts->duplicate || opts->reorder) && (opts->corrupt || opts->short_read))
-        return fault_fail(err, NQT_E_CONFIG,
-                          "%s: harms bytes, and a link that loses messages hands up messages",
-                          opts->corrupt ? "corrupt" : "short_read");
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "%s: harms bytes, and a link that loses messages hands up messages",
+                        opts->corrupt ? "corrupt" : "short_read");
     if (inner->caps & NQT_CAP_MESSAGE)
         return NQT_OK;
     if (opts->drop || opts->duplicate || opts->reorder)
-        return fault_fail(err, NQT_E_CONFIG,
-                          "%s: needs an inner transport of messages; %s carries a stream of bytes",
-                          opts->drop        ? "drop"
-                          : opts->duplicate ? "duplicate"
-                                            : "reorder",
-                          inner->name);
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "%s: needs an inner transport of messages; %s carries a stream of bytes",
+                        opts->drop        ? "drop"
+                        : opts->duplicate ? "duplicate"
+                                          : "reorder",
+                        inner->name);
     if (waits && opts->direction != FAULT_SEND && !FAULT_CAN(ops, rx_hold))
-        return fault_fail(err, NQT_E_CONFIG,
-                          "%s: the transport %s cannot stop receiving (no RX_HOLD)",
-                          opts->rate        ? "rate"
-                          : opts->half_open ? "half_open"
-                                            : "pause",
-                          inner->name);
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "%s: the transport %s cannot stop receiving (no RX_HOLD)",
+                        opts->rate        ? "rate"
+                        : opts->half_open ? "half_open"
+                                          : "pause",
+                        inner->name);
     return NQT_OK;
 }
 
@@ -184,15 +169,17 @@ int fault_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct fault_opts
                     const struct nqt_module **inner, nqt_cfg **inner_cfg, struct nqt_error *err)
 {
     struct fault_opts opts = {0};
+    uint32_t direction = FAULT_BOTH;
     int rc;
 
     if (!NQT_HAS(struct nqt_host, host, cfg_inner))
-        return fault_fail(err, NQT_E_UNSUPPORTED, "the core is too old to stand on a transport");
+        return nqt_fail(err, NQT_E_UNSUPPORTED, "the core is too old to stand on a transport");
     if (host->cfg_inner(cfg, "inner", inner, inner_cfg))
-        return fault_fail(err, NQT_E_CONFIG, "inner: no transport");
+        return nqt_fail(err, NQT_E_CONFIG, "inner: no transport");
     rc = opts_numbers(host, cfg, &opts, err);
     if (!rc)
-        rc = opts_direction(host, cfg, &opts, err);
+        rc = nqt_cfg_choice(host, cfg, "direction", opts_directions, &direction, err);
+    opts.direction = (enum fault_direction)direction;
     if (!rc)
         rc = opts_rules(&opts, err);
     if (!rc)
@@ -301,9 +288,9 @@ void fault_plan_strike(struct nqtp_link *link)
 
     if (way->dead || link->due)
         return;
-    fault_log(mod, NQT_LOG_DEBUG, "link %llu: %s after %llu bytes %s",
-              (unsigned long long)link->number, fault_kind_name(link->plan.kind),
-              (unsigned long long)way->bytes, link->plan.send ? "sent" : "received");
+    nqt_log(mod->host, mod->core, NQT_LOG_DEBUG, "link %llu: %s after %llu bytes %s",
+            (unsigned long long)link->number, fault_kind_name(link->plan.kind),
+            (unsigned long long)way->bytes, link->plan.send ? "sent" : "received");
     if (link->plan.kind == FAULT_CUT || link->plan.kind == FAULT_TRUNCATE) {
         link->due = true;
         (void)fault_kick(link); /* there is a timer */

@@ -25,7 +25,7 @@ static bool queue_reserve(struct nqtp_link *link, uint32_t n)
         return false;
     for (uint32_t i = 0; queue->cap && i < queue->count; i++)
         ring[i] = queue->ring[(queue->first + i) % queue->cap];
-    fault_free(mod, queue->ring);
+    nqt_free(mod->host, mod->core, queue->ring);
     queue->ring = ring;
     queue->cap = cap;
     queue->first = 0;
@@ -140,6 +140,6 @@ void fault_queue_free(struct nqtp_link *link)
         queue_pop(queue);
     if (queue->late)
         queue->late->ops->unref(queue->late);
-    fault_free(link->ep->mod, queue->ring);
+    nqt_free(link->ep->mod->host, link->ep->mod->core, queue->ring);
     *queue = (struct fault_queue){0};
 }

@@ -71,8 +71,8 @@ void fault_corrupt(struct nqtp_link *link, uint64_t n)
         if (at < link->given[i].iov_len) {
             ((uint8_t *)link->given[i].iov_base)[at] ^=
                 (uint8_t)(1u << fault_below(&link->rx.rng, 8));
-            fault_log(link->ep->mod, NQT_LOG_DEBUG, "link %llu: a bit is flipped",
-                      (unsigned long long)link->number);
+            nqt_log(link->ep->mod->host, link->ep->mod->core, NQT_LOG_DEBUG,
+                    "link %llu: a bit is flipped", (unsigned long long)link->number);
             return;
         }
         at -= link->given[i].iov_len;
@@ -128,9 +128,9 @@ static void run_cut(struct nqtp_link *link)
     const struct fault_way *way = link->plan.send ? &link->tx : &link->rx;
 
     (void)fault_info(link, &info); /* while there is an inner link to ask */
-    fault_fail(&err, NQT_E_LOST, "%s: fault: link %llu is %s after %llu bytes %s", link->peer,
-               (unsigned long long)link->number, fault_kind_name(link->plan.kind),
-               (unsigned long long)way->bytes, link->plan.send ? "sent" : "received");
+    nqt_fail(&err, NQT_E_LOST, "%s: fault: link %llu is %s after %llu bytes %s", link->peer,
+             (unsigned long long)link->number, fault_kind_name(link->plan.kind),
+             (unsigned long long)way->bytes, link->plan.send ? "sent" : "received");
     link->due = link->end_due = false;
     link->state = FAULT_DOWN;
     fault_queue_free(link);
@@ -138,7 +138,7 @@ static void run_cut(struct nqtp_link *link)
         run_sink(link);
     if (!link->sinking)
         fault_inner_close(link);
-    (void)fault_link_emit(link, NQT_EV_LINK_DOWN, &err);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 /* The time of a dead way is over. */
@@ -172,10 +172,10 @@ static void run_down(struct nqtp_link *link, int code, const char *text)
 {
     struct nqt_error err = {.size = sizeof(err)};
 
-    fault_fail(&err, code, "%s", text);
+    nqt_fail(&err, code, "%s", text);
     link->state = FAULT_DOWN;
     fault_queue_free(link);
-    (void)fault_link_emit(link, NQT_EV_LINK_DOWN, &err);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 /* One read of the core's.  False: nothing more now. */
@@ -243,7 +243,7 @@ static void run_pump(struct nqtp_link *link)
     if (link->end_due && fault_open(link) && !link->queue.count && !link->due) {
         link->end_due = false;
         link->state = FAULT_DOWN;
-        (void)fault_link_emit(link, NQT_EV_LINK_DOWN, &link->end);
+        (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &link->end);
     }
 }
 
@@ -261,7 +261,7 @@ static void run_resume(struct nqtp_link *link)
     }
     if (link->state == FAULT_UP && link->tx_owed && !link->tx_full && fault_tx_open(link)) {
         link->tx_owed = false;
-        (void)fault_link_emit(link, NQT_EV_WRITABLE, NULL);
+        (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
     }
 }
 

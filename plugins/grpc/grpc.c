@@ -13,11 +13,11 @@ static int grpc_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
     int rc;
 
     if (!mod)
-        return ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "no memory for the transport grpc");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport grpc");
     *mod = (struct nqtp_mod){.host = host, .core = core};
     rc = ngrpc_drive_new(&mod->drive, err);
     if (rc) {
-        ngrpc_free(mod, mod);
+        nqt_free(mod->host, mod->core, mod);
         return rc;
     }
     *out = mod;
@@ -27,7 +27,7 @@ static int grpc_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
 static void grpc_mod_close(struct nqtp_mod *mod)
 {
     ngrpc_drive_leave(mod->drive);
-    ngrpc_free(mod, mod);
+    nqt_free(mod->host, mod->core, mod);
 }
 
 static int grpc_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
@@ -39,13 +39,6 @@ static int grpc_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
     (void)core;
     rc = ngrpc_opts_read(host, cfg, &opts, err);
     return rc ? rc : ngrpc_tls_check(&opts, err);
-}
-
-static const void *grpc_ext(struct nqtp_mod *mod, const char *id)
-{
-    (void)mod;
-    (void)id;
-    return NULL;
 }
 
 static const struct nqt_ops grpc_ops = {
@@ -62,7 +55,7 @@ static const struct nqt_ops grpc_ops = {
     .shutdown = ngrpc_shutdown,
     .close = ngrpc_close,
     .info = ngrpc_info,
-    .ext = grpc_ext,
+    .ext = nqt_no_ext,
     .poll = ngrpc_poll,
     .poll_wake = ngrpc_poll_wake,
 };

@@ -8,7 +8,9 @@
  *   grpc_stream.c   one call
  *   grpc_link.c     life of a link
  *   grpc_rx.c       from messages to the core's room
- *   grpc_listen.c   endpoints, servers
+ *   grpc_listen.c   endpoints, where they listen
+ *   grpc_server.c   servers, the calls that come
+ *   grpc_lease.c    buffers of the core as slices
  *   grpc_connect.c  calls of a client
  *   grpc_tls.c      certificates and keys
  *
@@ -25,7 +27,7 @@
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/slice_buffer.h>
-#include <netqueue/transport.h>
+#include <netqueue/transport_kit.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -36,7 +38,6 @@
 #define NGRPC_MESSAGE_MAX (4 << 20) /* bytes of a message that is received */
 
 #define NGRPC_HOST_MAX 256
-#define NGRPC_PATH_MAX 512
 #define NGRPC_NAME_MAX 288 /* "[host]:port" and a NUL */
 #define NGRPC_REASON_MAX 320
 #define NGRPC_ADDRS_MAX 16
@@ -55,7 +56,7 @@ struct ngrpc_opts {
     int64_t connect_timeout_ns;
     size_t message, send_queue, memory; /* bytes */
     uint32_t backlog;
-    char ca[NGRPC_PATH_MAX], cert[NGRPC_PATH_MAX], key[NGRPC_PATH_MAX]; /* "" = none */
+    struct nqt_tls_files tls;
 };
 
 /* What gRPC gives back when an operation completed. */
@@ -128,7 +129,18 @@ struct ngrpc_room {
     uint32_t waiting;                             /* calls that came and are not attached */
 };
 
-struct ngrpc_server;
+/* gRPC's server and our request for the next call; lives until its shutdown has completed. */
+struct ngrpc_server {
+    struct ngrpc_room *room; /* one `busy` */
+    grpc_server *server;
+    const struct ngrpc_opts opts;
+    _Atomic uint32_t refs; /* the endpoint or the shutdown; the request */
+    struct ngrpc_tag on_call, on_shutdown;
+    /* the request's outputs */
+    grpc_call *call;
+    grpc_call_details details;
+    grpc_metadata_array metadata;
+};
 
 struct nqtp_ep {
     /* fixed by ep_open */
@@ -250,13 +262,6 @@ grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *targ
                                  grpc_channel_credentials *creds);
 grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts);
 
-/* Fill `err` (may be NULL) and return `code`.  `native`: an errno or a status, of `domain`. */
-int ngrpc_fail(struct nqt_error *err, int code, const char *domain, int native, const char *format,
-               ...) __attribute__((format(printf, 5, 6)));
-void ngrpc_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void *ngrpc_alloc(const struct nqtp_mod *mod, size_t len); /* zeroed, or NULL */
-void ngrpc_free(const struct nqtp_mod *mod, void *mem);
 int64_t ngrpc_now(void);
 /* "host:port", "[1::2]:port". */
 void ngrpc_address(char out[NGRPC_NAME_MAX], const char *host, unsigned port);
@@ -329,19 +334,20 @@ void ngrpc_stream_pump_rx(struct ngrpc_stream *stream);
 void ngrpc_stream_receive(struct ngrpc_stream *stream);
 /* Under the stream's mutex: have the link's serial look at it. */
 void ngrpc_stream_poke(struct ngrpc_stream *stream);
-/* Under the stream's mutex: append a buffer; its reference is ours from now on. */
-void ngrpc_stream_take(struct ngrpc_stream *stream, struct nqt_buf *buf);
 /* No link has it any more: send what was taken and end, or end at once. */
 void ngrpc_stream_close(struct ngrpc_stream *stream, bool linger);
 /* The drive looks: true when it must look again. */
 bool ngrpc_stream_look(struct ngrpc_stream *stream, int64_t now, bool *cancel);
 
+/* ---- grpc_lease.c ----------------------------------------------------------------------- */
+
+/* Under the stream's mutex: append a buffer; its reference is ours from now on. */
+void ngrpc_stream_take(struct ngrpc_stream *stream, struct nqt_buf *buf);
+
 /* ---- grpc_link.c ------------------------------------------------------------------------ */
 
 struct nqtp_link *ngrpc_link_new(struct nqtp_ep *ep, enum ngrpc_state state);
 void ngrpc_link_free(struct nqtp_link *link);
-int ngrpc_link_start_timer(struct nqtp_link *link, void (*fn)(void *), int64_t after_ns);
-int ngrpc_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err);
 /* End it, once: LINK_DOWN with this reason. */
 void ngrpc_link_down(struct nqtp_link *link, int code, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -372,18 +378,24 @@ void ngrpc_rx_drop(struct nqtp_link *link);
 int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                   int listen, struct nqtp_ep **out, struct nqt_error *err);
 void ngrpc_ep_close(struct nqtp_ep *ep);
-/* A call is attached, or gone before: there is room for another one. */
-void ngrpc_listen_settled(struct ngrpc_stream *stream);
-/* Post to announce what arrived.  Under the room's mutex. */
-void ngrpc_listen_poke(struct ngrpc_room *room);
 int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                   struct nqt_error *err);
 
+/* ---- grpc_server.c ---------------------------------------------------------------------- */
+
+/* It listens nowhere yet.  NULL = no memory. */
+struct ngrpc_server *ngrpc_server_new(struct nqtp_ep *ep);
+/* Have the next call come, unless enough wait. */
+void ngrpc_server_ask(struct ngrpc_server *server);
+/* The caller's reference is the shutdown's now.  Streams that linger end first. */
+void ngrpc_server_shutdown(struct ngrpc_server *server);
+/* A call is attached, or gone before: there is room for another one. */
+void ngrpc_server_settled(struct ngrpc_stream *stream);
+/* Post to announce what arrived.  Under the room's mutex. */
+void ngrpc_server_poke(struct ngrpc_room *room);
+
 /* ---- grpc_tls.c ------------------------------------------------------------------------- */
 
-/* The options `tls.*`. */
-int ngrpc_tls_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *opts,
-                   struct nqt_error *err);
 bool ngrpc_tls_is_on(const struct ngrpc_opts *opts);
 /* The files can be read and are what they should be, as far as one can see.  Blocks: for them. */
 int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err);

@@ -51,7 +51,7 @@ static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep, struct nqt_error 
                                     gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     stream = ngrpc_stream_new(ep->room, &ep->opts, call, channel);
     if (!stream)
-        ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "connect to %s: no memory", ep->name);
+        nqt_fail(err, NQT_E_NOMEM, "connect to %s: no memory", ep->name);
     return stream;
 }
 
@@ -59,7 +59,7 @@ static int connect_failed(struct nqtp_link *link, const struct nqtp_ep *ep, stru
 {
     if (link)
         ngrpc_link_free(link);
-    return ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "connect to %s: no memory", ep->name);
+    return nqt_fail(err, NQT_E_NOMEM, "connect to %s: no memory", ep->name);
 }
 
 int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
@@ -69,7 +69,7 @@ int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, stru
     struct nqtp_link *link;
 
     if (ep->listen)
-        return ngrpc_fail(err, NQT_E_INVAL, NULL, 0, "a listening endpoint does not connect");
+        return nqt_fail(err, NQT_E_INVAL, "a listening endpoint does not connect");
     link = ngrpc_link_new(ep, NGRPC_OPENING);
     if (!link)
         return connect_failed(NULL, ep, err);
@@ -77,12 +77,13 @@ int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, stru
     link->serial = serial;
     snprintf(link->peer, sizeof(link->peer), "%s", ep->name);
     snprintf(link->local, sizeof(link->local), "a client of %s", ep->opts.host);
-    if (ngrpc_link_start_timer(link, connect_late, ep->opts.connect_timeout_ns))
+    if (nqt_timer_start(link->mod->host, link->mod->core, serial, connect_late, link,
+                        ep->opts.connect_timeout_ns, &link->timer))
         return connect_failed(link, ep, err);
     link->stream = connect_stream(ep, &why);
     if (!link->stream) {
         ngrpc_link_free(link);
-        return ngrpc_fail(err, why.code, NULL, 0, "%s", why.text);
+        return nqt_fail(err, why.code, "%s", why.text);
     }
     atomic_fetch_add_explicit(&link->stream->refs, 1, memory_order_relaxed);
     link->stream->link = link;

@@ -184,12 +184,12 @@ int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err)
     int error;
 
     if (!drive)
-        return ngrpc_fail(err, NQT_E_NOMEM, NULL, 0, "no memory for the transport grpc");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport grpc");
     if (!drive_hold_grpc()) {
         free(drive);
-        return ngrpc_fail(err, NQT_E_UNSUPPORTED, NULL, 0,
-                          "gRPC was in use when this process was forked, and cannot be used in "
-                          "both; open the queue after exec, or fork before the first queue");
+        return nqt_fail(err, NQT_E_UNSUPPORTED,
+                        "gRPC was in use when this process was forked, and cannot be used in "
+                        "both; open the queue after exec, or fork before the first queue");
     }
     pthread_mutex_init(&drive->mtx, NULL);
     pthread_mutex_init(&drive->look_mtx, NULL);
@@ -201,8 +201,8 @@ int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err)
         grpc_completion_queue_shutdown(drive->cq);
         (void)grpc_completion_queue_next(drive->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
         drive_free(drive);
-        return ngrpc_fail(err, NQT_E_SYS, "errno", error, "no thread for gRPC's events: %s",
-                          strerror(error));
+        return nqt_fail_native(err, NQT_E_SYS, "errno", error, "no thread for gRPC's events: %s",
+                               strerror(error));
     }
     *out = drive;
     return NQT_OK;

@@ -13,7 +13,7 @@ static void link_finish(void *arg);
 
 struct nqtp_link *ngrpc_link_new(struct nqtp_ep *ep, enum ngrpc_state state)
 {
-    struct nqtp_link *link = ngrpc_alloc(ep->mod, sizeof(*link));
+    struct nqtp_link *link = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*link));
 
     if (!link)
         return NULL;
@@ -27,77 +27,40 @@ struct nqtp_link *ngrpc_link_new(struct nqtp_ep *ep, enum ngrpc_state state)
     return link;
 }
 
-static void link_stop_timer(struct nqtp_link *link)
-{
-    if (link->timer)
-        link->mod->host->timer_del(link->timer);
-    link->timer = NULL;
-}
-
 void ngrpc_link_free(struct nqtp_link *link)
 {
     struct ngrpc_room *room = link->room;
     struct ngrpc_stream *stream = link->stream;
 
-    link_stop_timer(link);
+    nqt_timer_stop(link->mod->host, &link->timer);
     ngrpc_rx_drop(link);
-    ngrpc_free(link->mod, link);
+    nqt_free(link->mod->host, link->mod->core, link);
     if (stream)
         ngrpc_stream_unref(stream);
     ngrpc_room_drop(room);
 }
 
-int ngrpc_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err)
-{
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .plink = link,
-        .peer_name = link->peer,
-        .err = err,
-    };
-
-    return link->mod->host->emit(link->mod->core, &event, 1);
-}
-
-int ngrpc_link_start_timer(struct nqtp_link *link, void (*fn)(void *), int64_t after_ns)
-{
-    const struct nqt_host *host = link->mod->host;
-
-    if (host->timer_add(link->serial, fn, link, &link->timer)) {
-        link->timer = NULL;
-        return NQT_E_NOMEM;
-    }
-    host->timer_set(link->timer, host->now_ns(link->mod->core) + after_ns);
-    return NQT_OK;
-}
-
 void ngrpc_link_down(struct nqtp_link *link, int code, int status, const char *format, ...)
 {
     struct nqt_error err = {.size = sizeof(err)};
-    char text[sizeof(err.text)];
     va_list args;
 
     if (link->state == NGRPC_DOWN || link->state == NGRPC_CLOSED)
         return;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    (void)nqt_vfail_native(&err, code, "grpc", status, format, args);
     va_end(args);
-    ngrpc_fail(&err, code, status ? "grpc" : NULL, status, "%s", text);
-    link_stop_timer(link);
+    nqt_timer_stop(link->mod->host, &link->timer);
     link->state = NGRPC_DOWN;
-    (void)ngrpc_emit(link, NQT_EV_LINK_DOWN, &err);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 static void link_up(struct nqtp_link *link)
 {
-    link_stop_timer(link);
+    nqt_timer_stop(link->mod->host, &link->timer);
     link->epoch = atomic_fetch_add(&link->mod->epochs, 1) + 1;
     link->state = NGRPC_UP;
-    (void)ngrpc_emit(link, NQT_EV_LINK_UP, NULL);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_UP);
     /* What came already must wait until the core has handled that. */
     pthread_mutex_lock(&link->stream->mtx);
     ngrpc_stream_poke(link->stream);
@@ -250,7 +213,7 @@ static void link_look(struct nqtp_link *link)
     }
     ngrpc_rx(link);
     if (room && link->state == NGRPC_UP)
-        (void)ngrpc_emit(link, NQT_EV_WRITABLE, NULL);
+        (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
     link_check_end(link);
 }
 
@@ -281,7 +244,7 @@ int ngrpc_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
     pthread_mutex_lock(&link->stream->mtx);
     link->stream->attached = true;
     pthread_mutex_unlock(&link->stream->mtx);
-    ngrpc_listen_settled(link->stream);
+    ngrpc_server_settled(link->stream);
     link_up(link);
     return NQT_OK;
 }
@@ -339,7 +302,8 @@ int ngrpc_shutdown(struct nqtp_link *link)
     stream->fin = true;
     pthread_mutex_unlock(&stream->mtx);
     ngrpc_stream_pump_tx(stream);
-    if (ngrpc_link_start_timer(link, link_drain_over, NGRPC_DRAIN_NS))
+    if (nqt_timer_start(link->mod->host, link->mod->core, link->serial, link_drain_over, link,
+                        NGRPC_DRAIN_NS, &link->timer))
         link_drain_over(link); /* no memory to wait for the other side */
     return NQT_OK;
 }
@@ -355,7 +319,7 @@ static void link_finish(void *arg)
     pthread_mutex_unlock(&link->stream->mtx);
     link->finished = true;
     if (link->cookie) /* else it was never attached, and there is nobody to tell */
-        (void)ngrpc_emit(link, NQT_EV_LINK_CLOSED, NULL);
+        (void)NQT_EMIT_LINK(link, NQT_EV_LINK_CLOSED);
     if (!posted)
         ngrpc_link_free(link);
 }
@@ -366,7 +330,7 @@ void ngrpc_close(struct nqtp_link *link)
 
     if (link->state == NGRPC_CLOSED)
         return;
-    link_stop_timer(link);
+    nqt_timer_stop(link->mod->host, &link->timer);
     link->state = NGRPC_CLOSED;
     ngrpc_stream_close(link->stream, !opening);
     if (!link->mod->host->post(link->serial, link_finish, link))
@@ -380,15 +344,6 @@ int ngrpc_info(struct nqtp_link *link, struct nqt_info *out)
 {
     uint64_t off = NQT_CAP_LISTEN | NQT_CAP_CONNECT |
                    (ngrpc_tls_is_on(&link->ep->opts) ? 0 : NQT_CAP_CONFIDENTIAL);
-    const struct nqt_info info = {
-        .size = out->size,
-        .caps = NGRPC_CAPS & ~off,
-        .local = link->local,
-        .peer = link->peer,
-    };
 
-    if (out->size < sizeof(info))
-        return NQT_E_INVAL;
-    *out = info;
-    return NQT_OK;
+    return nqt_info_answer(out, NGRPC_CAPS & ~off, 0, link->local, link->peer);
 }

@@ -5,7 +5,6 @@
 #endif
 #include "grpc.h"
 #include <grpc/support/alloc.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -73,37 +72,30 @@ const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
                     struct nqt_error *err)
 {
-    int64_t port, timeout, message, queue, memory, backlog;
-    const struct {
-        const char *name;
-        int64_t *out;
-    } all[] = {
+    int64_t port = 0, timeout = 0, message = 0, queue = 0, memory = 0, backlog = 0;
+    const struct nqt_number all[] = {
         {"port", &port},        {"connect_timeout", &timeout}, {"message", &message},
         {"send_queue", &queue}, {"memory", &memory},           {"backlog", &backlog},
     };
-    const char *text = NULL;
+    struct ngrpc_opts opts = {.port = 0};
+    int rc = nqt_cfg_text(host, cfg, "host", true, opts.host, sizeof(opts.host), err);
 
-    if (host->cfg_str(cfg, "host", &text) || !text || !*text)
-        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "host: no value");
-    if (strlen(text) >= NGRPC_HOST_MAX)
-        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "host: longer than %d bytes",
-                          NGRPC_HOST_MAX - 1);
-    if (text[strcspn(text, "/,%?#[]@ ")])
-        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "host: \"%s\" is no name and no address",
-                          text);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (host->cfg_int(cfg, all[i].name, all[i].out))
-            return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "%s: no value", all[i].name);
-    *out = (struct ngrpc_opts){
-        .port = (uint16_t)port,
-        .connect_timeout_ns = timeout,
-        .message = (size_t)message,
-        .send_queue = (size_t)queue,
-        .memory = (size_t)memory,
-        .backlog = (uint32_t)backlog,
-    };
-    memcpy(out->host, text, strlen(text) + 1);
-    return ngrpc_tls_read(host, cfg, out, err);
+    if (!rc && opts.host[strcspn(opts.host, "/,%?#[]@ ")])
+        rc = nqt_fail(err, NQT_E_CONFIG, "host: \"%s\" is no name and no address", opts.host);
+    if (!rc)
+        rc = nqt_cfg_numbers(host, cfg, all, sizeof(all) / sizeof(all[0]), err);
+    if (!rc)
+        rc = nqt_cfg_tls(host, cfg, &opts.tls, err);
+    if (rc)
+        return rc;
+    opts.port = (uint16_t)port;
+    opts.connect_timeout_ns = timeout;
+    opts.message = (size_t)message;
+    opts.send_queue = (size_t)queue;
+    opts.memory = (size_t)memory;
+    opts.backlog = (uint32_t)backlog;
+    *out = opts;
+    return NQT_OK;
 }
 
 /* ---- channel arguments ------------------------------------------------------------------ */
@@ -175,48 +167,6 @@ grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts)
 }
 
 /* ---- small services --------------------------------------------------------------------- */
-
-int ngrpc_fail(struct nqt_error *err, int code, const char *domain, int native, const char *format,
-               ...)
-{
-    va_list args;
-
-    if (!err || err->size < sizeof(*err))
-        return code;
-    *err = (struct nqt_error){.size = err->size, .code = code, .native = native};
-    if (domain)
-        strncpy(err->domain, domain, sizeof(err->domain) - 1);
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
-
-void ngrpc_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
-{
-    char text[384];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    mod->host->log(mod->core, level, text);
-}
-
-void *ngrpc_alloc(const struct nqtp_mod *mod, size_t len)
-{
-    void *mem = mod->host->mem(mod->core, NULL, len);
-
-    if (mem)
-        memset(mem, 0, len);
-    return mem;
-}
-
-void ngrpc_free(const struct nqtp_mod *mod, void *mem)
-{
-    if (mem)
-        mod->host->mem(mod->core, mem, 0);
-}
 
 /* The host's clock is not there any more when some deadlines are looked at. */
 int64_t ngrpc_now(void)

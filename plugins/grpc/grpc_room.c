@@ -45,12 +45,11 @@ static void room_tell(struct nqtp_ep *ep)
 {
     const struct nqt_host *host = ep->mod->host;
     nqt_core *core = ep->mod->core;
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
+    nqt_ep *cookie = ep->cookie;
 
     ngrpc_drive_news(ep->mod->drive);
-    ngrpc_free(ep->mod, ep);
-    host->emit(core, &event, 1);
+    nqt_free(host, core, ep);
+    nqt_emit_ep_closed(host, core, cookie);
 }
 
 /* Locked on entry, not on return. */
@@ -105,7 +104,7 @@ bool ngrpc_room_look(struct ngrpc_room *room, int64_t now, bool *pinned)
     pthread_mutex_lock(&room->mtx);
     gone = !room->holds && !room->busy; /* it is being freed */
     if (room->owes_post && !gone)
-        ngrpc_listen_poke(room);
+        ngrpc_server_poke(room);
     if (room->deadline_ns && room->deadline_ns <= now && !room->overdue && !gone) {
         room->overdue = true;
         room->busy++;

@@ -11,17 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STREAM_COPY 1024u /* a segment shorter than that is copied rather than referred to */
-
 #define STREAM_OF(tag, member) \
     ((struct ngrpc_stream *)(void *)((char *)(tag)-offsetof(struct ngrpc_stream, member)))
-
-/* A buffer of the core that slices refer to. */
-struct stream_lease {
-    struct ngrpc_stream *stream; /* one reference */
-    struct nqt_buf *buf;         /* one reference */
-    _Atomic uint32_t refs;       /* one a slice */
-};
 
 /* ---- references ------------------------------------------------------------------------- */
 
@@ -34,24 +25,6 @@ void ngrpc_stream_unref(struct ngrpc_stream *stream)
     pthread_mutex_destroy(&stream->mtx);
     free(stream);
     ngrpc_room_leave(room);
-}
-
-/* Leases: what was written before one was given is seen where it ends; as ngrpc_drive.started. */
-static _Atomic uint64_t stream_leases;
-
-/* Called by gRPC, on any thread, inside of anything: takes no lock that is held around gRPC. */
-static void lease_end(void *arg)
-{
-    struct stream_lease *lease = arg;
-    struct ngrpc_stream *stream;
-
-    (void)atomic_load_explicit(&stream_leases, memory_order_acquire);
-    stream = lease->stream;
-    if (atomic_fetch_sub_explicit(&lease->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    lease->buf->ops->unref(lease->buf);
-    free(lease);
-    ngrpc_stream_unref(stream);
 }
 
 static void stream_free_messages(struct ngrpc_stream *stream)
@@ -108,7 +81,7 @@ void ngrpc_stream_put(struct ngrpc_stream *stream)
     grpc_call_unref(stream->call);
     if (stream->channel)
         grpc_channel_destroy(stream->channel);
-    ngrpc_listen_settled(stream);
+    ngrpc_server_settled(stream);
     ngrpc_stream_unref(stream);
 }
 
@@ -272,48 +245,6 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
 }
 
 /* ---- sending ---------------------------------------------------------------------------- */
-
-static void take_copy(struct ngrpc_stream *stream, const struct iovec *seg)
-{
-    grpc_slice_buffer_add(&stream->tx_wait,
-                          grpc_slice_from_copied_buffer(seg->iov_base, seg->iov_len));
-}
-
-/* Under the mutex.  The segments that are referred to; NULL = none, or no memory: copy. */
-static struct stream_lease *take_lease(struct ngrpc_stream *stream, struct nqt_buf *buf)
-{
-    struct stream_lease *lease;
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < buf->nseg; i++)
-        n += buf->seg[i].iov_len >= STREAM_COPY;
-    lease = n && !(buf->flags & NQT_BUF_SCARCE) ? malloc(sizeof(*lease)) : NULL;
-    if (!lease)
-        return NULL;
-    *lease = (struct stream_lease){.stream = stream, .buf = buf};
-    atomic_init(&lease->refs, n);
-    atomic_fetch_add_explicit(&stream_leases, 1, memory_order_release);
-    atomic_fetch_add_explicit(&stream->refs, 1, memory_order_relaxed);
-    return lease;
-}
-
-void ngrpc_stream_take(struct ngrpc_stream *stream, struct nqt_buf *buf)
-{
-    struct stream_lease *lease = take_lease(stream, buf);
-
-    for (uint32_t i = 0; i < buf->nseg; i++) {
-        const struct iovec *seg = &buf->seg[i];
-
-        if (lease && seg->iov_len >= STREAM_COPY)
-            grpc_slice_buffer_add(
-                &stream->tx_wait,
-                grpc_slice_new_with_user_data(seg->iov_base, seg->iov_len, lease_end, lease));
-        else if (seg->iov_len)
-            take_copy(stream, seg);
-    }
-    if (!lease)
-        buf->ops->unref(buf);
-}
 
 /* Under the mutex: the next message, at most `message` bytes of what waits; its slices move. */
 static grpc_byte_buffer *stream_next_message(struct ngrpc_stream *stream)

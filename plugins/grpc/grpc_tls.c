@@ -17,39 +17,9 @@ struct tls_files {
     char *ca, *cert, *key; /* NULL = none */
 };
 
-/* ---- options ---------------------------------------------------------------------------- */
-
-static int tls_path(const struct nqt_host *host, nqt_cfg *cfg, const char *name, char *out,
-                    struct nqt_error *err)
-{
-    const char *text = NULL;
-
-    if (host->cfg_str(cfg, name, &text) || !text)
-        text = "";
-    if (strlen(text) >= NGRPC_PATH_MAX)
-        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "%s: longer than %d bytes", name,
-                          NGRPC_PATH_MAX - 1);
-    memcpy(out, text, strlen(text) + 1);
-    return NQT_OK;
-}
-
-int ngrpc_tls_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *opts,
-                   struct nqt_error *err)
-{
-    int rc = tls_path(host, cfg, "tls.ca", opts->ca, err);
-
-    if (!rc)
-        rc = tls_path(host, cfg, "tls.cert", opts->cert, err);
-    if (!rc)
-        rc = tls_path(host, cfg, "tls.key", opts->key, err);
-    if (!rc && !*opts->cert != !*opts->key)
-        rc = ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "tls: \"cert\" and \"key\" go together");
-    return rc;
-}
-
 bool ngrpc_tls_is_on(const struct ngrpc_opts *opts)
 {
-    return *opts->ca || *opts->cert;
+    return *opts->tls.ca || *opts->tls.cert;
 }
 
 /* ---- files ------------------------------------------------------------------------------ */
@@ -77,8 +47,8 @@ static int tls_load(const char *name, const char *path, const char *mark, char *
     if (!text) {
         if (file)
             fclose(file);
-        return ngrpc_fail(err, NQT_E_CONFIG, "errno", error, "%s: cannot read %.120s: %s", name,
-                          path, strerror(error));
+        return nqt_fail_native(err, NQT_E_CONFIG, "errno", error, "%s: cannot read %.120s: %s",
+                               name, path, strerror(error));
     }
     len = fread(text, 1, TLS_FILE_MAX - 1, file);
     fclose(file);
@@ -86,19 +56,18 @@ static int tls_load(const char *name, const char *path, const char *mark, char *
     *out = text;
     if (strstr(text, mark))
         return NQT_OK;
-    return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "%s: no \"%s\" in PEM form in %.120s", name, mark,
-                      path);
+    return nqt_fail(err, NQT_E_CONFIG, "%s: no \"%s\" in PEM form in %.120s", name, mark, path);
 }
 
 static int tls_load_all(const struct ngrpc_opts *opts, struct tls_files *files,
                         struct nqt_error *err)
 {
-    int rc = tls_load("tls.ca", opts->ca, "BEGIN CERTIFICATE", &files->ca, err);
+    int rc = tls_load("tls.ca", opts->tls.ca, "BEGIN CERTIFICATE", &files->ca, err);
 
     if (!rc)
-        rc = tls_load("tls.cert", opts->cert, "BEGIN CERTIFICATE", &files->cert, err);
+        rc = tls_load("tls.cert", opts->tls.cert, "BEGIN CERTIFICATE", &files->cert, err);
     if (!rc)
-        rc = tls_load("tls.key", opts->key, "PRIVATE KEY", &files->key, err);
+        rc = tls_load("tls.key", opts->tls.key, "PRIVATE KEY", &files->key, err);
     return rc;
 }
 
@@ -113,9 +82,9 @@ int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err)
 
 int ngrpc_tls_check_client(const struct ngrpc_opts *opts, struct nqt_error *err)
 {
-    if (!ngrpc_tls_is_on(opts) || *opts->ca)
+    if (!ngrpc_tls_is_on(opts) || *opts->tls.ca)
         return NQT_OK;
-    return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "tls: there is no \"ca\" to know the server by");
+    return nqt_fail(err, NQT_E_CONFIG, "tls: there is no \"ca\" to know the server by");
 }
 
 /* ---- credentials ------------------------------------------------------------------------ */
@@ -152,8 +121,8 @@ int ngrpc_tls_server(const struct ngrpc_opts *opts, grpc_server_credentials **ou
         *out = grpc_insecure_server_credentials_create();
         return NQT_OK;
     }
-    if (!*opts->cert)
-        return ngrpc_fail(err, NQT_E_CONFIG, NULL, 0, "tls: a server needs \"cert\" and \"key\"");
+    if (!*opts->tls.cert)
+        return nqt_fail(err, NQT_E_CONFIG, "tls: a server needs \"cert\" and \"key\"");
     rc = tls_load_all(opts, &files, err);
     pair = (grpc_ssl_pem_key_cert_pair){.private_key = files.key, .cert_chain = files.cert};
     if (!rc)

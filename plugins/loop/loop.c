@@ -7,7 +7,6 @@
 #endif
 #include "loop.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,36 +14,6 @@ static struct {
     pthread_mutex_t mtx; /* a leaf but for mem(), post() and emit(), and a pair's mutex */
     struct nqtp_ep *servers;
 } registry = {.mtx = PTHREAD_MUTEX_INITIALIZER};
-
-int loop_fail(struct nqt_error *err, int code, int native, const char *format, ...)
-{
-    va_list args;
-
-    if (!err || err->size < sizeof(*err))
-        return code;
-    *err = (struct nqt_error){.size = err->size, .code = code, .native = native};
-    if (native)
-        memcpy(err->domain, "errno", sizeof("errno"));
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
-
-void *loop_alloc(const struct nqtp_mod *mod, size_t len)
-{
-    void *mem = mod->host->mem(mod->core, NULL, len);
-
-    if (mem)
-        memset(mem, 0, len);
-    return mem;
-}
-
-void loop_free(const struct nqtp_mod *mod, void *mem)
-{
-    if (mem)
-        mod->host->mem(mod->core, mem, 0);
-}
 
 /* ---- options ---------------------------------------------------------------------------- */
 
@@ -65,17 +34,14 @@ static const struct nqt_opt loop_opt_table[LOOP_OPTIONS] = {
 static int loop_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct loop_opts *out,
                           struct nqt_error *err)
 {
-    const char *name = NULL;
     int64_t slots = 0;
+    const struct nqt_number number = {"slots", &slots};
+    int rc = nqt_cfg_text(host, cfg, "name", true, out->name, sizeof(out->name), err);
 
-    if (host->cfg_str(cfg, "name", &name) || !name || !*name)
-        return loop_fail(err, NQT_E_CONFIG, 0, "name: no value");
-    if (strlen(name) >= sizeof(out->name))
-        return loop_fail(err, NQT_E_CONFIG, 0, "name: longer than %zu bytes",
-                         sizeof(out->name) - 1);
-    if (host->cfg_int(cfg, "slots", &slots) || slots < 1 || slots > 65536)
-        return loop_fail(err, NQT_E_CONFIG, 0, "slots: no value from 1 to 65536");
-    memcpy(out->name, name, strlen(name) + 1);
+    if (!rc)
+        rc = nqt_cfg_numbers(host, cfg, &number, 1, err);
+    if (rc)
+        return rc;
     out->slots = (uint32_t)slots;
     return NQT_OK;
 }
@@ -141,14 +107,6 @@ bool loop_with_server(const char *name, int (*fn)(struct nqtp_ep *server, void *
 
 /* ---- endpoints -------------------------------------------------------------------------- */
 
-static void loop_ep_emit(struct nqtp_ep *ep, uint32_t kind, const char *name)
-{
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = kind, .ep = ep->cookie, .peer_name = name};
-
-    ep->mod->host->emit(ep->mod->core, &event, 1);
-}
-
 void loop_ep_ref(struct nqtp_ep *ep)
 {
     atomic_fetch_add_explicit(&ep->refs, 1, memory_order_relaxed);
@@ -157,25 +115,24 @@ void loop_ep_ref(struct nqtp_ep *ep)
 void loop_ep_unref(struct nqtp_ep *ep)
 {
     const struct nqtp_mod *mod = ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
+    nqt_ep *cookie = ep->cookie;
 
     if (atomic_fetch_sub_explicit(&ep->refs, 1, memory_order_acq_rel) != 1)
         return;
     /* The memory first: mod_close() may follow the event at once. */
-    loop_free(mod, ep);
-    mod->host->emit(mod->core, &event, 1);
+    nqt_free(mod->host, mod->core, ep);
+    nqt_emit_ep_closed(mod->host, mod->core, cookie);
 }
 
 static int loop_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                         int listen, struct nqtp_ep **out, struct nqt_error *err)
 {
-    struct nqtp_ep *ep = loop_alloc(mod, sizeof(*ep));
+    struct nqtp_ep *ep = nqt_alloc(mod->host, mod->core, sizeof(*ep));
     char name[LOOP_TEXT_MAX];
     int rc;
 
     if (!ep)
-        return loop_fail(err, NQT_E_NOMEM, 0, "no memory for an endpoint");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
     ep->mod = mod;
     ep->cookie = cookie;
     ep->serial = serial;
@@ -183,14 +140,15 @@ static int loop_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial
     atomic_init(&ep->refs, 1);
     rc = loop_opts_read(mod->host, cfg, &ep->opts, err);
     if (!rc && listen && !registry_add(ep))
-        rc = loop_fail(err, NQT_E_SYS, EADDRINUSE,
-                       "listen on loop:%s: the name is in use in this process", ep->opts.name);
+        rc =
+            nqt_fail_native(err, NQT_E_SYS, "errno", EADDRINUSE,
+                            "listen on loop:%s: the name is in use in this process", ep->opts.name);
     if (rc) {
-        loop_free(mod, ep);
+        nqt_free(mod->host, mod->core, ep);
         return rc;
     }
     snprintf(name, sizeof(name), "loop:%s", ep->opts.name);
-    loop_ep_emit(ep, NQT_EV_EP_UP, listen ? name : NULL);
+    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = listen ? name : NULL);
     *out = ep;
     return NQT_OK;
 }
@@ -213,7 +171,7 @@ static int loop_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
     struct nqtp_mod *mod = host->mem(core, NULL, sizeof(*mod));
 
     if (!mod)
-        return loop_fail(err, NQT_E_NOMEM, 0, "no memory for the transport loop");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport loop");
     *mod = (struct nqtp_mod){.host = host, .core = core};
     *out = mod;
     return NQT_OK;
@@ -221,14 +179,7 @@ static int loop_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
 
 static void loop_mod_close(struct nqtp_mod *mod)
 {
-    loop_free(mod, mod);
-}
-
-static const void *loop_ext(struct nqtp_mod *mod, const char *id)
-{
-    (void)mod;
-    (void)id;
-    return NULL;
+    nqt_free(mod->host, mod->core, mod);
 }
 
 static const struct nqt_ops loop_ops = {
@@ -245,7 +196,7 @@ static const struct nqt_ops loop_ops = {
     .shutdown = loop_shutdown,
     .close = loop_close,
     .info = loop_info,
-    .ext = loop_ext,
+    .ext = nqt_no_ext,
 };
 
 NQT_MODULE(loop) = {

@@ -8,7 +8,7 @@
 #ifndef LOOP_H
 #define LOOP_H
 
-#include <netqueue/transport.h>
+#include <netqueue/transport_kit.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -81,10 +81,6 @@ struct nqtp_link {
 
 /* ---- loop.c ----------------------------------------------------------------------------- */
 
-int loop_fail(struct nqt_error *err, int code, int native, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void *loop_alloc(const struct nqtp_mod *mod, size_t len); /* zeroed, or NULL */
-void loop_free(const struct nqtp_mod *mod, void *mem);
 void loop_ep_ref(struct nqtp_ep *ep);
 /* May emit EP_CLOSED: touch neither the endpoint nor the module afterwards.  Thread: any. */
 void loop_ep_unref(struct nqtp_ep *ep);

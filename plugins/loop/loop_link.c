@@ -90,44 +90,17 @@ static void link_leave_pair(struct nqtp_link *link)
 
 /* ---- events ----------------------------------------------------------------------------- */
 
-static int link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err,
-                     struct nqt_buf *const *bufs, uint32_t nbuf)
-{
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .nbuf = nbuf,
-        .buf = bufs,
-        .plink = link,
-        .peer_name = link->peer,
-        .err = err,
-    };
-
-    return mod->host->emit(mod->core, &event, 1);
-}
-
-static void link_stop_timer(struct nqtp_link *link)
-{
-    if (link->timer)
-        link->ep->mod->host->timer_del(link->timer);
-    link->timer = NULL;
-}
-
 static void link_down(struct nqtp_link *link, int code, const char *cause)
 {
     struct nqt_error err = {.size = sizeof(err)};
 
     if (link->state == LOOP_DOWN || link->state == LOOP_CLOSED)
         return;
-    loop_fail(&err, code, 0, "%s: %s", link->peer, cause);
-    link_stop_timer(link);
+    nqt_fail(&err, code, "%s: %s", link->peer, cause);
+    nqt_timer_stop(link->ep->mod->host, &link->timer);
     link_leave_pair(link);
     link->state = LOOP_DOWN;
-    (void)link_emit(link, NQT_EV_LINK_DOWN, &err, NULL, 0);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 static void link_up(struct nqtp_link *link)
@@ -139,7 +112,7 @@ static void link_up(struct nqtp_link *link)
     pthread_mutex_unlock(&link->pair->mtx);
     link->epoch = atomic_fetch_add(&loop_epochs, 1) + 1;
     link->state = LOOP_UP;
-    (void)link_emit(link, NQT_EV_LINK_UP, NULL, NULL, 0);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_UP);
 }
 
 /* ---- delivery --------------------------------------------------------------------------- */
@@ -171,14 +144,14 @@ static bool link_deliver_some(struct nqtp_link *link)
     more = own->count && !link->held;
     pthread_mutex_unlock(&link->pair->mtx);
 
-    if (n && link_emit(link, NQT_EV_RX, NULL, bufs, n)) {
+    if (n && NQT_EMIT_LINK(link, NQT_EV_RX, .nbuf = n, .buf = bufs)) {
         for (uint32_t i = 0; i < n; i++)
             bufs[i]->ops->unref(bufs[i]);
         link_down(link, NQT_E_NOMEM, "no memory to hand up what came");
         return false;
     }
     if (room && link->state == LOOP_UP)
-        (void)link_emit(link, NQT_EV_WRITABLE, NULL, NULL, 0);
+        (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
     if (ended)
         link_down(link, NQT_E_EOF, "closed by the other side");
     return more;
@@ -197,7 +170,7 @@ static void link_free(struct nqtp_link *link)
     struct nqtp_ep *ep = link->ep;
 
     pair_unref(link->pair);
-    loop_free(ep->mod, link);
+    nqt_free(ep->mod->host, ep->mod->core, link);
     loop_ep_unref(ep);
 }
 
@@ -224,7 +197,7 @@ static void link_finish(void *arg)
     pthread_mutex_unlock(&link->pair->mtx);
     link->finished = true;
     if (link->cookie) /* else it was never attached, and there is nobody to tell */
-        (void)link_emit(link, NQT_EV_LINK_CLOSED, NULL, NULL, 0);
+        (void)NQT_EMIT_LINK(link, NQT_EV_LINK_CLOSED);
     if (!posted)
         link_free(link);
 }
@@ -233,7 +206,7 @@ void loop_close(struct nqtp_link *link)
 {
     if (link->state == LOOP_CLOSED)
         return;
-    link_stop_timer(link);
+    nqt_timer_stop(link->ep->mod->host, &link->timer);
     if (link->state != LOOP_DOWN)
         link_leave_pair(link);
     link->state = LOOP_CLOSED;
@@ -249,7 +222,7 @@ static void link_drain_over(void *arg)
 
 int loop_shutdown(struct nqtp_link *link)
 {
-    const struct nqt_host *host = link->ep->mod->host;
+    const struct nqtp_mod *mod = link->ep->mod;
     struct loop_end *other = &link->pair->end[!link->side];
 
     if (link->state == LOOP_CLOSED || link->state == LOOP_ACCEPTED)
@@ -261,12 +234,9 @@ int loop_shutdown(struct nqtp_link *link)
     other->ended = true;
     end_poke(other);
     pthread_mutex_unlock(&link->pair->mtx);
-    if (host->timer_add(link->serial, link_drain_over, link, &link->timer)) {
-        link->timer = NULL;
+    if (nqt_timer_start(mod->host, mod->core, link->serial, link_drain_over, link, LOOP_DRAIN_NS,
+                        &link->timer))
         link_drain_over(link); /* no memory to wait for the other side */
-        return NQT_OK;
-    }
-    host->timer_set(link->timer, host->now_ns(link->ep->mod->core) + LOOP_DRAIN_NS);
     return NQT_OK;
 }
 
@@ -312,7 +282,7 @@ int loop_rx_hold(struct nqtp_link *link, int hold)
 /* A link without a pair; refers to the endpoint. */
 static struct nqtp_link *link_new(struct nqtp_ep *ep, unsigned side)
 {
-    struct nqtp_link *link = loop_alloc(ep->mod, sizeof(*link));
+    struct nqtp_link *link = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*link));
 
     if (!link)
         return NULL;
@@ -345,7 +315,7 @@ static int link_meet(struct nqtp_ep *server, void *arg)
         return NQT_E_NOMEM;
     client->pair = pair_new(client->ep->opts.slots, server->opts.slots);
     if (!client->pair) {
-        loop_free(server->mod, link);
+        nqt_free(server->mod->host, server->mod->core, link);
         loop_ep_unref(server); /* not the last one */
         return NQT_E_NOMEM;
     }
@@ -355,7 +325,7 @@ static int link_meet(struct nqtp_ep *server, void *arg)
     link_names(client, number);
     link_names(link, number);
     /* As `link` has no cookie yet, the event has none. */
-    (void)link_emit(link, NQT_EV_ACCEPT, NULL, NULL, 0);
+    (void)NQT_EMIT_LINK(link, NQT_EV_ACCEPT);
     return NQT_OK;
 }
 
@@ -380,10 +350,10 @@ int loop_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     int rc = NQT_OK;
 
     if (ep->listen)
-        return loop_fail(err, NQT_E_INVAL, 0, "a listening endpoint does not connect");
+        return nqt_fail(err, NQT_E_INVAL, "a listening endpoint does not connect");
     link = link_new(ep, 0);
     if (!link)
-        return loop_fail(err, NQT_E_NOMEM, 0, "connect to loop:%s: no memory", ep->opts.name);
+        return nqt_fail(err, NQT_E_NOMEM, "connect to loop:%s: no memory", ep->opts.name);
     link->cookie = cookie;
     link->serial = serial;
     if (!loop_with_server(ep->opts.name, link_meet, link, &rc))
@@ -391,9 +361,9 @@ int loop_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     else if (!rc)
         link_up(link);
     if (rc) {
-        loop_free(ep->mod, link);
+        nqt_free(ep->mod->host, ep->mod->core, link);
         loop_ep_unref(ep); /* not the last one */
-        return loop_fail(err, rc, 0, "connect to loop:%s: no memory", ep->opts.name);
+        return nqt_fail(err, rc, "connect to loop:%s: no memory", ep->opts.name);
     }
     link_deliver(link); /* what came before it could be posted to */
     *out = link;
@@ -413,15 +383,6 @@ int loop_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
 
 int loop_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    const struct nqt_info info = {
-        .size = out->size,
-        .caps = LOOP_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT),
-        .local = link->local,
-        .peer = link->peer,
-    };
-
-    if (out->size < sizeof(info))
-        return NQT_E_INVAL;
-    *out = info;
-    return NQT_OK;
+    return nqt_info_answer(out, LOOP_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT), 0, link->local,
+                           link->peer);
 }

@@ -5,41 +5,10 @@
 #endif
 #include "mqtt.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-
-int mqtt_fail(struct nqt_error *err, int code, int64_t native, const char *format, ...)
-{
-    va_list args;
-
-    if (!err || err->size < sizeof(*err))
-        return code;
-    *err = (struct nqt_error){.size = err->size, .code = code, .native = native};
-    if (native)
-        memcpy(err->domain, "mqtt", sizeof("mqtt"));
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    return code;
-}
-
-void *mqtt_alloc(const struct nqtp_mod *mod, size_t len)
-{
-    void *mem = mod->host->mem(mod->core, NULL, len);
-
-    if (mem)
-        memset(mem, 0, len);
-    return mem;
-}
-
-void mqtt_free(const struct nqtp_mod *mod, void *mem)
-{
-    if (mem)
-        mod->host->mem(mod->core, mem, 0);
-}
 
 uint64_t mqtt_random(void)
 {
@@ -56,15 +25,6 @@ uint64_t mqtt_random(void)
 
 /* ---- endpoints -------------------------------------------------------------------------- */
 
-void mqtt_ep_emit(const struct nqtp_ep *ep, uint32_t kind, const char *name,
-                  const struct nqt_error *err)
-{
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = kind, .ep = ep->cookie, .peer_name = name, .err = err};
-
-    ep->mod->host->emit(ep->mod->core, &event, 1);
-}
-
 void mqtt_ep_ref(struct nqtp_ep *ep)
 {
     atomic_fetch_add_explicit(&ep->refs, 1, memory_order_relaxed);
@@ -75,20 +35,19 @@ static void ep_free(struct nqtp_ep *ep)
     pthread_cond_destroy(&ep->cond);
     pthread_mutex_destroy(&ep->mtx);
     explicit_bzero(ep->opts.password, sizeof(ep->opts.password));
-    mqtt_free(ep->mod, ep);
+    nqt_free(ep->mod->host, ep->mod->core, ep);
 }
 
 void mqtt_ep_unref(struct nqtp_ep *ep)
 {
     const struct nqtp_mod *mod = ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
+    nqt_ep *cookie = ep->cookie;
 
     if (atomic_fetch_sub_explicit(&ep->refs, 1, memory_order_acq_rel) != 1)
         return;
     /* The memory first: mod_close() may follow the event at once. */
     ep_free(ep);
-    mod->host->emit(mod->core, &event, 1);
+    nqt_emit_ep_closed(mod->host, mod->core, cookie);
 }
 
 static void ep_init_waiting(struct nqtp_ep *ep)
@@ -114,12 +73,12 @@ static void ep_name(struct nqtp_ep *ep)
 static int mqtt_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                         int listen, struct nqtp_ep **out, struct nqt_error *err)
 {
-    struct nqtp_ep *ep = mqtt_alloc(mod, sizeof(*ep));
+    struct nqtp_ep *ep = nqt_alloc(mod->host, mod->core, sizeof(*ep));
     bool fine = true;
     int rc;
 
     if (!ep)
-        return mqtt_fail(err, NQT_E_NOMEM, 0, "no memory for an endpoint");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
     ep->mod = mod;
     ep->cookie = cookie;
     ep->serial = serial;
@@ -134,13 +93,14 @@ static int mqtt_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial
         pthread_mutex_unlock(&ep->mtx);
     }
     if (!fine)
-        rc = mqtt_fail(err, NQT_E_SYS, EAGAIN, "%s: no thread for the broker", ep->place);
+        rc = nqt_fail_native(err, NQT_E_SYS, "errno", EAGAIN, "%s: no thread for the broker",
+                             ep->place);
     if (rc) {
         ep_free(ep);
         return rc;
     }
     if (!listen) /* a server's is up when its broker is */
-        mqtt_ep_emit(ep, NQT_EV_EP_UP, NULL, NULL);
+        (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP);
     *out = ep;
     return NQT_OK;
 }
@@ -165,7 +125,7 @@ static int mqtt_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
     struct nqtp_mod *mod = host->mem(core, NULL, sizeof(*mod));
 
     if (!mod)
-        return mqtt_fail(err, NQT_E_NOMEM, 0, "no memory for the transport mqtt");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport mqtt");
     *mod = (struct nqtp_mod){.host = host, .core = core};
     *out = mod;
     return NQT_OK;
@@ -173,7 +133,7 @@ static int mqtt_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
 
 static void mqtt_mod_close(struct nqtp_mod *mod)
 {
-    mqtt_free(mod, mod);
+    nqt_free(mod->host, mod->core, mod);
 }
 
 static int mqtt_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
@@ -187,13 +147,6 @@ static int mqtt_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
     rc = mqtt_opts_read(host, cfg, &opts, err);
     explicit_bzero(opts.password, sizeof(opts.password));
     return rc;
-}
-
-static const void *mqtt_ext(struct nqtp_mod *mod, const char *id)
-{
-    (void)mod;
-    (void)id;
-    return NULL;
 }
 
 static const struct nqt_ops mqtt_ops = {
@@ -210,7 +163,7 @@ static const struct nqt_ops mqtt_ops = {
     .shutdown = mqtt_shutdown,
     .close = mqtt_close,
     .info = mqtt_info,
-    .ext = mqtt_ext,
+    .ext = nqt_no_ext,
 };
 
 NQT_MODULE(mqtt) = {

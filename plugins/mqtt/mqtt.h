@@ -17,7 +17,7 @@
 #define MQTT_H
 
 #include <MQTTAsync.h>
-#include <netqueue/transport.h>
+#include <netqueue/transport_kit.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,7 +25,6 @@
 #define MQTT_NAME_MAX 64 /* of a server, with its NUL */
 #define MQTT_HOST_MAX 256
 #define MQTT_SECRET_MAX 256
-#define MQTT_PATH_MAX 1024
 #define MQTT_TOPIC_MAX 128
 #define MQTT_PLACE_MAX (MQTT_HOST_MAX + MQTT_NAME_MAX + 16)
 #define MQTT_TEXT_MAX (MQTT_PLACE_MAX + 32) /* of an address for people */
@@ -104,7 +103,7 @@ struct mqtt_opts {
     uint32_t packet, window;
     int keepalive_s;
     int64_t connect_timeout_ns;
-    char ca[MQTT_PATH_MAX], cert[MQTT_PATH_MAX], key[MQTT_PATH_MAX]; /* "" = none; ca: no TLS */
+    struct nqt_tls_files tls; /* without `ca` there is no TLS */
 };
 
 int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *out,
@@ -256,15 +255,9 @@ struct nqtp_link {
 
 /* ---- mqtt.c ----------------------------------------------------------------------------- */
 
-int mqtt_fail(struct nqt_error *err, int code, int64_t native, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void *mqtt_alloc(const struct nqtp_mod *mod, size_t len); /* zeroed, or NULL */
-void mqtt_free(const struct nqtp_mod *mod, void *mem);
 void mqtt_ep_ref(struct nqtp_ep *ep);
 /* May emit EP_CLOSED: touch neither the endpoint nor the module afterwards.  Thread: any. */
 void mqtt_ep_unref(struct nqtp_ep *ep);
-void mqtt_ep_emit(const struct nqtp_ep *ep, uint32_t kind, const char *name,
-                  const struct nqt_error *err);
 uint64_t mqtt_random(void); /* never 0 */
 
 /* ---- mqtt_broker.c ---------------------------------------------------------------------- */

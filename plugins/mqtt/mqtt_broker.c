@@ -121,7 +121,7 @@ static void broker_stay(struct nqtp_ep *ep, struct nqt_error *err)
     ep->wanted = false;
     broker_repost(ep); /* those that wait for the broker go on */
     if (ep->listen && !ep->closing)
-        mqtt_ep_emit(ep, NQT_EV_EP_UP, ep->place, NULL);
+        (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = ep->place);
     while (!ep->lost && !ep->closing) {
         if (!ep->repost) {
             pthread_cond_wait(&ep->cond, &ep->mtx);
@@ -131,8 +131,8 @@ static void broker_stay(struct nqtp_ep *ep, struct nqt_error *err)
             broker_repost(ep);
     }
     ep->up = false;
-    mqtt_fail(err, ep->lost ? NQT_E_LOST : NQT_E_CLOSED, 0, "%s: the connection to the broker: %s",
-              ep->place, ep->lost ? ep->step_text : "closed");
+    nqt_fail(err, ep->lost ? NQT_E_LOST : NQT_E_CLOSED, "%s: the connection to the broker: %s",
+             ep->place, ep->lost ? ep->step_text : "closed");
     pthread_mutex_unlock(&ep->mtx);
 }
 
@@ -207,7 +207,7 @@ static void *broker_run(void *arg)
         }
         pthread_mutex_lock(&ep->mtx);
         if (ep->listen && !told && !ep->closing) {
-            mqtt_ep_emit(ep, NQT_EV_EP_DOWN, NULL, &err);
+            (void)NQT_EMIT_EP(ep, NQT_EV_EP_DOWN, .err = &err);
             told = true;
         }
         pthread_mutex_unlock(&ep->mtx);

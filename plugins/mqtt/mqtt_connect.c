@@ -17,8 +17,9 @@
 
 static int connect_fail(const struct nqtp_ep *ep, int code, struct nqt_error *err, const char *what)
 {
-    return mqtt_fail(err, code, ep->step_reason, "%s: %s: %s%s", ep->place, what, ep->step_text,
-                     code == NQT_E_UNREACHABLE ? "; is the broker running?" : "");
+    return nqt_fail_native(err, code, "mqtt", ep->step_reason, "%s: %s: %s%s", ep->place, what,
+                           ep->step_text,
+                           code == NQT_E_UNREACHABLE ? "; is the broker running?" : "");
 }
 
 static int connect_create(struct nqtp_ep *ep, const char *uri, int version, struct nqt_error *err)
@@ -42,7 +43,8 @@ static int connect_create(struct nqtp_ep *ep, const char *uri, int version, stru
         rc = mqtt_step_hear(ep);
     if (!rc)
         return NQT_OK;
-    return mqtt_fail(err, NQT_E_NOMEM, rc, "%s: no client: %s", ep->place, MQTTAsync_strerror(rc));
+    return nqt_fail_native(err, NQT_E_NOMEM, "mqtt", rc, "%s: no client: %s", ep->place,
+                           MQTTAsync_strerror(rc));
 }
 
 size_t mqtt_gone(const struct nqtp_ep *ep, uint8_t record[MQTT_CONTROL], int code, const char *text)
@@ -85,9 +87,9 @@ static MQTTAsync_connectOptions connect_options(const struct nqtp_ep *ep)
 /* `verify` holds the broker's name against its certificate. */
 static void connect_tls(struct nqtp_ep *ep, MQTTAsync_SSLOptions *ssl)
 {
-    ssl->trustStore = ep->opts.ca;
-    ssl->keyStore = *ep->opts.cert ? ep->opts.cert : NULL;
-    ssl->privateKey = *ep->opts.key ? ep->opts.key : NULL;
+    ssl->trustStore = ep->opts.tls.ca;
+    ssl->keyStore = *ep->opts.tls.cert ? ep->opts.tls.cert : NULL;
+    ssl->privateKey = *ep->opts.tls.key ? ep->opts.tls.key : NULL;
     ssl->enableServerCertAuth = 1;
     ssl->verify = 1;
     ssl->sslVersion = MQTT_SSL_VERSION_DEFAULT; /* the best of both; the system says the least */
@@ -111,12 +113,13 @@ static int connect_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *
     will.retained = ep->listen;
     options.will = &will;
     connect_tls(ep, &ssl);
-    if (*ep->opts.ca)
+    if (*ep->opts.tls.ca)
         options.ssl = &ssl;
     mqtt_step_of_connect(ep, &options);
     rc = MQTTAsync_connect(ep->client, &options);
     if (rc)
-        return mqtt_fail(err, NQT_E_UNREACHABLE, rc, "%s: %s", ep->place, MQTTAsync_strerror(rc));
+        return nqt_fail_native(err, NQT_E_UNREACHABLE, "mqtt", rc, "%s: %s", ep->place,
+                               MQTTAsync_strerror(rc));
     while (mqtt_clock() < until && mqtt_step_is_asking(ep, mqtt_clock() + CONNECT_NUDGE_NS))
         mqtt_nudge();
     pthread_mutex_lock(&ep->mtx);
@@ -182,9 +185,9 @@ static int connect_claim(struct nqtp_ep *ep, struct nqt_error *err)
     ep->here = !rival;
     pthread_mutex_unlock(&ep->mtx);
     if (rival)
-        return mqtt_fail(err, NQT_E_REFUSED, 0,
-                         "%s: the name is in use by another server; choose another \"server\"",
-                         ep->place);
+        return nqt_fail(err, NQT_E_REFUSED,
+                        "%s: the name is in use by another server; choose another \"server\"",
+                        ep->place);
     connect_say(ep, MQTT_HERE, ep->server_topic);
     return NQT_OK;
 }
@@ -194,13 +197,13 @@ static int connect_limits(struct nqtp_ep *ep, struct nqt_error *err)
     uint32_t room = UINT32_MAX;
 
     if (ep->opts.qos && !ep->step_qos)
-        return mqtt_fail(err, NQT_E_CONFIG, 0, "%s: the broker allows QoS 0 only: set \"qos\": 0",
-                         ep->place);
+        return nqt_fail(err, NQT_E_CONFIG, "%s: the broker allows QoS 0 only: set \"qos\": 0",
+                        ep->place);
     if (ep->step_packet)
         room = ep->step_packet > MQTT_TOPIC_MAX + 16 ? ep->step_packet - MQTT_TOPIC_MAX - 16 : 0;
     if (room < MQTT_PACKET_LEAST / 2)
-        return mqtt_fail(err, NQT_E_CONFIG, 0, "%s: the broker's largest packet, %u, is too small",
-                         ep->place, ep->step_packet);
+        return nqt_fail(err, NQT_E_CONFIG, "%s: the broker's largest packet, %u, is too small",
+                        ep->place, ep->step_packet);
     pthread_mutex_lock(&ep->mtx);
     ep->packet = room < ep->opts.packet ? room : ep->opts.packet;
     pthread_mutex_unlock(&ep->mtx);

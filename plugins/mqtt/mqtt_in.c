@@ -174,7 +174,6 @@ static void in_open(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
                     const uint8_t *body, struct in_answer *answer)
 {
     struct nqtp_link *link = mqtt_link_find(ep, id, head->number);
-    struct nqt_event event = {.size = sizeof(event), .kind = NQT_EV_ACCEPT, .ep = ep->cookie};
 
     if (link && link->client_tag == head->client) { /* again: the answer was lost */
         answer_accept(link, answer);
@@ -192,10 +191,8 @@ static void in_open(struct nqtp_ep *ep, uint64_t id, const struct mqtt_head *hea
     }
     in_terms(link, body);
     link->credit = head->credit < MQTT_CREDIT ? head->credit : MQTT_CREDIT;
-    event.plink = link;
-    event.peer_name = link->peer;
     answer_accept(link, answer);
-    if (!ep->mod->host->emit(ep->mod->core, &event, 1))
+    if (!NQT_EMIT_LINK(link, NQT_EV_ACCEPT))
         return;
     answer_end(ep, id, head, NQT_E_REFUSED, "the server has no memory", answer);
     mqtt_link_refuse(link);

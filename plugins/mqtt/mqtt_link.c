@@ -10,34 +10,7 @@
 
 #define LINK_BATCH 64 /* buffers in one RX event */
 
-/* ---- events: in serial ------------------------------------------------------------------ */
-
-static int link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err,
-                     struct nqt_buf *const *bufs, uint32_t nbuf)
-{
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .nbuf = nbuf,
-        .buf = bufs,
-        .plink = link,
-        .peer_name = link->peer,
-        .err = err,
-    };
-
-    return mod->host->emit(mod->core, &event, 1);
-}
-
-static void link_stop_timer(struct nqtp_link *link)
-{
-    if (link->timer)
-        link->ep->mod->host->timer_del(link->timer);
-    link->timer = NULL;
-}
+/* ---- the end: in serial ----------------------------------------------------------------- */
 
 static void link_set_timer(struct nqtp_link *link, int64_t in_ns)
 {
@@ -53,7 +26,7 @@ static void link_leave(struct nqtp_link *link)
     struct nqtp_ep *ep = link->ep;
     struct mqtt_rx *rx, *next;
 
-    link_stop_timer(link);
+    nqt_timer_stop(link->ep->mod->host, &link->timer);
     pthread_mutex_lock(&ep->mtx);
     mqtt_link_unlist(link);
     link->attached = false;
@@ -84,11 +57,11 @@ void mqtt_link_down(struct nqtp_link *link, int code, bool tell, const char *cau
         return;
     if (tell)
         link_tell(link, code, cause);
-    mqtt_fail(&err, code, 0, "%s: %s%s", link->peer, cause,
-              code == NQT_E_REFUSED ? "; is the server running?" : "");
+    nqt_fail(&err, code, "%s: %s%s", link->peer, cause,
+             code == NQT_E_REFUSED ? "; is the server running?" : "");
     link_leave(link);
     link->state = MQTT_DOWN;
-    (void)link_emit(link, NQT_EV_LINK_DOWN, &err, NULL, 0);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 static void link_up(struct nqtp_link *link)
@@ -98,7 +71,7 @@ static void link_up(struct nqtp_link *link)
     link->epoch = atomic_fetch_add(&epochs, 1) + 1;
     link->state = MQTT_UP;
     link->watching = false;
-    (void)link_emit(link, NQT_EV_LINK_UP, NULL, NULL, 0);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_UP);
 }
 
 /* ---- delivery --------------------------------------------------------------------------- */
@@ -119,7 +92,7 @@ static int link_deliver_one(struct nqtp_link *link, struct mqtt_rx *rx)
         n = mqtt_unpack(link, rx, &at, bufs, LINK_BATCH);
         if (n < 0)
             return n;
-        if (!n || !link_emit(link, NQT_EV_RX, NULL, bufs, (uint32_t)n))
+        if (!n || !NQT_EMIT_LINK(link, NQT_EV_RX, .nbuf = (uint32_t)n, .buf = bufs))
             continue;
         for (int i = 0; i < n; i++)
             bufs[i]->ops->unref(bufs[i]);
@@ -364,12 +337,12 @@ int mqtt_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     int rc = NQT_OK;
 
     if (ep->listen)
-        return mqtt_fail(err, NQT_E_INVAL, 0, "a listening endpoint does not connect");
+        return nqt_fail(err, NQT_E_INVAL, "a listening endpoint does not connect");
     pthread_mutex_lock(&ep->mtx);
     link = mqtt_link_new(ep, ep->id, ++ep->numbers);
     pthread_mutex_unlock(&ep->mtx);
     if (!link)
-        return mqtt_fail(err, NQT_E_NOMEM, 0, "connect to %s: no memory", ep->place);
+        return nqt_fail(err, NQT_E_NOMEM, "connect to %s: no memory", ep->place);
     link->cookie = cookie;
     link->serial = serial;
     link->state = MQTT_WAITING;
@@ -386,11 +359,11 @@ int mqtt_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     pthread_mutex_unlock(&ep->mtx);
     if (rc || !fine) {
         if (!rc)
-            link_stop_timer(link);
-        mqtt_free(ep->mod, link);
+            nqt_timer_stop(link->ep->mod->host, &link->timer);
+        nqt_free(ep->mod->host, ep->mod->core, link);
         mqtt_ep_unref(ep); /* not the last one */
-        return mqtt_fail(err, rc ? rc : NQT_E_SYS, 0, "connect to %s: no %s", ep->place,
-                         rc ? "memory" : "thread for the broker");
+        return nqt_fail(err, rc ? rc : NQT_E_SYS, "connect to %s: no %s", ep->place,
+                        rc ? "memory" : "thread for the broker");
     }
     link_set_timer(link, ep->opts.connect_timeout_ns + MQTT_NS_PER_S);
     link_step(link);
@@ -450,7 +423,7 @@ static void link_finish(void *arg)
     pthread_mutex_unlock(&link->ep->mtx);
     link->finished = true;
     if (link->cookie) /* else it was never attached, and there is nobody to tell */
-        (void)link_emit(link, NQT_EV_LINK_CLOSED, NULL, NULL, 0);
+        (void)NQT_EMIT_LINK(link, NQT_EV_LINK_CLOSED);
     if (!posted)
         mqtt_link_free(link);
 }
@@ -472,16 +445,6 @@ void mqtt_close(struct nqtp_link *link)
 
 int mqtt_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    const struct nqt_info info = {
-        .size = out->size,
-        .caps = MQTT_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT),
-        .max_message = MQTT_MESSAGE_MAX,
-        .local = link->local,
-        .peer = link->peer,
-    };
-
-    if (out->size < sizeof(info))
-        return NQT_E_INVAL;
-    *out = info;
-    return NQT_OK;
+    return nqt_info_answer(out, MQTT_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT), MQTT_MESSAGE_MAX,
+                           link->local, link->peer);
 }

@@ -84,38 +84,19 @@ const struct nqt_opt mqtt_opt_table[MQTT_OPTIONS] = {
     {.name = "tls.key", .type = NQT_OPT_PATH, .help = "The certificate's private key"},
 };
 
-/* Copies; `needed`: it must not be empty. */
-static int opts_text(const struct nqt_host *host, nqt_cfg *cfg, const char *name, bool needed,
-                     char *out, size_t cap, struct nqt_error *err)
-{
-    const char *text = NULL;
-
-    if (host->cfg_str(cfg, name, &text) || !text)
-        text = "";
-    if (needed && !*text)
-        return mqtt_fail(err, NQT_E_CONFIG, 0, "%s: no value", name);
-    if (strlen(text) >= cap)
-        return mqtt_fail(err, NQT_E_CONFIG, 0, "%s: longer than %zu bytes", name, cap - 1);
-    memcpy(out, text, strlen(text) + 1);
-    return NQT_OK;
-}
-
 static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts,
                         struct nqt_error *err)
 {
-    int64_t port, qos, packet, window, keepalive, connecting;
-    const struct {
-        const char *name;
-        int64_t *out;
-    } all[] = {
+    int64_t port = 0, qos = 0, packet = 0, window = 0, keepalive = 0, connecting = 0;
+    const struct nqt_number all[] = {
         {"port", &port},           {"qos", &qos},
         {"packet", &packet},       {"window", &window},
         {"keepalive", &keepalive}, {"connect_timeout", &connecting},
     };
+    int rc = nqt_cfg_numbers(host, cfg, all, sizeof(all) / sizeof(all[0]), err);
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (host->cfg_int(cfg, all[i].name, all[i].out))
-            return mqtt_fail(err, NQT_E_CONFIG, 0, "%s: no value", all[i].name);
+    if (rc)
+        return rc;
     opts->port = (uint16_t)port;
     opts->qos = (int)qos;
     opts->packet = (uint32_t)packet;
@@ -129,12 +110,10 @@ static int opts_version(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_o
                         struct nqt_error *err)
 {
     static const int versions[] = {MQTTVERSION_DEFAULT, MQTTVERSION_5, MQTTVERSION_3_1_1};
-    char word[8];
-    int rc = opts_text(host, cfg, "version", true, word, sizeof(word), err);
+    uint32_t which = 0;
+    int rc = nqt_cfg_choice(host, cfg, "version", opts_versions, &which, err);
 
-    for (size_t i = 0; !rc && opts_versions[i]; i++)
-        if (strcmp(word, opts_versions[i]) == 0)
-            opts->version = versions[i];
+    opts->version = versions[which];
     return rc;
 }
 
@@ -143,8 +122,8 @@ static int opts_check_server(const char *name, struct nqt_error *err)
 {
     for (const char *at = name; *at; at++)
         if (strchr("/+#$", *at) || (unsigned char)*at <= 0x20 || (unsigned char)*at >= 0x7f)
-            return mqtt_fail(err, NQT_E_CONFIG, 0,
-                             "server: only printable ASCII without space and / + # $");
+            return nqt_fail(err, NQT_E_CONFIG,
+                            "server: only printable ASCII without space and / + # $");
     return NQT_OK;
 }
 
@@ -169,30 +148,24 @@ static int opts_trust(const struct nqt_host *host, nqt_cfg *cfg, const struct mq
 
     if (opts_is_loopback(opts->host) || (!host->cfg_int(cfg, "trust_broker", &trust) && trust))
         return NQT_OK;
-    return mqtt_fail(err, NQT_E_CONFIG, 0,
-                     "trust_broker: the broker \"%.60s\" is not on this host, and can read and "
-                     "forge all that passes; if that is all right, set \"trust_broker\": true",
-                     opts->host);
+    return nqt_fail(err, NQT_E_CONFIG,
+                    "trust_broker: the broker \"%.60s\" is not on this host, and can read and "
+                    "forge all that passes; if that is all right, set \"trust_broker\": true",
+                    opts->host);
 }
 
 static int opts_tls(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts,
                     struct nqt_error *err)
 {
-    const struct {
-        const char *name;
-        char *out;
-    } all[] = {{"tls.ca", opts->ca}, {"tls.cert", opts->cert}, {"tls.key", opts->key}};
-    int rc = NQT_OK;
+    const char *const files[] = {opts->tls.ca, opts->tls.cert, opts->tls.key};
+    static const char *const names[] = {"tls.ca", "tls.cert", "tls.key"};
+    int rc = nqt_cfg_tls(host, cfg, &opts->tls, err);
 
-    for (size_t i = 0; !rc && i < sizeof(all) / sizeof(all[0]); i++) {
-        rc = opts_text(host, cfg, all[i].name, false, all[i].out, MQTT_PATH_MAX, err);
-        if (!rc && *all[i].out && access(all[i].out, R_OK))
-            rc = mqtt_fail(err, NQT_E_CONFIG, 0, "%s: cannot read %.120s", all[i].name, all[i].out);
-    }
-    if (!rc && (*opts->cert || *opts->key) && !*opts->ca)
-        rc = mqtt_fail(err, NQT_E_CONFIG, 0, "tls: there is no \"ca\" to know the broker by");
-    if (!rc && !*opts->cert != !*opts->key)
-        rc = mqtt_fail(err, NQT_E_CONFIG, 0, "tls: \"cert\" and \"key\" go together");
+    for (size_t i = 0; !rc && i < sizeof(files) / sizeof(files[0]); i++)
+        if (*files[i] && access(files[i], R_OK))
+            rc = nqt_fail(err, NQT_E_CONFIG, "%s: cannot read %.120s", names[i], files[i]);
+    if (!rc && *opts->tls.cert && !*opts->tls.ca)
+        rc = nqt_fail(err, NQT_E_CONFIG, "tls: there is no \"ca\" to know the broker by");
     return rc;
 }
 
@@ -200,16 +173,17 @@ int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *
                    struct nqt_error *err)
 {
     struct mqtt_opts *opts = out;
-    int rc = opts_text(host, cfg, "host", true, opts->host, sizeof(opts->host), err);
+    int rc = nqt_cfg_text(host, cfg, "host", true, opts->host, sizeof(opts->host), err);
 
     if (!rc)
-        rc = opts_text(host, cfg, "server", true, opts->server, sizeof(opts->server), err);
+        rc = nqt_cfg_text(host, cfg, "server", true, opts->server, sizeof(opts->server), err);
     if (!rc)
         rc = opts_check_server(opts->server, err);
     if (!rc)
-        rc = opts_text(host, cfg, "user", false, opts->user, sizeof(opts->user), err);
+        rc = nqt_cfg_text(host, cfg, "user", false, opts->user, sizeof(opts->user), err);
     if (!rc)
-        rc = opts_text(host, cfg, "password", false, opts->password, sizeof(opts->password), err);
+        rc =
+            nqt_cfg_text(host, cfg, "password", false, opts->password, sizeof(opts->password), err);
     if (!rc)
         rc = opts_version(host, cfg, opts, err);
     if (!rc)
@@ -221,7 +195,7 @@ int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *
     if (rc)
         return rc;
     if (*opts->password && !*opts->user)
-        return mqtt_fail(err, NQT_E_CONFIG, 0, "password: there is no \"user\"");
+        return nqt_fail(err, NQT_E_CONFIG, "password: there is no \"user\"");
     if (opts->packet > opts->window / 2)
         opts->packet = opts->window / 2;
     return NQT_OK;

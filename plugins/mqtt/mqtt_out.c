@@ -201,7 +201,7 @@ static int out_publish(struct nqtp_link *link, struct nqt_buf *const *bufs, uint
     mqtt_head_write(record, &head);
     rc = mqtt_publish(ep, ep->listen ? link->server_tag : link->client_tag, link->topic, record,
                       len, false);
-    mqtt_free(ep->mod, record);
+    nqt_free(ep->mod->host, ep->mod->core, record);
     if (rc) {
         mqtt_link_down(link, NQT_E_LOST, false, "the connection to the broker is lost");
         return rc;
@@ -233,12 +233,6 @@ int mqtt_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, u
 
 void mqtt_out_pump(struct nqtp_link *link)
 {
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {.size = sizeof(event),
-                                    .kind = NQT_EV_WRITABLE,
-                                    .ep = link->ep->cookie,
-                                    .link = link->cookie,
-                                    .epoch = link->epoch};
     uint32_t none = 0;
     bool room;
 
@@ -257,7 +251,7 @@ void mqtt_out_pump(struct nqtp_link *link)
     if (!room)
         return;
     link->short_send = false;
-    (void)mod->host->emit(mod->core, &event, 1);
+    (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
 }
 
 void mqtt_out_control(struct nqtp_link *link, enum mqtt_type type, int code, const char *text)

@@ -58,8 +58,8 @@ void mqtt_part_drop(struct nqtp_link *link)
 
     for (uint32_t i = 0; i < part->n; i++)
         mqtt_rx_unref(part->rx[i]);
-    mqtt_free(link->ep->mod, part->seg);
-    mqtt_free(link->ep->mod, part->rx);
+    nqt_free(link->ep->mod->host, link->ep->mod->core, part->seg);
+    nqt_free(link->ep->mod->host, link->ep->mod->core, part->rx);
     *part = (struct mqtt_part){.n = 0};
 }
 

@@ -32,23 +32,21 @@ int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[
     snprintf(port, sizeof(port), "%u", ep->opts.port);
     rc = getaddrinfo(ep->opts.host, port, &hints, &list);
     if (rc)
-        return mqtt_fail(err, NQT_E_UNREACHABLE, 0, "broker of %s: %s", ep->place,
-                         gai_strerror(rc));
+        return nqt_fail(err, NQT_E_UNREACHABLE, "broker of %s: %s", ep->place, gai_strerror(rc));
     for (at = list; which-- && at->ai_next;)
         at = at->ai_next;
-    *more = at->ai_next && !*ep->opts.ca;
-    while (*ep->opts.ca && at->ai_family != AF_INET && at->ai_next)
+    *more = at->ai_next && !*ep->opts.tls.ca;
+    while (*ep->opts.tls.ca && at->ai_family != AF_INET && at->ai_next)
         at = at->ai_next;
     memset(addr, 0, sizeof(*addr));
     memcpy(addr, at->ai_addr, at->ai_addrlen);
     rc = getnameinfo(at->ai_addr, at->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST);
     freeaddrinfo(list);
     if (rc)
-        return mqtt_fail(err, NQT_E_UNREACHABLE, 0, "broker of %s: %s", ep->place,
-                         gai_strerror(rc));
-    at_name = *ep->opts.ca ? ep->opts.host : text;
+        return nqt_fail(err, NQT_E_UNREACHABLE, "broker of %s: %s", ep->place, gai_strerror(rc));
+    at_name = *ep->opts.tls.ca ? ep->opts.host : text;
     snprintf(uri, MQTT_URI_MAX, strchr(at_name, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
-             *ep->opts.ca ? "ssl" : "tcp", at_name, ep->opts.port);
+             *ep->opts.tls.ca ? "ssl" : "tcp", at_name, ep->opts.port);
     return NQT_OK;
 }
 

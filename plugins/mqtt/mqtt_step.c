@@ -221,16 +221,22 @@ static int on_tls(const char *text, size_t len, void *context)
 
 /* ---- asking ----------------------------------------------------------------------------- */
 
+/* What three types of paho's have under the same names. */
+#define STEP_SET_ANSWERS(options, ep, done5)       \
+    do {                                           \
+        (options)->context = (ep);                 \
+        if ((ep)->step_version == MQTTVERSION_5) { \
+            (options)->onSuccess5 = (done5);       \
+            (options)->onFailure5 = on_failed5;    \
+        } else {                                   \
+            (options)->onSuccess = on_done;        \
+            (options)->onFailure = on_failed;      \
+        }                                          \
+    } while (0)
+
 void mqtt_step_of_connect(struct nqtp_ep *ep, MQTTAsync_connectOptions *options)
 {
-    options->context = ep;
-    if (ep->step_version == MQTTVERSION_5) {
-        options->onSuccess5 = on_connected5;
-        options->onFailure5 = on_failed5;
-    } else {
-        options->onSuccess = on_done;
-        options->onFailure = on_failed;
-    }
+    STEP_SET_ANSWERS(options, ep, on_connected5);
     ep->step_tls[0] = '\0';
     step_ask(ep);
 }
@@ -243,26 +249,12 @@ void mqtt_step_of_tls(struct nqtp_ep *ep, MQTTAsync_SSLOptions *ssl)
 
 void mqtt_step_of_request(struct nqtp_ep *ep, MQTTAsync_responseOptions *options)
 {
-    options->context = ep;
-    if (ep->step_version == MQTTVERSION_5) {
-        options->onSuccess5 = on_done5;
-        options->onFailure5 = on_failed5;
-    } else {
-        options->onSuccess = on_done;
-        options->onFailure = on_failed;
-    }
+    STEP_SET_ANSWERS(options, ep, on_done5);
     step_ask(ep);
 }
 
 void mqtt_step_of_disconnect(struct nqtp_ep *ep, MQTTAsync_disconnectOptions *options)
 {
-    options->context = ep;
-    if (ep->step_version == MQTTVERSION_5) {
-        options->onSuccess5 = on_done5;
-        options->onFailure5 = on_failed5;
-    } else {
-        options->onSuccess = on_done;
-        options->onFailure = on_failed;
-    }
+    STEP_SET_ANSWERS(options, ep, on_done5);
     step_ask(ep);
 }

@@ -79,7 +79,7 @@ void mqtt_links_end(struct nqtp_ep *ep, int code, const char *text)
 
 struct nqtp_link *mqtt_link_new(struct nqtp_ep *ep, uint64_t id, uint32_t number)
 {
-    struct nqtp_link *link = mqtt_alloc(ep->mod, sizeof(*link));
+    struct nqtp_link *link = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*link));
     char *client, *server;
 
     if (!link)
@@ -103,7 +103,7 @@ void mqtt_link_free(struct nqtp_link *link)
 {
     struct nqtp_ep *ep = link->ep;
 
-    mqtt_free(ep->mod, link);
+    nqt_free(ep->mod->host, ep->mod->core, link);
     mqtt_ep_unref(ep);
 }
 
@@ -127,6 +127,6 @@ void mqtt_link_refuse(struct nqtp_link *link)
     struct nqtp_ep *ep = link->ep;
 
     mqtt_link_unlist(link);
-    mqtt_free(ep->mod, link);
+    nqt_free(ep->mod->host, ep->mod->core, link);
     atomic_fetch_sub(&ep->refs, 1); /* the thread's is left */
 }

@@ -14,10 +14,10 @@
 static int tcp_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
                         struct nqt_error *err)
 {
-    struct nqtp_mod *mod = host->mem(core, NULL, sizeof(*mod));
+    struct nqtp_mod *mod = nqt_alloc(host, core, sizeof(*mod));
 
     if (!mod)
-        return tcp_fail(err, NQT_E_NOMEM, 0, "no memory for the transport tcp");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for the transport tcp");
     mod->host = host;
     mod->core = core;
     atomic_init(&mod->epochs, 0);
@@ -27,7 +27,7 @@ static int tcp_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp
 
 static void tcp_mod_close(struct nqtp_mod *mod)
 {
-    tcp_free(mod, mod);
+    nqt_free(mod->host, mod->core, mod);
 }
 
 static int tcp_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
@@ -37,13 +37,6 @@ static int tcp_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
 
     (void)core;
     return tcp_opts_read(host, cfg, &opts, err);
-}
-
-static const void *tcp_ext(struct nqtp_mod *mod, const char *id)
-{
-    (void)mod;
-    (void)id;
-    return NULL;
 }
 
 static const struct nqt_ops tcp_ops = {
@@ -60,7 +53,7 @@ static const struct nqt_ops tcp_ops = {
     .shutdown = tcp_shutdown,
     .close = tcp_close,
     .info = tcp_info,
-    .ext = tcp_ext,
+    .ext = nqt_no_ext,
     .rx_poll = tcp_rx_poll,
     .rx_arm = tcp_rx_arm,
 };

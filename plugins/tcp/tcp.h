@@ -14,7 +14,7 @@
 #define TCP_H
 
 #include <netinet/in.h>
-#include <netqueue/transport.h>
+#include <netqueue/transport_kit.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/socket.h>
@@ -165,16 +165,6 @@ bool tcp_addr_equal(const struct tcp_addr *a, const struct tcp_addr *b);
 
 /* NQT_E_* for an errno of connect() or bind(). */
 int tcp_code(int error);
-
-/* Fill `err` (may be NULL) and return `code`.  `native` is an errno or 0. */
-int tcp_fail(struct nqt_error *err, int code, int native, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void tcp_log(const struct nqtp_mod *mod, uint32_t level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Zeroed memory, or NULL. */
-void *tcp_alloc(const struct nqtp_mod *mod, size_t len);
-void tcp_free(const struct nqtp_mod *mod, void *mem);
 
 /* ---- tcp_opts.c ------------------------------------------------------------------------- */
 

@@ -140,7 +140,8 @@ static void connect_timeout(void *arg)
 /* Keep the addresses that the options allow, and begin. */
 static void connect_to(struct nqtp_link *link, const struct tcp_addr *addrs, uint32_t n)
 {
-    link->addrs = n ? tcp_alloc(link->ep->mod, n * sizeof(*addrs)) : NULL;
+    link->addrs =
+        n ? nqt_alloc(link->ep->mod->host, link->ep->mod->core, n * sizeof(*addrs)) : NULL;
     if (n && !link->addrs) {
         tcp_link_down(link, NQT_E_NOMEM, 0, "connect to %s: no memory", link->ep->opts.host);
         return;
@@ -200,9 +201,8 @@ static void connect_undo(struct nqtp_link *link)
 {
     struct nqtp_ep *ep = link->ep;
 
-    if (link->timer)
-        ep->mod->host->timer_del(link->timer);
-    tcp_free(ep->mod, link);
+    nqt_timer_stop(ep->mod->host, &link->timer);
+    nqt_free(ep->mod->host, ep->mod->core, link);
     tcp_ep_unref(ep);
 }
 
@@ -214,25 +214,24 @@ int tcp_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct
     int rc;
 
     if (ep->listen)
-        return tcp_fail(err, NQT_E_INVAL, 0, "a listening endpoint does not connect");
+        return nqt_fail(err, NQT_E_INVAL, "a listening endpoint does not connect");
     link = tcp_link_new(ep, TCP_RESOLVING);
     if (!link)
-        return tcp_fail(err, NQT_E_NOMEM, 0, "connect to %s: no memory", ep->opts.host);
+        return nqt_fail(err, NQT_E_NOMEM, "connect to %s: no memory", ep->opts.host);
     link->cookie = cookie;
     link->serial = serial;
-    rc = host->timer_add(serial, connect_timeout, link, &link->timer);
-    if (rc) {
-        link->timer = NULL;
-        connect_undo(link);
-        return tcp_fail(err, rc, 0, "connect to %s: no timer", ep->opts.host);
-    }
     link->deadline_ns = host->now_ns(ep->mod->core) + ep->opts.connect_timeout_ns;
-    host->timer_set(link->timer, link->deadline_ns);
+    rc = nqt_timer_start(host, ep->mod->core, serial, connect_timeout, link,
+                         ep->opts.connect_timeout_ns, &link->timer);
+    if (rc) {
+        connect_undo(link);
+        return nqt_fail(err, rc, "connect to %s: no timer", ep->opts.host);
+    }
     snprintf(link->peer, sizeof(link->peer), "%.70s:%u", ep->opts.host, ep->opts.port);
     rc = connect_start(link);
     if (rc) {
         connect_undo(link);
-        return tcp_fail(err, rc, 0, "resolve %s: the question was refused", ep->opts.host);
+        return nqt_fail(err, rc, "resolve %s: the question was refused", ep->opts.host);
     }
     *out = link;
     return NQT_OK;

@@ -187,14 +187,6 @@ int tcp_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, ui
 /* The socket has room again. */
 static void io_writable(struct nqtp_link *link)
 {
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = NQT_EV_WRITABLE,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-    };
     bool due = link->writable_due;
 
     if (!io_flush(link))
@@ -204,7 +196,7 @@ static void io_writable(struct nqtp_link *link)
     if (link->state == TCP_DRAINING)
         tcp_link_drained(link);
     else if (link->state == TCP_UP && due)
-        mod->host->emit(mod->core, &event, 1);
+        (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
 }
 
 /* ---- receiving -------------------------------------------------------------------------- */

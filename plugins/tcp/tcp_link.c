@@ -15,7 +15,7 @@
 
 struct nqtp_link *tcp_link_new(struct nqtp_ep *ep, enum tcp_state state)
 {
-    struct nqtp_link *link = tcp_alloc(ep->mod, sizeof(*link));
+    struct nqtp_link *link = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*link));
 
     if (!link)
         return NULL;
@@ -25,23 +25,6 @@ struct nqtp_link *tcp_link_new(struct nqtp_ep *ep, enum tcp_state state)
     link->state = state;
     link->fd = -1;
     return link;
-}
-
-static void link_emit(struct nqtp_link *link, uint32_t kind, const struct nqt_error *err)
-{
-    const struct nqtp_mod *mod = link->ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = link->ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .plink = link,
-        .peer_name = link->peer,
-        .err = err,
-    };
-
-    mod->host->emit(mod->core, &event, 1);
 }
 
 /* ---- watching --------------------------------------------------------------------------- */
@@ -123,22 +106,15 @@ static void link_names(struct nqtp_link *link)
         tcp_addr_text(&addr, link->local);
 }
 
-static void link_stop_timer(struct nqtp_link *link)
-{
-    if (link->timer)
-        link->ep->mod->host->timer_del(link->timer);
-    link->timer = NULL;
-}
-
 void tcp_link_up(struct nqtp_link *link)
 {
-    link_stop_timer(link);
-    tcp_free(link->ep->mod, link->addrs);
+    nqt_timer_stop(link->ep->mod->host, &link->timer);
+    nqt_free(link->ep->mod->host, link->ep->mod->core, link->addrs);
     link->addrs = NULL;
     link_names(link);
     link->epoch = atomic_fetch_add(&link->ep->mod->epochs, 1) + 1;
     link->state = TCP_UP;
-    link_emit(link, NQT_EV_LINK_UP, NULL);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_UP);
     tcp_link_watch(link);
 }
 
@@ -146,32 +122,30 @@ void tcp_link_up(struct nqtp_link *link)
 static void link_release(struct nqtp_link *link)
 {
     tcp_link_unwatch(link);
-    link_stop_timer(link);
+    nqt_timer_stop(link->ep->mod->host, &link->timer);
     if (link->fd >= 0)
         close(link->fd);
     link->fd = -1;
     if (link->left)
         link->left->ops->unref(link->left);
     link->left = NULL;
-    tcp_free(link->ep->mod, link->addrs);
+    nqt_free(link->ep->mod->host, link->ep->mod->core, link->addrs);
     link->addrs = NULL;
 }
 
 void tcp_link_down(struct nqtp_link *link, int code, int native, const char *format, ...)
 {
     struct nqt_error err = {.size = sizeof(err)};
-    char text[sizeof(err.text)];
     va_list args;
 
     if (link->state == TCP_DOWN || link->state == TCP_CLOSED)
         return;
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    (void)nqt_vfail_native(&err, code, "errno", native, format, args);
     va_end(args);
-    tcp_fail(&err, code, native, "%s", text);
     link_release(link);
     link->state = TCP_DOWN;
-    link_emit(link, NQT_EV_LINK_DOWN, &err);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 /* ---- slots ------------------------------------------------------------------------------ */
@@ -206,18 +180,15 @@ static void link_drain_over(void *arg)
 
 void tcp_link_drained(struct nqtp_link *link)
 {
-    const struct nqt_host *host = link->ep->mod->host;
+    const struct nqtp_mod *mod = link->ep->mod;
 
     if (shutdown(link->fd, SHUT_WR)) {
         tcp_link_down(link, NQT_E_LOST, errno, "%s: %s", link->peer, strerror(errno));
         return;
     }
-    if (host->timer_add(link->serial, link_drain_over, link, &link->timer)) {
-        link->timer = NULL;
+    if (nqt_timer_start(mod->host, mod->core, link->serial, link_drain_over, link, TCP_DRAIN_NS,
+                        &link->timer))
         link_drain_over(link); /* no memory to wait for the other side */
-        return;
-    }
-    host->timer_set(link->timer, host->now_ns(link->ep->mod->core) + TCP_DRAIN_NS);
 }
 
 int tcp_shutdown(struct nqtp_link *link)
@@ -241,21 +212,15 @@ void tcp_link_finish(void *arg)
     struct nqtp_link *link = arg;
     struct nqtp_ep *ep = link->ep;
     const struct nqtp_mod *mod = ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = NQT_EV_LINK_CLOSED,
-        .ep = ep->cookie,
-        .link = link->cookie,
-        .epoch = link->epoch,
-        .plink = link,
-    };
+    struct nqt_event event = NQT_LINK_EVENT(link, NQT_EV_LINK_CLOSED);
     /* A link that was never attached has no cookie, and nobody to tell. */
     bool emit = link->cookie && !link->finished, last = !link->asked;
 
     link->finished = true;
     link->finish_late = false;
+    event.peer_name = NULL; /* it may end now */
     if (last)
-        tcp_free(mod, link);
+        nqt_free(mod->host, mod->core, link);
     if (emit)
         mod->host->emit(mod->core, &event, 1);
     if (last)
@@ -279,16 +244,8 @@ void tcp_close(struct nqtp_link *link)
 
 int tcp_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    struct nqt_info info = {
-        .size = out->size,
-        .caps = NQT_CAP_STREAM | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | NQT_CAP_RX_HOLD |
-                NQT_CAP_DRAIN,
-        .local = link->local,
-        .peer = link->peer,
-    };
-
-    if (out->size < sizeof(info))
-        return NQT_E_INVAL;
-    *out = info;
-    return NQT_OK;
+    return nqt_info_answer(out,
+                           NQT_CAP_STREAM | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER |
+                               NQT_CAP_RX_HOLD | NQT_CAP_DRAIN,
+                           0, link->local, link->peer);
 }

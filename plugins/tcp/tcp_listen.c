@@ -17,21 +17,6 @@
 #define LISTEN_PORT_TRIES 8 /* to find one port that is free on every address */
 #define LISTEN_WARN_NS INT64_C(10000000000)
 
-static void listen_emit(struct nqtp_ep *ep, uint32_t kind, struct nqtp_link *plink,
-                        const char *name, const struct nqt_error *err)
-{
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = ep->cookie,
-        .plink = plink,
-        .peer_name = name,
-        .err = err,
-    };
-
-    ep->mod->host->emit(ep->mod->core, &event, 1);
-}
-
 void tcp_ep_ref(struct nqtp_ep *ep)
 {
     atomic_fetch_add_explicit(&ep->refs, 1, memory_order_relaxed);
@@ -40,13 +25,13 @@ void tcp_ep_ref(struct nqtp_ep *ep)
 void tcp_ep_unref(struct nqtp_ep *ep)
 {
     const struct nqtp_mod *mod = ep->mod;
-    struct nqt_event event = {.size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
+    nqt_ep *cookie = ep->cookie;
 
     if (atomic_fetch_sub_explicit(&ep->refs, 1, memory_order_acq_rel) != 1)
         return;
     /* The memory first: mod_close() may follow the event at once. */
-    tcp_free(mod, ep);
-    mod->host->emit(mod->core, &event, 1);
+    nqt_free(mod->host, mod->core, ep);
+    nqt_emit_ep_closed(mod->host, mod->core, cookie);
 }
 
 /* ---- accepting -------------------------------------------------------------------------- */
@@ -72,7 +57,7 @@ static void listen_pause(struct nqtp_ep *ep, const char *cause)
 
     if (!ep->warned_ns || now - ep->warned_ns > LISTEN_WARN_NS) {
         ep->warned_ns = now;
-        tcp_log(mod, NQT_LOG_WARN, "tcp: a connection was refused: %s", cause);
+        nqt_log(mod->host, mod->core, NQT_LOG_WARN, "tcp: a connection was refused: %s", cause);
     }
     ep->paused = true;
     listen_watch_all(ep, 0);
@@ -106,7 +91,7 @@ static bool listen_take(struct nqtp_ep *ep, int fd, const struct tcp_addr *peer)
     link->fd = fd;
     tcp_opts_accepted(&ep->opts, fd, tcp_addr_is_loopback(peer));
     tcp_addr_text(peer, link->peer);
-    listen_emit(ep, NQT_EV_ACCEPT, link, link->peer, NULL);
+    (void)NQT_EMIT_LINK(link, NQT_EV_ACCEPT);
     return true;
 }
 
@@ -195,8 +180,9 @@ static int listen_failed(const struct tcp_addr *addr, int error, struct nqt_erro
     char name[TCP_NAME_MAX];
 
     tcp_addr_text(addr, name);
-    return tcp_fail(err, tcp_code(error), error, "listen on %s: %s%s", name, strerror(error),
-                    error == EADDRINUSE ? "; is another server running?" : "");
+    return nqt_fail_native(err, tcp_code(error), "errno", error, "listen on %s: %s%s", name,
+                           strerror(error),
+                           error == EADDRINUSE ? "; is another server running?" : "");
 }
 
 /* Addresses that this machine does not have now are no reason to give the others up. */
@@ -246,7 +232,7 @@ static int listen_try(struct nqtp_ep *ep, const struct tcp_addr *addrs, uint32_t
         if (fd < 0)
             rc = listen_failed(&addr, -fd, err);
         else if ((rc = listen_add(ep, fd)))
-            tcp_fail(err, rc, 0, "listen on %s: the socket cannot be watched", ep->opts.host);
+            nqt_fail(err, rc, "listen on %s: the socket cannot be watched", ep->opts.host);
         if (rc) {
             listen_stop(ep);
             return rc;
@@ -263,8 +249,7 @@ static int listen_bind(struct nqtp_ep *ep, const struct tcp_addr *addrs, uint32_
     int rc = NQT_E_UNREACHABLE;
 
     if (!n)
-        return tcp_fail(err, rc, 0, "listen on %s: no address of the family asked for",
-                        ep->opts.host);
+        return nqt_fail(err, rc, "listen on %s: no address of the family asked for", ep->opts.host);
     for (int i = 0; i < LISTEN_PORT_TRIES; i++) {
         rc = listen_try(ep, addrs, n, err);
         /* Only a port that the system chose may be tried again. */
@@ -275,9 +260,9 @@ static int listen_bind(struct nqtp_ep *ep, const struct tcp_addr *addrs, uint32_
         return rc;
     getsockname(ep->listener[0].fd, &first.u.sa, &first.len);
     tcp_addr_text(&first, name);
-    tcp_log(ep->mod, NQT_LOG_INFO, "tcp: listening on %s (%u address%s)", name, ep->nlistener,
-            ep->nlistener > 1 ? "es" : "");
-    listen_emit(ep, NQT_EV_EP_UP, NULL, name, NULL);
+    nqt_log(ep->mod->host, ep->mod->core, NQT_LOG_INFO, "tcp: listening on %s (%u address%s)", name,
+            ep->nlistener, ep->nlistener > 1 ? "es" : "");
+    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = name);
     return NQT_OK;
 }
 
@@ -295,10 +280,10 @@ static void listen_resolved(void *arg, const struct nqt_addr *found, uint32_t n,
             (!ep->opts.family || addrs[naddr].u.sa.sa_family == ep->opts.family))
             naddr++;
     if (!ep->closed) {
-        rc = err ? tcp_fail(&failure, err->code, 0, "%s", err->text)
+        rc = err ? nqt_fail(&failure, err->code, "%s", err->text)
                  : listen_bind(ep, addrs, naddr, &failure);
         if (rc && rc != NQT_E_CLOSED) /* the host gave the question up: ep_close() follows */
-            listen_emit(ep, NQT_EV_EP_DOWN, NULL, NULL, &failure);
+            (void)NQT_EMIT_EP(ep, NQT_EV_EP_DOWN, .err = &failure);
     }
     tcp_ep_unref(ep);
 }
@@ -314,7 +299,7 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
 
     if (rc) {
         ep->pause = NULL;
-        return tcp_fail(err, rc, 0, "listen on %s: no timer", ep->opts.host);
+        return nqt_fail(err, rc, "listen on %s: no timer", ep->opts.host);
     }
     ep->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     n = tcp_addr_known(&ep->opts, true, addrs);
@@ -326,16 +311,14 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
     if (!rc)
         return NQT_OK;
     atomic_fetch_sub(&ep->refs, 1);
-    return tcp_fail(err, rc, 0, "resolve %s: the question was refused", ep->opts.host);
+    return nqt_fail(err, rc, "resolve %s: the question was refused", ep->opts.host);
 }
 
 /* Give back all but the memory. */
 static void listen_release(struct nqtp_ep *ep)
 {
     listen_stop(ep);
-    if (ep->pause)
-        ep->mod->host->timer_del(ep->pause);
-    ep->pause = NULL;
+    nqt_timer_stop(ep->mod->host, &ep->pause);
     if (ep->spare_fd >= 0)
         close(ep->spare_fd);
     ep->spare_fd = -1;
@@ -344,11 +327,11 @@ static void listen_release(struct nqtp_ep *ep)
 int tcp_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg, int listen,
                 struct nqtp_ep **out, struct nqt_error *err)
 {
-    struct nqtp_ep *ep = tcp_alloc(mod, sizeof(*ep));
+    struct nqtp_ep *ep = nqt_alloc(mod->host, mod->core, sizeof(*ep));
     int rc;
 
     if (!ep)
-        return tcp_fail(err, NQT_E_NOMEM, 0, "no memory for an endpoint");
+        return nqt_fail(err, NQT_E_NOMEM, "no memory for an endpoint");
     ep->mod = mod;
     ep->cookie = cookie;
     ep->serial = serial;
@@ -357,16 +340,16 @@ int tcp_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cf
     atomic_init(&ep->refs, 1);
     rc = tcp_opts_read(mod->host, cfg, &ep->opts, err);
     if (!rc && !listen && !ep->opts.port)
-        rc = tcp_fail(err, NQT_E_CONFIG, 0, "port: 0 is only for a server");
+        rc = nqt_fail(err, NQT_E_CONFIG, "port: 0 is only for a server");
     if (!rc && listen)
         rc = listen_start(ep, err);
     if (rc) {
         listen_release(ep);
-        tcp_free(mod, ep);
+        nqt_free(mod->host, mod->core, ep);
         return rc;
     }
     if (!listen)
-        listen_emit(ep, NQT_EV_EP_UP, NULL, NULL, NULL);
+        (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP);
     *out = ep;
     return NQT_OK;
 }

@@ -84,32 +84,12 @@ const struct nqt_opt tcp_opt_table[TCP_OPTIONS] = {
      .help = "Connections that may wait to be accepted"},
 };
 
-static int opts_missing(struct nqt_error *err, const char *name)
-{
-    return tcp_fail(err, NQT_E_CONFIG, 0, "%s: no value", name);
-}
-
-static int opts_text(const struct nqt_host *host, nqt_cfg *cfg, const char *name, char *out,
-                     size_t cap, struct nqt_error *err)
-{
-    const char *text = NULL;
-
-    if (host->cfg_str(cfg, name, &text) || !text || !*text)
-        return opts_missing(err, name);
-    if (strlen(text) >= cap)
-        return tcp_fail(err, NQT_E_CONFIG, 0, "%s: longer than %zu bytes", name, cap - 1);
-    memcpy(out, text, strlen(text) + 1);
-    return NQT_OK;
-}
-
 static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *opts,
                         struct nqt_error *err)
 {
-    int64_t port, reuse, keepalive, user, connecting, tx, rx, backlog;
-    const struct {
-        const char *name;
-        int64_t *out;
-    } all[] = {
+    int64_t port = 0, reuse = 0, keepalive = 0, user = 0, connecting = 0, tx = 0, rx = 0,
+            backlog = 0;
+    const struct nqt_number all[] = {
         {"port", &port},
         {"reuse_port", &reuse},
         {"keepalive", &keepalive},
@@ -119,10 +99,10 @@ static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_op
         {"receive_buffer", &rx},
         {"backlog", &backlog},
     };
+    int rc = nqt_cfg_numbers(host, cfg, all, sizeof(all) / sizeof(all[0]), err);
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        if (host->cfg_int(cfg, all[i].name, all[i].out))
-            return opts_missing(err, all[i].name);
+    if (rc)
+        return rc;
     opts->port = (uint16_t)port;
     opts->reuse_port = reuse != 0;
     opts->keepalive_s = (int)((keepalive + 999999999) / 1000000000);
@@ -168,15 +148,15 @@ static int opts_check_congestion(const struct tcp_opts *opts, struct nqt_error *
     if (fd < 0)
         fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return tcp_fail(err, NQT_E_SYS, errno, "socket: %s", strerror(errno));
+        return nqt_fail_native(err, NQT_E_SYS, "errno", errno, "socket: %s", strerror(errno));
     error = opts_set_congestion(fd, opts->congestion);
     close(fd);
     if (!error)
         return NQT_OK;
     opts_available(have, sizeof(have));
-    return tcp_fail(err, NQT_E_CONFIG, error,
-                    "congestion: \"%s\" cannot be used: %s; the system has: %s", opts->congestion,
-                    strerror(error), have);
+    return nqt_fail_native(err, NQT_E_CONFIG, "errno", error,
+                           "congestion: \"%s\" cannot be used: %s; the system has: %s",
+                           opts->congestion, strerror(error), have);
 }
 
 static int opts_family(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *opts,
@@ -184,30 +164,29 @@ static int opts_family(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opt
 {
     static const int family[] = {AF_UNSPEC, AF_INET, AF_INET6};
     struct tcp_addr addr;
-    char word[8] = "";
-    int rc = opts_text(host, cfg, "family", word, sizeof(word), err);
+    uint32_t which = 0;
+    int rc = nqt_cfg_choice(host, cfg, "family", opts_families, &which, err);
 
     if (rc)
         return rc;
-    for (size_t i = 0; opts_families[i]; i++)
-        if (strcmp(word, opts_families[i]) == 0)
-            opts->family = family[i];
+    opts->family = family[which];
     if (opts->family == AF_UNSPEC || !tcp_addr_numeric(opts->host, 0, &addr))
         return NQT_OK;
     if (addr.u.sa.sa_family == opts->family)
         return NQT_OK;
-    return tcp_fail(err, NQT_E_CONFIG, 0, "host: %s is not an address of family %s", opts->host,
-                    word);
+    return nqt_fail(err, NQT_E_CONFIG, "host: %s is not an address of family %s", opts->host,
+                    opts_families[which]);
 }
 
 int tcp_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *out,
                   struct nqt_error *err)
 {
     struct tcp_opts opts = {.family = AF_UNSPEC};
-    int rc = opts_text(host, cfg, "host", opts.host, sizeof(opts.host), err);
+    int rc = nqt_cfg_text(host, cfg, "host", true, opts.host, sizeof(opts.host), err);
 
     if (!rc)
-        rc = opts_text(host, cfg, "congestion", opts.congestion, sizeof(opts.congestion), err);
+        rc = nqt_cfg_text(host, cfg, "congestion", true, opts.congestion, sizeof(opts.congestion),
+                          err);
     if (!rc)
         rc = opts_family(host, cfg, &opts, err);
     if (!rc)

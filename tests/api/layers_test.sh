@@ -59,15 +59,16 @@ core_layers() {
 # A public header includes <netqueue/...> and the standard library.
 public_layers() {
     ! grep -nE '^# *include' include/netqueue/*.h |
-        grep -vE '<(netqueue/[a-z]+|assert|stdbool|stddef|stdint|string|sys/uio)\.h>'
+        grep -vE '<(netqueue/[a-z_]+|assert|stdarg|stdbool|stddef|stdint|stdio|string|sys/uio)\.h>'
 }
 
-# A plugin includes <netqueue/transport.h>, what the system has, and files of its own folder.
+# A plugin includes <netqueue/transport.h> or transport_kit.h, what the system has, and files of its
+# own folder.
 plugin_layers() {
     plugin_bad=0
     for file in plugins/*/*.[ch]; do
         [ -e "$file" ] || continue
-        if grep -nHE '^# *include *<netqueue/' "$file" | grep -v '<netqueue/transport\.h>'; then
+        if grep -nHE '^# *include *<netqueue/' "$file" | grep -vE '<netqueue/transport(_kit)?\.h>'; then
             plugin_bad=1
         fi
         # shellcheck disable=SC2013 # names of our files have no blanks
@@ -96,7 +97,7 @@ core_names() {
 
 check "files of the core include only their rank or lower" core_layers
 check "public headers include only public and standard headers" public_layers
-check "plugins include only transport.h and their own files" plugin_layers
+check "plugins include only the headers for transports and their own files" plugin_layers
 check "tools include only what is installed" tool_layers
 check "the core knows no transport by name" core_names
 tap_done

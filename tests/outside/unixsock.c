@@ -1,7 +1,7 @@
 /* unixsock: a transport over unix-domain stream sockets that lives outside of the netqueue tree.
  *
- * It sees <netqueue/transport.h> and libc, nothing else.  Only the slots that every transport must
- * have are here: no hold, no shutdown, no polling; the core works without.
+ * It sees <netqueue/transport_kit.h> and libc, nothing else.  Only the slots that every transport
+ * must have are here: no hold, no shutdown, no polling; the core works without.
  *
  * Threads: none of its own.  A link is touched in its serial, an endpoint in its own; `refs` is
  * what they share. */
@@ -10,7 +10,7 @@
 #endif
 #include <errno.h>
 #include <limits.h>
-#include <netqueue/transport.h>
+#include <netqueue/transport_kit.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -55,49 +55,25 @@ struct nqtp_link {
     bool blocked, writable_due;
     bool inside, finish_late; /* a callback of ours is on the stack; and close() had no post */
     uint64_t epoch;
-    char name[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    char peer[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* both ends have the same */
 };
 
 static int unix_fail(struct nqt_error *err, int code, int native, const char *what,
                      const char *path, const char *cause)
 {
-    if (!err || err->size < sizeof(*err))
-        return code;
-    *err = (struct nqt_error){.size = err->size, .code = code, .native = native};
-    if (native)
-        snprintf(err->domain, sizeof(err->domain), "errno");
-    snprintf(err->text, sizeof(err->text), "%s %.100s: %s", what, path,
-             native ? strerror(native) : cause);
-    return code;
-}
-
-static int unix_emit(struct nqtp_ep *ep, uint32_t kind, struct nqtp_link *link,
-                     const struct nqt_error *err)
-{
-    const struct nqt_event event = {
-        .size = sizeof(event),
-        .kind = kind,
-        .ep = ep->cookie,
-        .link = link ? link->cookie : NULL,
-        .epoch = link ? link->epoch : 0,
-        .plink = link,
-        .peer_name = link ? link->name : ep->addr.sun_path,
-        .err = err,
-    };
-
-    return ep->mod->host->emit(ep->mod->core, &event, 1);
+    return nqt_fail_native(err, code, "errno", native, "%s %.100s: %s", what, path,
+                           native ? strerror(native) : cause);
 }
 
 static void unix_ep_unref(struct nqtp_ep *ep)
 {
     struct nqtp_mod *mod = ep->mod;
-    const struct nqt_event event = {
-        .size = sizeof(event), .kind = NQT_EV_EP_CLOSED, .ep = ep->cookie};
+    nqt_ep *cookie = ep->cookie;
 
     if (atomic_fetch_sub(&ep->refs, 1) != 1)
         return;
-    mod->host->mem(mod->core, ep, 0); /* mod_close() may follow the event at once */
-    mod->host->emit(mod->core, &event, 1);
+    nqt_free(mod->host, mod->core, ep); /* mod_close() may follow the event at once */
+    nqt_emit_ep_closed(mod->host, mod->core, cookie);
 }
 
 /* ---- links ------------------------------------------------------------------------ */
@@ -123,10 +99,10 @@ static void link_down(struct nqtp_link *link, int code, int native, const char *
 
     if (link->state >= UNIX_DOWN)
         return;
-    unix_fail(&err, code, native, "unixsock", link->name, cause);
+    unix_fail(&err, code, native, "unixsock", link->peer, cause);
     link_release(link);
     link->state = UNIX_DOWN;
-    unix_emit(link->ep, NQT_EV_LINK_DOWN, link, &err);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
 
 static void link_up(struct nqtp_link *link)
@@ -135,7 +111,7 @@ static void link_up(struct nqtp_link *link)
 
     link->state = UNIX_UP;
     link->epoch = atomic_fetch_add(&link->ep->mod->epochs, 1) + 1;
-    unix_emit(link->ep, NQT_EV_LINK_UP, link, NULL);
+    (void)NQT_EMIT_LINK(link, NQT_EV_LINK_UP);
     if (host->fd_add(link->serial, link->fd, POLLIN, link_event, link, &link->watch)) {
         link->watch = NULL;
         link_down(link, NQT_E_NOMEM, 0, "the socket cannot be watched");
@@ -144,13 +120,13 @@ static void link_up(struct nqtp_link *link)
 
 static struct nqtp_link *link_new(struct nqtp_ep *ep, int fd)
 {
-    struct nqtp_link *link = ep->mod->host->mem(ep->mod->core, NULL, sizeof(*link));
+    struct nqtp_link *link = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*link));
 
     if (!link)
         return NULL;
     atomic_fetch_add(&ep->refs, 1);
     *link = (struct nqtp_link){.ep = ep, .serial = ep->serial, .fd = fd};
-    memcpy(link->name, ep->addr.sun_path, sizeof(link->name));
+    memcpy(link->peer, ep->addr.sun_path, sizeof(link->peer));
     return link;
 }
 
@@ -160,8 +136,8 @@ static void link_finish(void *arg)
     struct nqtp_ep *ep = link->ep;
 
     if (link->cookie)
-        unix_emit(ep, NQT_EV_LINK_CLOSED, link, NULL);
-    ep->mod->host->mem(ep->mod->core, link, 0);
+        (void)NQT_EMIT_LINK(link, NQT_EV_LINK_CLOSED);
+    nqt_free(ep->mod->host, ep->mod->core, link);
     unix_ep_unref(ep);
 }
 
@@ -220,11 +196,8 @@ static int unix_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial
 
 static int unix_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    *out = (struct nqt_info){.size = out->size,
-                             .caps = UNIX_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT),
-                             .local = link->name,
-                             .peer = link->name};
-    return NQT_OK;
+    return nqt_info_answer(out, UNIX_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT), 0, link->peer,
+                           link->peer);
 }
 
 /* ---- sending ---------------------------------------------------------------------- */
@@ -305,7 +278,7 @@ static void link_writable(struct nqtp_link *link)
     link->blocked = false;
     (void)link->ep->mod->host->fd_mod(link->watch, POLLIN);
     if (link->writable_due)
-        unix_emit(link->ep, NQT_EV_WRITABLE, link, NULL);
+        (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
     link->writable_due = false;
 }
 
@@ -358,7 +331,7 @@ static void ep_event(void *arg, uint32_t events)
 
     (void)events;
     if (link)
-        unix_emit(ep, NQT_EV_ACCEPT, link, NULL);
+        (void)NQT_EMIT_LINK(link, NQT_EV_ACCEPT);
     else if (fd >= 0)
         close(fd);
 }
@@ -408,26 +381,23 @@ static int ep_listen(struct nqtp_ep *ep, struct nqt_error *err)
 static int unix_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                         int listening, struct nqtp_ep **out, struct nqt_error *err)
 {
-    struct nqtp_ep *ep = mod->host->mem(mod->core, NULL, sizeof(*ep));
-    const char *path = "";
-    int rc = NQT_OK;
+    struct nqtp_ep *ep = nqt_alloc(mod->host, mod->core, sizeof(*ep));
+    int rc;
 
     if (!ep)
         return unix_fail(err, NQT_E_NOMEM, 0, "unixsock", "", "no memory");
     *ep = (struct nqtp_ep){.mod = mod, .cookie = cookie, .serial = serial, .fd = -1};
     ep->addr.sun_family = AF_UNIX;
     atomic_init(&ep->refs, 1);
-    if (mod->host->cfg_str(cfg, "path", &path) || strlen(path) >= sizeof(ep->addr.sun_path))
-        rc = unix_fail(err, NQT_E_CONFIG, 0, "path", path, "missing or too long");
-    else
-        memcpy(ep->addr.sun_path, path, strlen(path) + 1);
+    rc = nqt_cfg_text(mod->host, cfg, "path", true, ep->addr.sun_path, sizeof(ep->addr.sun_path),
+                      err);
     if (!rc && listening)
         rc = ep_listen(ep, err);
     if (rc) {
-        mod->host->mem(mod->core, ep, 0);
+        nqt_free(mod->host, mod->core, ep);
         return rc;
     }
-    unix_emit(ep, NQT_EV_EP_UP, NULL, NULL);
+    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = ep->addr.sun_path);
     *out = ep;
     return NQT_OK;
 }
@@ -450,7 +420,7 @@ static void unix_ep_close(struct nqtp_ep *ep)
 static int unix_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
                          struct nqt_error *err)
 {
-    struct nqtp_mod *mod = host->mem(core, NULL, sizeof(*mod));
+    struct nqtp_mod *mod = nqt_alloc(host, core, sizeof(*mod));
 
     if (!mod)
         return unix_fail(err, NQT_E_NOMEM, 0, "unixsock", "", "no memory");
@@ -463,14 +433,7 @@ static int unix_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
 
 static void unix_mod_close(struct nqtp_mod *mod)
 {
-    mod->host->mem(mod->core, mod, 0);
-}
-
-static const void *unix_ext(struct nqtp_mod *mod, const char *id)
-{
-    (void)mod;
-    (void)id;
-    return NULL;
+    nqt_free(mod->host, mod->core, mod);
 }
 
 static const struct nqt_opt unix_options[] = {
@@ -491,7 +454,7 @@ static const struct nqt_ops unix_ops = {
     .send = unix_send,
     .close = unix_close,
     .info = unix_info,
-    .ext = unix_ext,
+    .ext = nqt_no_ext,
 };
 
 NQT_MODULE(unixsock) = {
