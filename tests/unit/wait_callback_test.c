@@ -122,6 +122,8 @@ START_TEST(a_callback_that_arises_in_a_helpers_turn_is_run)
 }
 END_TEST
 
+#define CALL_LOOKS 20000 /* long enough for another thread to come */
+
 static atomic_int calls_inside, calls_most, calls_count;
 
 static void call_counts(struct nqi_callback *callback)
@@ -130,8 +132,9 @@ static void call_counts(struct nqi_callback *callback)
 
     if (inside > atomic_load(&calls_most))
         atomic_store(&calls_most, inside);
-    for (int i = 0; i < 50; i++)
-        sched_yield();
+    for (int i = 0; i < CALL_LOOKS; i++) /* no yields: each lasts as long as the others like */
+        if (atomic_load(&calls_inside) > 1)
+            break;
     atomic_fetch_sub(&calls_inside, 1);
     atomic_fetch_add(&calls_count, 1);
     free(callback);
