@@ -82,6 +82,16 @@ nq_err nq_disconnect(nq_queue *queue, const nq_uuid *id)
     return NQ_OK;
 }
 
+/* ---- health ----------------------------------------------------------------------------- */
+
+nq_err nq_health(nq_queue *queue, struct nq_health_info *infos, size_t cap, size_t *count)
+{
+    for (size_t i = 0; i < NQI_MIN(queue->neps, cap); i++)
+        nqi_ep_show_health(queue->eps[i].ep, &infos[i]);
+    *count = queue->neps;
+    return NQ_OK;
+}
+
 /* ---- one's own event loop --------------------------------------------------------------- */
 
 void nqi_queue_mark_locked(nq_queue *queue)
@@ -172,6 +182,18 @@ static void stats_add_rooms(nq_queue *queue, struct nq_stats *stats)
     }
 }
 
+static void stats_add_transports(nq_queue *queue, struct nq_stats *stats)
+{
+    for (size_t i = 0; i < queue->neps; i++) {
+        struct nq_health_info health;
+
+        stats->send_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_SEND_CALLS);
+        stats->recv_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_RECV_CALLS);
+        nqi_ep_show_health(queue->eps[i].ep, &health);
+        stats->health[health.state]++;
+    }
+}
+
 nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
 {
     struct nq_stats stats = {0};
@@ -190,10 +212,7 @@ nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
     stats.connects = atomic_load(&queue->connects);
     stats.refusals = atomic_load(&queue->refusals);
     stats.events_lost = nqi_events_lost(&queue->events);
-    for (size_t i = 0; i < queue->neps; i++) {
-        stats.send_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_SEND_CALLS);
-        stats.recv_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_RECV_CALLS);
-    }
+    stats_add_transports(queue, &stats);
     stats.pool_bytes = nqi_pool_kept();
     memcpy(ret, &stats, NQI_MIN(size, sizeof(stats)));
     return NQ_OK;

@@ -88,6 +88,7 @@ void nqi_transport_close(nqt_core *core)
 
 static void ep_free(nqt_ep *ep)
 {
+    nqi_ep_health_fini(ep);
     nqi_strand_unref(ep->serial.strand);
     free(ep);
 }
@@ -132,6 +133,8 @@ nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
     ep->serial.strand = strand;
     ep->serial.loop = loop;
     ep->core = core;
+    ep->listen = listen;
+    nqi_ep_health_init(ep);
     ep->events = events;
     ep->arg = arg;
     *ret = ep; /* events may come before the slot's result is looked at */
@@ -181,9 +184,12 @@ void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event)
 
     switch (event->kind) {
     case NQT_EV_EP_UP:
+        if (ep->listen) /* a client's says nothing of the way there */
+            nqi_ep_health_seen(ep, NQ_HEALTH_READY, event->peer_name);
         ep->events->up(arg, event->peer_name ? event->peer_name : "");
         break;
     case NQT_EV_EP_DOWN:
+        nqi_ep_health_seen(ep, NQ_HEALTH_FAILING, event->err ? event->err->text : NULL);
         ep->events->down(arg, event->err);
         break;
     case NQT_EV_ACCEPT:
@@ -216,6 +222,13 @@ static int tlink_arm(void *arg, int on)
     nqt_link *link = arg;
 
     return link->ep->core->module->ops->rx_arm(link->plug, on);
+}
+
+/* A client's link is all that its endpoint has; a server's come and go. */
+static void tlink_see(nqt_link *link, nq_health_state state, const char *text)
+{
+    if (!link->ep->listen)
+        nqi_ep_health_seen(link->ep, state, text);
 }
 
 static void tlink_end(struct nqi_work *work);
@@ -284,8 +297,10 @@ nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop 
 
     if (!link)
         return NQ_ERR_NOMEM;
+    tlink_see(link, NQ_HEALTH_CONNECTING, NULL);
     rc = module->ops->connect(ep->plug, link, (nqt_serial *)&link->serial, &link->plug, &err);
     if (rc < 0) {
+        tlink_see(link, NQ_HEALTH_FAILING, err.text);
         nqi_requests_cancel(&link->serial);
         tlink_free(link);
         return transport_err(module->name, rc, &err);
@@ -357,6 +372,8 @@ void nqi_tlink_close(nqt_link *link)
 {
     if (link->closing)
         return;
+    if (link->up)
+        tlink_see(link, NQ_HEALTH_IDLE, NULL);
     link->closing = true;
     link->up = false;
     nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
@@ -409,6 +426,8 @@ static void tlink_down(nqt_link *link, const struct nqt_error *err)
 {
     if (link->down || link->closing)
         return;
+    tlink_see(link, err && err->code == NQT_E_EOF ? NQ_HEALTH_IDLE : NQ_HEALTH_FAILING,
+              err ? err->text : NULL);
     link->down = true;
     link->up = false;
     nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
@@ -438,6 +457,7 @@ static void tlink_up(nqt_link *link)
         return;
     }
     link->up = true;
+    tlink_see(link, NQ_HEALTH_READY, nqi_tlink_peer(link));
     link->events->up(link->arg);
 }
 

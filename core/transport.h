@@ -16,6 +16,7 @@
 #include "core/conf.h"
 #include "core/list.h"
 #include "core/loop.h"
+#include <netqueue/queue.h>
 #include <netqueue/transport.h>
 
 struct nqi_ep_events {
@@ -64,6 +65,8 @@ NQ_MUST_CHECK nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool lis
 /* Have it closed; its links are closed already.  Thread: any. */
 void nqi_ep_close(nqt_ep *ep);
 nqt_core *nqi_ep_core(const nqt_ep *ep);
+/* Fill all of it.  Thread: any. */
+void nqi_ep_show_health(nqt_ep *ep, struct nq_health_info *ret);
 
 /* ---- links: in the serial of `strand` from here on -------------------------------------- */
 

@@ -528,4 +528,5 @@ const struct nqt_host nqi_transport_host = {
     .rx_space = host_rx_space,
     .rx_commit = host_rx_commit,
     .cfg_inner = host_cfg_inner,
+    .health = nqi_ep_health_told,
 };

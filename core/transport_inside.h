@@ -3,10 +3,12 @@
 #define NQ_CORE_TRANSPORT_INSIDE_H
 
 #include "core/transport.h"
+#include <pthread.h>
 #include <stdatomic.h>
 
 #define NQI_EVENT_NAME 128
 #define NQI_EVENT_SPARES 8
+#define NQI_HEALTH_TEXT 192
 
 /* An event between the module that emits it and the strand that it is for. */
 struct nqi_transport_event {
@@ -31,9 +33,22 @@ struct nqt_core {
     struct nqi_spare_event spares[NQI_EVENT_SPARES];
 };
 
+/* What nq_health() shows of an endpoint; two may write it: the transport, which knows best, and
+ * until it does so, the core by the events it sees. */
+struct nqi_ep_health {
+    pthread_mutex_t lock; /* a leaf */
+    bool told;            /* by the transport */
+    nq_health_state state;
+    int64_t since; /* ns, as nqi_now() */
+    uint64_t connects, failures;
+    char text[NQI_HEALTH_TEXT];
+};
+
 struct nqt_ep {
     struct nqi_serial serial;
     nqt_core *core;
+    bool listen;
+    struct nqi_ep_health health;
     struct nqtp_ep *plug;
     const struct nqi_ep_events *events;
     void *arg;
@@ -56,6 +71,14 @@ struct nqt_link {
 };
 
 extern const struct nqt_host nqi_transport_host;
+
+/* transport_health.c; thread: any */
+void nqi_ep_health_init(nqt_ep *ep);
+void nqi_ep_health_fini(nqt_ep *ep);
+/* The core sees how it goes, from an event or an answer of the module. */
+void nqi_ep_health_seen(nqt_ep *ep, nq_health_state state, const char *text);
+/* The host's service `health`. */
+void nqi_ep_health_told(nqt_ep *ep, const struct nqt_health *health);
 
 /* One event, in its object's serial. */
 void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event);

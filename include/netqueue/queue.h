@@ -175,6 +175,36 @@ NQ_API NQ_MUST_CHECK nq_err nq_disconnect(nq_queue *queue, const nq_uuid *peer);
 /** This queue's own id. */
 NQ_API const nq_uuid *nq_id(const nq_queue *queue);
 
+/* ---- health ----------------------------------------------------------------------------- */
+
+/** How the medium of a transport is: a socket, a channel, the session with a broker. */
+typedef enum nq_health_state {
+    NQ_HEALTH_IDLE,       /* nothing is asked of it */
+    NQ_HEALTH_CONNECTING, /* it is on its way up */
+    NQ_HEALTH_READY,      /* connected; a server's: listening */
+    NQ_HEALTH_FAILING,    /* the last attempt failed or it broke; it is tried again */
+    NQ_HEALTH_CLOSED,     /* it does not come back */
+    NQ_HEALTHS,
+} nq_health_state;
+
+struct nq_health_info {
+    char transport[32]; /* "tcp" */
+    nq_health_state state;
+    int64_t since_ns;            /* it has been so for this long */
+    uint64_t connects, failures; /* times that it began to connect, and that it failed */
+    char text[192];              /* one line for people: where to, or why not */
+};
+
+/** Text of a state; static, never NULL. */
+NQ_API const char *nq_health_text(nq_health_state state);
+
+/** How the queue's transports are, in the order of the configuration.  A client tries them one
+ *  after the other, so one that was never needed stays idle.
+ *  @param count  [out] how many there are; at most `cap` are written
+ *  @return NQ_OK.  Thread: any.  Blocks: no. */
+NQ_API NQ_MUST_CHECK nq_err nq_health(nq_queue *queue, struct nq_health_info *infos, size_t cap,
+                                      size_t *count);
+
 /* ---- one's own event loop --------------------------------------------------------------- */
 
 /** A descriptor that is readable while nq_poll(), nq_get() or nq_event_get() has
@@ -206,6 +236,7 @@ struct nq_stats {
     uint64_t turns, sleeps, kicks, spins_paid, spins_lost, keeper_ticks, keeper_turns;
     uint64_t send_calls, recv_calls; /* system calls that transports counted */
     uint64_t pool_bytes;             /* memory the process-wide pool keeps for reuse */
+    uint64_t health[NQ_HEALTHS];     /* transports that are so now; see nq_health() */
 };
 
 /** Fill at most `size` bytes of `ret` (= sizeof(struct nq_stats) at compile time).

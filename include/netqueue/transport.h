@@ -23,7 +23,7 @@
  * at a time, on any thread.  A slot never blocks.  Calls marked "in serial" are legal
  * only there; calls marked "any" on every thread.  An emit() inside the serial is
  * handled after the slot returned, elsewhere later.  No plugin lock may be held
- * across a call of the host, except log, mem, buf_new, now_ns, count, emit, post.
+ * across a call of the host, except log, mem, buf_new, now_ns, count, emit, post, health.
  *
  * Growth: every struct begins with its size; the reader uses NQT_HAS() for whatever
  * came after minor 0 and for optional slots.  A slot is never changed, only
@@ -41,7 +41,7 @@ extern "C" {
 #endif
 
 #define NQT_ABI_MAJOR 0
-#define NQT_ABI_MINOR 1
+#define NQT_ABI_MINOR 2
 #define NQT_MAGIC UINT32_C(0x4e515400)
 
 /** True when the producer of *p knew this slot and filled it. */
@@ -162,6 +162,20 @@ struct nqt_event {
 #define NQT_COUNT_SEND_CALLS 1u /* system calls (or library calls) that sent */
 #define NQT_COUNT_RECV_CALLS 2u
 
+/* ---- health of what lies below an endpoint (minor 2) ------------------------------------ */
+
+#define NQT_HEALTH_IDLE 0u       /* nothing is asked of it */
+#define NQT_HEALTH_CONNECTING 1u /* it is on its way up */
+#define NQT_HEALTH_READY 2u
+#define NQT_HEALTH_FAILING 3u /* the last attempt failed or it broke; it is tried again */
+#define NQT_HEALTH_CLOSED 4u  /* it does not come back */
+
+struct nqt_health {
+    uint32_t size, state; /* NQT_HEALTH_* */
+    /* One line for people: what it is connected to, or why it is not; NULL = nothing to say. */
+    const char *text;
+};
+
 /* ---- services: core -> plugin ----------------------------------------------------------- */
 
 #define NQT_LOG_ERROR 0u
@@ -233,6 +247,14 @@ struct nqt_host {
      * module.  The module is never unloaded; otherwise as cfg_int.  A plugin cannot load another
      * one by itself: where they lie, and which may be trusted, only the core knows. */
     int (*cfg_inner)(nqt_cfg *, const char *name, const struct nqt_module **module, nqt_cfg **out);
+
+    /* minor 2; optional */
+
+    /* How the endpoint's medium is now: a channel, the session with a broker.  Without it the core
+     * goes by the events of the endpoint and its links; from the first call on it shows what it is
+     * told here, and that alone.  Any thread, also under a plugin's lock; from ep_open() on until
+     * EP_CLOSED is emitted.  Copied, never blocks. */
+    void (*health)(nqt_ep *, const struct nqt_health *);
 };
 
 /* ---- capabilities ----------------------------------------------------------------------- */

@@ -188,6 +188,24 @@ static inline void nqt_emit_ep_closed(const struct nqt_host *host, nqt_core *cor
     (void)host->emit(core, &event, 1);
 }
 
+/** Say how the endpoint's medium is, as host->health(), to cores that want to know.
+ *
+ *  @param state  NQT_HEALTH_*
+ *  @param text   copied; NULL = nothing to say */
+static inline void nqt_tell_health(const struct nqt_host *host, nqt_ep *ep, uint32_t state,
+                                   const char *text)
+{
+    struct nqt_health health;
+
+    if (!NQT_HAS(struct nqt_host, host, health))
+        return;
+    memset(&health, 0, sizeof(health));
+    health.size = sizeof(health);
+    health.state = state;
+    health.text = text;
+    host->health(ep, &health);
+}
+
 /* ---- slots that say little -------------------------------------------------------------- */
 
 /** Answer info(): @return 0, or NQT_E_INVAL: the caller is of an older minor. */

@@ -348,6 +348,15 @@ static int host_rx_commit(nqt_link *opaque, size_t n)
     return rc;
 }
 
+/* ---- health ----------------------------------------------------------------------------- */
+
+static void host_health(nqt_ep *opaque, const struct nqt_health *health)
+{
+    struct nqtp_ep *ep = (struct nqtp_ep *)opaque;
+
+    ep->mod->host->health(ep->cookie, health);
+}
+
 /* ---- the table -------------------------------------------------------------------------- */
 
 struct nqt_host fault_host_table(const struct nqt_host *host)
@@ -366,5 +375,7 @@ struct nqt_host fault_host_table(const struct nqt_host *host)
     table.ext = host_ext;
     table.rx_space = host_rx_space;
     table.rx_commit = host_rx_commit;
+    if (table.health)
+        table.health = host_health;
     return table;
 }

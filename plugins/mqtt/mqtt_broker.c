@@ -119,6 +119,7 @@ static void broker_stay(struct nqtp_ep *ep, struct nqt_error *err)
     pthread_mutex_lock(&ep->mtx);
     ep->up = true;
     ep->wanted = false;
+    nqt_tell_health(ep->mod->host, ep->cookie, NQT_HEALTH_READY, ep->place);
     broker_repost(ep); /* those that wait for the broker go on */
     if (ep->listen && !ep->closing)
         (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = ep->place);
@@ -139,8 +140,10 @@ static void broker_stay(struct nqtp_ep *ep, struct nqt_error *err)
 /* One connection from the first try to the end.  @return it was up */
 static bool broker_live(struct nqtp_ep *ep, struct nqt_error *err)
 {
-    bool up = !mqtt_open(ep, err);
+    bool up;
 
+    nqt_tell_health(ep->mod->host, ep->cookie, NQT_HEALTH_CONNECTING, ep->place);
+    up = !mqtt_open(ep, err);
     if (up) {
         mqtt_enlist(ep);
         broker_stay(ep, err);
@@ -150,6 +153,8 @@ static bool broker_live(struct nqtp_ep *ep, struct nqt_error *err)
     ep->up = ep->here = false;
     mqtt_links_end(ep, err->code, err->text);
     ep->wanted = false;
+    if (!ep->closing)
+        nqt_tell_health(ep->mod->host, ep->cookie, NQT_HEALTH_FAILING, err->text);
     pthread_mutex_unlock(&ep->mtx);
     mqtt_broker_end(ep, up);
     return up;
@@ -214,6 +219,7 @@ static void *broker_run(void *arg)
     }
     pthread_mutex_lock(&ep->mtx);
     mqtt_links_end(ep, NQT_E_CLOSED, "the endpoint is closed");
+    nqt_tell_health(ep->mod->host, ep->cookie, NQT_HEALTH_CLOSED, NULL);
     pthread_mutex_unlock(&ep->mtx);
     /* Joined in the endpoint's serial; without memory to post, nobody will. */
     if (ep->mod->host->post(ep->serial, broker_thread_over, ep)) {

@@ -332,6 +332,52 @@ START_TEST(a_client_that_comes_first_waits_for_its_server)
 }
 END_TEST
 
+static bool is_failing(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->health == NQT_HEALTH_FAILING;
+}
+
+static bool is_ready(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->health == NQT_HEALTH_READY;
+}
+
+static bool is_closed(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->closed;
+}
+
+/* Whatever becomes of links: nobody serves here. */
+START_TEST(health_is_that_of_the_connection_to_the_broker)
+{
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_link *link;
+    struct nqtest_ep *ep;
+
+    nqtest_broker_kill();
+    ck_assert_int_eq(nqtest_ep_open(host, _i, usual, &ep, NULL), 0);
+    link = _i ? NULL : nqtest_connect(ep, NULL);
+    NQTEST_UNTIL(is_failing, ep);
+    ck_assert_ptr_nonnull(strstr(ep->health_text, "is the broker running?"));
+    nqtest_broker("");
+    if (link) {
+        NQTEST_UNTIL(nqtest_is_down, link);
+        nqtest_close(link);
+        link = nqtest_connect(ep, NULL);
+    }
+    NQTEST_UNTIL(is_ready, ep);
+    ck_assert_ptr_nonnull(strstr(ep->health_text, port));
+    nqtest_broker_kill();
+    NQTEST_UNTIL(is_failing, ep);
+    if (link)
+        nqtest_close(link);
+    nqtest_ep_close(ep);
+    NQTEST_UNTIL(is_closed, ep);
+    ck_assert_uint_eq(ep->health, NQT_HEALTH_CLOSED);
+    nqtest_host_free(host);
+}
+END_TEST
+
 /* It hears the links of the first, which are none of its business. */
 START_TEST(a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone)
 {
@@ -369,6 +415,7 @@ static void add_broker(TCase *tc)
     tcase_add_loop_test(tc, a_broker_that_wants_a_password_says_so, 0, 2);
     tcase_add_test(tc, servers_of_different_names_share_a_broker);
     tcase_add_test(tc, a_client_that_comes_first_waits_for_its_server);
+    tcase_add_loop_test(tc, health_is_that_of_the_connection_to_the_broker, 0, 2);
     tcase_add_test(tc, a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone);
 }
 

@@ -39,6 +39,10 @@ struct nqtest_ep {
     unsigned ups, downs, closed;
     char name[128]; /* of EP_UP */
     struct nqt_error err;
+    /* of health(), under the host's mtx */
+    unsigned tellings;
+    uint32_t health;
+    char health_text[216];
     enum nqtest_accept accept;
     unsigned naccepted;
     struct nqtest_link *accepted[64]; /* attached, in order */
