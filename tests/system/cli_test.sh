@@ -150,14 +150,52 @@ unknown_transport() {
         ends 3 nq put -c other.json /dev/null && says err 'no-such'
 }
 
+# One line that says what to do, from each command.
+absent_package() {
+    for name in mqtt grpc; do
+        sed "s/\"tcp\"/\"$name\"/" client.json >absent.json
+        (
+            NETQUEUE_PLUGIN_PATH=$tap_tmp # where there is none
+            ends 1 nq check -c absent.json && says out "install the package netqueue-transport-$name" &&
+                [ "$(wc -l <out)" -eq 1 ] && ends 3 nq put -c absent.json /dev/null &&
+                says err "install the package netqueue-transport-$name" && [ "$(wc -l <err)" -eq 1 ]
+        ) || return 1
+    done
+}
+
+check_says_why() {
+    ends 4 nq check -c client.json --connect --timeout 1s &&
+        says out 'tcp: \(failing: .*is the server running?\|connecting\)' &&
+        ends 4 nq check -c client.json --connect --timeout 1ms --json &&
+        says out '"connected": false, "transports": \[{"transport": "tcp", "health": "'
+}
+
+check_listens() {
+    ends 0 nq check -c server.json --connect && says out "tcp: ready: .*:$port" &&
+        ends 0 nq check -c server.json --connect --json && says out '"connected": true'
+}
+
+check_connects() {
+    start_get -n 1 >connected 2>get.err
+    ends 0 nq check -c client.json --connect --timeout 60s && says out "tcp: ready: .*:$port" &&
+        ends 0 nq check -c client.json --connect --timeout 60s --json &&
+        says out '"connected": true.*"health": "ready"' &&
+        ends 1 nq check -c server.json --connect && says out 'in use' &&
+        ends 0 nq put -c client.json --timeout 60s wrong.json && got 0
+}
+
 check "check finds nothing in a good file" checks_right
 check "check names every problem with its place" checks_wrong
 check "check tells a broken file from a missing one" checks_broken
 check "the examples of every transport are right" checks_examples
+check "check --connect says why there is no connection" check_says_why
+check "check --connect has a server listen" check_listens
+check "check --connect finds the server, and does it no harm" check_connects
 check "a wrong key stops put and get with 3" wrong_key_stops
 check "a missing configuration stops put and get with 3" missing_config
 check "transports lists and describes" lists_transports
 check "an unknown transport is 3 and is named" unknown_transport
+check "without a transport's package one line says which one" absent_package
 
 # ---- files ----------------------------------------------------------------------------------------
 
