@@ -16,7 +16,7 @@ build_packages=(autoconf automake libtool gcc libc6-dev make pkg-config libltdl-
     nettle-dev libpaho-mqtt-dev libgrpc-dev)
 # shellcheck disable=SC2034
 test_packages=(g++ check python3 clang libclang-rt-14-dev llvm clang-format clang-tidy cppcheck codespell
-    shellcheck spin binutils groff-base xz-utils mosquitto openssl)
+    shellcheck spin binutils groff-base xz-utils mosquitto openssl valgrind)
 
 say() {
     printf '%s\n' "$*"
