@@ -1,14 +1,16 @@
 /* What the parts of `netqueue bench` share.
  *
- *     cmd_bench.c   options, the two processes, the report
- *     bench_conf.c  the configurations of the two queues
- *     bench_jobs.c  what each process puts and gets, and when the clock runs
- *     bench_load.c  the messages: how large, what is in them, whether they arrived whole */
+ *     cmd_bench.c     options, the two processes, the report
+ *     bench_conf.c    the configurations of the two queues
+ *     bench_jobs.c    what each process puts and gets, and when the clock runs
+ *     bench_putter.c  a thread that puts what another one waits for
+ *     bench_load.c    the messages: how large, what is in them, whether they arrived whole */
 #ifndef NQ_TOOLS_BENCH_H
 #define NQ_TOOLS_BENCH_H
 
 #include "tools/opts.h"
 #include "tools/tool.h"
+#include <pthread.h>
 #include <sys/types.h>
 
 enum nqi_job {
@@ -94,12 +96,36 @@ struct nqi_bench {
     enum nqi_job job;
     bool server;
     bool block;         /* the queue's policy: put waits for room */
+    bool foreign;       /* rtt: another thread puts than the one that waits */
     int64_t timeout_ns; /* without any message */
     pid_t partner;      /* the other process */
     nq_queue *queue;
     struct nqi_load load;
     nq_uuid peer; /* server: the client */
 };
+
+/* ---- another thread that puts --------------------------------------------------------- */
+
+/* Puts while its owner waits for the answer, and so drives the queue.  It is told each time, and
+ * says when it began: what waking it costs is no part of a round trip. */
+struct nqi_putter {
+    const struct nqi_bench *bench;
+    int (*put)(const struct nqi_bench *bench, uint64_t number); /* 0, or the exit code */
+    pthread_t thread;
+    pthread_mutex_t mtx;
+    pthread_cond_t cond;
+    /* under mtx */
+    uint64_t told, done; /* messages to put, that were put */
+    int64_t began_ns;    /* the last one */
+    bool end;
+};
+
+/* @return false: there is no thread.  A put that fails ends the process, as nobody would answer. */
+NQ_MUST_CHECK bool nqi_putter_start(struct nqi_putter *putter, const struct nqi_bench *bench,
+                                    int (*put)(const struct nqi_bench *bench, uint64_t number));
+void nqi_putter_tell(struct nqi_putter *putter, uint64_t number);
+int64_t nqi_putter_began(struct nqi_putter *putter); /* after the answer: ns */
+void nqi_putter_end(struct nqi_putter *putter);      /* waits for it */
 
 /* Run this process's half of the job; says what goes wrong and puts the code in
  * ret->code.  Blocks until the job is done and the queue is closed. */

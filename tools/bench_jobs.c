@@ -289,36 +289,65 @@ static double jobs_percentile(const uint32_t *ns, uint64_t n, uint64_t per_cent)
     return n ? (double)ns[rank ? rank - 1 : 0] / 1e3 : 0;
 }
 
-static int jobs_trip(const struct nqi_bench *bench, uint64_t number)
+/* The answer to message `number`.  @param ret [out] when it came, in ns */
+static int jobs_answer(const struct nqi_bench *bench, uint64_t number, int64_t *ret)
 {
     nq_msg *msg = NULL;
     size_t n;
-    int code = jobs_send(bench, number);
+    int code = jobs_get(bench, &msg, 1, &n);
 
-    if (!code)
-        code = jobs_get(bench, &msg, 1, &n);
+    *ret = nqi_now_ns();
     return code ? code : jobs_take(bench, number, &msg, 1);
+}
+
+static int jobs_trip_foreign(struct nqi_putter *putter, uint64_t number, int64_t *took,
+                             int64_t *end)
+{
+    int code;
+
+    nqi_putter_tell(putter, number);
+    code = jobs_answer(putter->bench, number, end);
+    *took = *end - nqi_putter_began(putter);
+    return code;
+}
+
+/* @param end [in,out] when the last trip ended, and this one */
+static int jobs_trip(struct nqi_putter *putter, const struct nqi_bench *bench, uint64_t number,
+                     int64_t *took, int64_t *end)
+{
+    int64_t before = *end;
+    int code;
+
+    if (bench->foreign)
+        return jobs_trip_foreign(putter, number, took, end);
+    code = jobs_send(bench, number);
+    if (!code)
+        code = jobs_answer(bench, number, end);
+    *took = *end - before;
+    return code;
 }
 
 static int jobs_trips(const struct nqi_bench *bench, struct nqi_bench_result *ret)
 {
     const struct nqi_load *load = &bench->load;
     uint32_t *ns = calloc(load->count + 1, sizeof(*ns)); /* each at most 4.29 s */
+    struct nqi_putter putter = {.told = 0};
+    int64_t took = 0;
     int code = 0;
 
-    if (!ns)
+    if (!ns || (bench->foreign && !nqi_putter_start(&putter, bench, jobs_send))) {
+        free(ns);
         return nqi_say_error(NQ_ERR_NOMEM);
+    }
     for (uint64_t i = 0; i < load->warmup && !code; i++)
-        code = jobs_trip(bench, i);
+        code = jobs_trip(&putter, bench, i, &took, &ret->end_ns);
     ret->start_ns = ret->end_ns = nqi_now_ns();
     for (uint64_t i = 0; i < load->count && !code; i++) {
-        int64_t before = ret->end_ns, took;
-
-        code = jobs_trip(bench, load->warmup + i);
-        ret->end_ns = nqi_now_ns();
-        took = ret->end_ns - before;
+        code = jobs_trip(&putter, bench, load->warmup + i, &took, &ret->end_ns);
         ns[i] = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
     }
+    if (bench->foreign)
+        nqi_putter_end(&putter);
     qsort(ns, load->count, sizeof(*ns), jobs_order);
     ret->p50_us = jobs_percentile(ns, load->count, 50);
     ret->p99_us = jobs_percentile(ns, load->count, 99);

@@ -28,7 +28,7 @@ struct bench_run {
     const char *pin;
     uint64_t size, count, warmup, max_exponent;
     int64_t timeout_ns;
-    bool json;
+    bool json, foreign;
 
     enum nqi_job job;
     int cpu[2]; /* of the server, of the client; -1 = wherever */
@@ -96,6 +96,7 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
 {
     struct nqi_bench bench = {.job = run->job,
                               .server = server,
+                              .foreign = run->foreign,
                               .block = strcmp(run->conf.policy, "block") == 0,
                               .timeout_ns = run->timeout_ns,
                               .partner = server ? run->child : getppid()};
@@ -389,6 +390,8 @@ static int bench_check_options(struct bench_run *run)
         return nqi_opts_bad("--transport T is missing");
     if (run->job == NQI_JOB_SYNC && run->warmup != UINT64_MAX)
         return nqi_opts_bad("sync is timed from its first message on: no --warmup");
+    if (run->foreign && run->job != NQI_JOB_RTT)
+        return nqi_opts_bad("--foreign is for rtt");
     if (run->job == NQI_JOB_MIX && run->size != UINT64_MAX)
         return nqi_opts_bad("mix has its own sizes: --max-exponent says how large");
     if (run->max_exponent < 8 || run->max_exponent > BENCH_MAX_EXPONENT)
@@ -436,6 +439,8 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
          "what put does when the queue is full: wait (the default),\n"
          "or say so; both, async and mix then run on one thread in\neach process, else on two",
          &run->conf.policy, NQI_OPT_TEXT, 0},
+        {"foreign", NULL, "rtt: another thread puts than the one that waits", &run->foreign,
+         NQI_OPT_FLAG, 0},
         {"pin", "A,B", "run the server on CPU A, the client on CPU B", &run->pin, NQI_OPT_TEXT, 0},
         {"timeout", "DUR", "give up when nothing comes for so long (60s)", &run->timeout_ns,
          NQI_OPT_DURATION, 0},
