@@ -53,11 +53,25 @@ check() {
     fi
 }
 
+# Whatever fails, nothing that was started stays: a stopped process least of all.
+tap_end() {
+    while read -r pid; do
+        kill -KILL "$pid"
+    done <"$tap_tmp/started" 2>/dev/null
+    rm -rf "$tap_tmp"
+}
+
 # A folder for this test alone, removed when it ends; the answer is in $tap_tmp.
 tap_mktemp() {
     tap_tmp=$(mktemp -d "$top_builddir/tests/tmp.XXXXXX") || exit 99
-    trap 'rm -rf "$tap_tmp"' EXIT
+    : >"$tap_tmp/started"
+    trap tap_end EXIT
     trap 'exit 99' HUP INT TERM
+}
+
+# started PID: it is killed when the test ends; behind tap_mktemp.
+started() {
+    echo "$1" >>"$tap_tmp/started"
 }
 
 # The folder a `make install DESTDIR=` went to: variables for programs that use it.

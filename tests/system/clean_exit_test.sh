@@ -17,14 +17,6 @@ done
 export NETQUEUE_PLUGIN_PATH="$plugins" NETQUEUE_PLUGIN_UNSAFE=1
 tap_mktemp
 cd "$tap_tmp" || exit 99
-: >started
-end_started() {
-    while read -r pid; do
-        kill -KILL "$pid"
-    done <started 2>/dev/null
-    rm -rf "$tap_tmp"
-}
-trap end_started EXIT
 
 tcp=$(free_port)
 grpc=$((tcp + 1))
@@ -54,10 +46,10 @@ quit_code=$?
 
 printf 'listener %s 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\n' "$mqtt" >broker.conf
 mosquitto -c broker.conf >broker.log 2>&1 &
-echo $! >>started
+started $!
 watched server.log server >server.out 2>&1 &
 server=$!
-echo $server >>started
+started $server
 watched client.log client >client.out 2>&1
 client_code=$?
 wait "$server"

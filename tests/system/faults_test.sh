@@ -13,20 +13,6 @@
 bad_peer=$top_builddir/tests/support/bad_peer
 [ -x "$bad_peer" ] || skip_all "$bad_peer is not built"
 
-# Whatever fails, nothing that was started here stays: a stopped process least of all.
-: >started
-end_started() {
-    while read -r pid; do
-        kill -KILL "$pid"
-    done <started 2>/dev/null
-    rm -rf "$tap_tmp"
-}
-trap end_started EXIT
-
-started() {
-    echo "$1" >>started
-}
-
 ended() { # PID: it is not there any more; its exit code
     wait "$1" 2>/dev/null
     code=$?
