@@ -71,24 +71,32 @@ static void conf_json_list(FILE *out, const char *text)
     putc(']', out);
 }
 
+/* Goes without quotes?  An option that is not in the table is that of a transport which this one
+ * stands on: what looks like a number is one. */
+static bool conf_is_bare(const struct nq_option_info *option, const char *value)
+{
+    const char *type = option ? option->type : "";
+    uint64_t number;
+
+    if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+        return !option || strcmp(type, "boolean") == 0;
+    return (!option || strcmp(type, "integer") == 0 || strcmp(type, "size") == 0) &&
+           nqi_parse_count(value, &number);
+}
+
 /* "key=value" as JSON, in the form that the option's type wants. */
 static void conf_json_option(FILE *out, const struct nq_transport_info *info, const char *text)
 {
     size_t len = strcspn(text, "=");
     const char *value = text + len + 1;
     const struct nq_option_info *option = conf_option(info, text, len);
-    const char *type = option ? option->type : "";
-    uint64_t number;
 
     fputs(", ", out);
     nqi_json_bytes(out, text, len);
     fputs(": ", out);
-    if (strcmp(type, "list") == 0)
+    if (option && strcmp(option->type, "list") == 0)
         conf_json_list(out, value);
-    else if ((strcmp(type, "boolean") == 0 &&
-              (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) ||
-             ((strcmp(type, "integer") == 0 || strcmp(type, "size") == 0) &&
-              nqi_parse_count(value, &number)))
+    else if (conf_is_bare(option, value))
         fputs(value, out);
     else
         nqi_json_text(out, value);

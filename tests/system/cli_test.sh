@@ -547,6 +547,19 @@ bench_jobs() {
     done
 }
 
+bench_foreign() {
+    ends 2 nq bench oneway --transport tcp --foreign && says err 'foreign is for rtt' &&
+        ends 0 nq bench rtt --transport tcp --count 50 --foreign --spin off && says out 'p50'
+}
+
+# Options of the transport below stand beside those of the one on top.
+bench_stands_on_another() {
+    [ -e "$top_builddir/plugins/fault/.libs/fault.so" ] || return 0
+    NETQUEUE_PLUGIN_PATH=$NETQUEUE_PLUGIN_PATH:$top_builddir/plugins/fault/.libs \
+        ends 0 nq bench rtt --transport fault --count 50 -o inner=tcp -o port="$(free_port)" \
+        -o cut=1000 -o after_min=1KiB -o after_max=1KiB
+}
+
 bench_fails() {
     ends 3 nq bench rtt --transport no-such && says err 'no-such' &&
         ends 3 nq bench rtt --transport tcp --option no-such=1 && says err 'no-such'
@@ -560,6 +573,8 @@ bench_small_limits() {
 check "bench prints all keys in one line of JSON" bench_keys
 check "bench runs every job with every kind of message" bench_jobs
 check "bench runs with small limits" bench_small_limits
+check "bench puts on another thread than it waits on" bench_foreign
+check "bench measures a transport that stands on another" bench_stands_on_another
 check "bench says what is wrong with a transport" bench_fails
 
 tap_done
