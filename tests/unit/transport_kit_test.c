@@ -28,6 +28,8 @@ static struct {
     struct nqt_event event;
     int emitted, answer;
     bool no_memory, no_timer;
+    struct nqt_health health;
+    int tellings;
     int timers; /* that live */
     int64_t at_ns;
 } seen;
@@ -72,6 +74,13 @@ static int host_emit(nqt_core *core, const struct nqt_event *event, uint32_t n)
     seen.event = *event;
     seen.emitted++;
     return seen.answer;
+}
+
+static void host_health(nqt_ep *cookie, const struct nqt_health *health)
+{
+    ck_assert_ptr_nonnull(cookie);
+    seen.health = *health;
+    seen.tellings++;
 }
 
 static int host_timer_add(nqt_serial *serial, void (*fn)(void *), void *arg, nqt_watch **out)
@@ -133,6 +142,7 @@ static const struct nqt_host host = {
     .timer_del = host_timer_del,
     .cfg_int = host_cfg_int,
     .cfg_str = host_cfg_str,
+    .health = host_health,
 };
 
 static struct nqtp_mod mod = {.host = &host, .core = CORE};
@@ -282,6 +292,24 @@ START_TEST(event_of_an_endpoint_has_no_link)
 }
 END_TEST
 
+START_TEST(health_is_told_to_cores_that_want_to_know)
+{
+    struct nqt_host old = host;
+
+    nqt_tell_health(&host, ep.cookie, NQT_HEALTH_FAILING, "no broker");
+    ck_assert_int_eq(seen.tellings, 1);
+    ck_assert_uint_eq(seen.health.size, sizeof(seen.health));
+    ck_assert_uint_eq(seen.health.state, NQT_HEALTH_FAILING);
+    ck_assert_str_eq(seen.health.text, "no broker");
+    old.size = offsetof(struct nqt_host, health);
+    nqt_tell_health(&old, ep.cookie, NQT_HEALTH_READY, NULL);
+    old.size = sizeof(old);
+    old.health = NULL;
+    nqt_tell_health(&old, ep.cookie, NQT_HEALTH_READY, NULL);
+    ck_assert_int_eq(seen.tellings, 1);
+}
+END_TEST
+
 /* ---- slots ------------------------------------------------------------------------------ */
 
 START_TEST(info_is_for_callers_that_know_all_of_it)
@@ -397,6 +425,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, timer_that_fails_is_none);
     tcase_add_test(tc, event_of_a_link_says_whose_it_is);
     tcase_add_test(tc, event_of_an_endpoint_has_no_link);
+    tcase_add_test(tc, health_is_told_to_cores_that_want_to_know);
     tcase_add_test(tc, info_is_for_callers_that_know_all_of_it);
     tcase_add_test(tc, numbers_are_read_until_one_is_missing);
     tcase_add_loop_test(tc, text_fits_or_is_an_error, 0, (int)(sizeof(texts) / sizeof(texts[0])));
