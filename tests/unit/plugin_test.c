@@ -171,7 +171,7 @@ static const struct {
     {"bad_major",
      "has ABI major 9, this netqueue speaks 0: install a matching netqueue-transport-"},
     {"other_major", "has ABI major 3, this netqueue speaks 0"},
-    {"bad_minor", "needs a newer netqueue: ABI 0.99, this one has 0.1"},
+    {"bad_minor", "needs a newer netqueue: ABI 0.99, this one has 0."},
     {"bad_name", "bad_name.so calls itself \"another\" inside"},
     {"no_symbol", "has no symbol no_symbol_LTX_nqt0_module"},
     {"no_slot", "required slot is missing: send, close or info"},
