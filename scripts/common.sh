@@ -13,7 +13,7 @@ jobs=$(nproc 2>/dev/null || echo 2)
 # What a build needs, and what the tests need beyond it.
 # shellcheck disable=SC2034 # used by those who source this
 build_packages=(autoconf automake libtool gcc libc6-dev make pkg-config libltdl-dev libjansson-dev
-    nettle-dev libpaho-mqtt-dev libgrpc-dev)
+    nettle-dev libssl-dev libpaho-mqtt-dev libgrpc-dev)
 # shellcheck disable=SC2034
 test_packages=(g++ check python3 clang libclang-rt-14-dev llvm clang-format clang-tidy cppcheck codespell
     shellcheck spin binutils groff-base xz-utils mosquitto openssl valgrind)

@@ -1,7 +1,7 @@
 /* tcp: one connection a link, a stream of bytes in each direction.
  *
- * This file holds the table and the module, see tcp.h for the rest.  Relies on nothing but
- * sockets: readiness, timers and name resolution are the host's. */
+ * This file holds the table and the module, see tcp.h for the rest.  Relies on sockets, and for
+ * encrypted connections on OpenSSL: readiness, timers and name resolution are the host's. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -9,7 +9,7 @@
 
 #define TCP_CAPS                                                                                  \
     (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
-     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN)
+     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_CONFIDENTIAL | NQT_CAP_PEER_IDENTITY)
 
 static int tcp_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
                         struct nqt_error *err)
@@ -34,9 +34,10 @@ static int tcp_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
                      struct nqt_error *err)
 {
     struct tcp_opts opts;
+    int rc = tcp_opts_read(host, cfg, &opts, err);
 
     (void)core;
-    return tcp_opts_read(host, cfg, &opts, err);
+    return rc ? rc : tcp_tls_check(&opts, err);
 }
 
 static const struct nqt_ops tcp_ops = {
@@ -71,7 +72,7 @@ NQT_MODULE(tcp) = {
     .version = "0.1.0",
     .wire = "tcp",
     .license = "MIT",
-    .summary = "TCP over IPv4 and IPv6",
+    .summary = "TCP over IPv4 and IPv6, with TLS",
     .opt = tcp_opt_table,
     .ops = &tcp_ops,
 };

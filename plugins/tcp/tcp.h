@@ -7,6 +7,7 @@
  *   tcp_connect.c  resolve, connect, time-outs
  *   tcp_link.c     life of a link: up, hold, shutdown, down, close
  *   tcp_io.c       send and receive
+ *   tcp_tls*.c     encrypted connections; tcp_tls.h has their map
  *
  * Threads: none of its own.  A link is touched in its serial, an endpoint in its own; what they
  * share is fixed by ep_open, or atomic. */
@@ -26,6 +27,7 @@
 #define TCP_HOST_MAX 256
 
 #define TCP_DRAIN_NS INT64_C(2000000000) /* shutdown() waits so long for the peer's end */
+#define TCP_TLS_IDENTITY 46              /* "urn:uuid:", a UUID and a NUL */
 #define TCP_PAUSE_NS INT64_C(100000000)  /* no accept for so long after EMFILE */
 
 struct tcp_addr {
@@ -35,6 +37,16 @@ struct tcp_addr {
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
     } u;
+};
+
+/* Options of the group "tls". */
+struct tcp_tls_opts {
+    bool on; /* one of them is set */
+    struct nqt_tls_files files;
+    char crl[NQT_PATH_MAX];
+    char name[TCP_HOST_MAX]; /* of the server in its certificate; "" = host */
+    int version;             /* the oldest that is spoken: TLS1_2_VERSION, TLS1_3_VERSION */
+    bool uuid;               /* the certificate of the other side must carry its UUID */
 };
 
 /* Checked options of an endpoint. */
@@ -49,7 +61,11 @@ struct tcp_opts {
     int64_t connect_timeout_ns;
     int send_buffer, receive_buffer; /* bytes; 0 = the system's */
     int backlog;
+    struct tcp_tls_opts tls;
 };
+
+struct tcp_tls;
+struct tcp_tls_store;
 
 struct nqtp_mod {
     const struct nqt_host *host;
@@ -69,6 +85,7 @@ struct nqtp_ep {
     nqt_ep *cookie;
     nqt_serial *serial;
     struct tcp_opts opts;
+    struct tcp_tls_store *store; /* NULL = without TLS */
     bool listen;
 
     /* One until ep_close, one a link, one an open question to the resolver.  The last one
@@ -93,10 +110,13 @@ struct nqtp_ep {
  *       +-------------+----------+------------------------- close() --> CLOSED
  *   ACCEPTED --attach()--> UP
  *
+ *   With TLS there is SECURING before UP.
+ *
  *   state       what holds in it
  *   ACCEPTED    socket connected, no watch, no cookie, no serial
  *   RESOLVING   question open, timer armed, no socket
  *   CONNECTING  socket connecting, timer armed; watched for POLLOUT
+ *   SECURING    socket connected, `tls` there, timer armed
  *   UP          socket connected
  *   DRAINING    as UP; nothing more is taken, ends when `left` is sent and the peer ended
  *   DOWN        no socket, no watch, no timer; waits for close()
@@ -106,6 +126,7 @@ enum tcp_state {
     TCP_ACCEPTED,
     TCP_RESOLVING,
     TCP_CONNECTING,
+    TCP_SECURING,
     TCP_UP,
     TCP_DRAINING,
     TCP_DOWN,
@@ -119,19 +140,21 @@ struct nqtp_link {
     enum tcp_state state;
     int fd; /* -1 = none */
     nqt_watch *watch;
-    uint32_t watched;  /* the events that `watch` has */
-    nqt_watch *timer;  /* of connect and shutdown */
-    uint32_t inside;   /* our frames on the stack that may call rx_commit() */
-    bool asked;        /* the resolver's answer is to come */
-    bool finished;     /* LINK_CLOSED was emitted; lives on only for that answer */
-    bool finish_late;  /* post() refused: finish when nobody is inside */
-    bool held;         /* rx_hold(1) */
-    bool rx_paused;    /* rx_space() refused; until rx_hold(0) */
-    bool asked_only;   /* rx_arm(0): the core asks by rx_poll(), epoll need not tell */
-    bool hung_up;      /* both directions have ended, but what came is not read yet */
-    bool blocked;      /* the socket is full, or broken for sending */
-    bool writable_due; /* send() took less than it was given */
-    int tx_errno;      /* why sending broke; reading goes on to the end */
+    uint32_t watched;    /* the events that `watch` has */
+    nqt_watch *timer;    /* of connect and shutdown */
+    uint32_t inside;     /* our frames on the stack that may call rx_commit() */
+    bool asked;          /* the resolver's answer is to come */
+    bool finished;       /* LINK_CLOSED was emitted; lives on only for that answer */
+    bool finish_late;    /* post() refused: finish when nobody is inside */
+    bool held;           /* rx_hold(1) */
+    bool rx_paused;      /* rx_space() refused; until rx_hold(0) */
+    bool asked_only;     /* rx_arm(0): the core asks by rx_poll(), epoll need not tell */
+    bool hung_up;        /* both directions have ended, but what came is not read yet */
+    bool blocked;        /* the socket is full, or broken for sending */
+    bool writable_due;   /* send() took less than it was given */
+    int tx_errno;        /* why sending broke; reading goes on to the end */
+    bool fresh;          /* without TLS: nothing came yet */
+    struct tcp_tls *tls; /* NULL = without */
 
     struct nqt_buf *left; /* taken and partly sent; one reference */
     uint32_t left_seg;    /* its first segment that is not sent whole, */
@@ -168,7 +191,7 @@ int tcp_code(int error);
 
 /* ---- tcp_opts.c ------------------------------------------------------------------------- */
 
-#define TCP_OPTIONS 11u
+#define TCP_OPTIONS 18u
 extern const struct nqt_opt tcp_opt_table[TCP_OPTIONS];
 
 /* Read and check; 0 or NQT_E_CONFIG with *err. */
@@ -210,8 +233,12 @@ int tcp_info(struct nqtp_link *link, struct nqt_info *out);
 void tcp_link_watch(struct nqtp_link *link);
 /* Stop watching. */
 void tcp_link_unwatch(struct nqtp_link *link);
-/* The socket is connected: LINK_UP. */
+/* The socket is connected: LINK_UP, with TLS after its handshake. */
+void tcp_link_connected(struct nqtp_link *link);
+/* LINK_UP. */
 void tcp_link_up(struct nqtp_link *link);
+/* A new timer of the link; what it had ends.  False: no memory, and the link is down. */
+bool tcp_link_set_timer(struct nqtp_link *link, void (*fn)(void *), int64_t after_ns);
 /* End it, once: LINK_DOWN with this reason. */
 void tcp_link_down(struct nqtp_link *link, int code, int native, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -236,5 +263,40 @@ int tcp_rx_poll(struct nqtp_link *link);
 int tcp_rx_arm(struct nqtp_link *link, int on);
 /* The watch of an open link fired. */
 void tcp_io_event(struct nqtp_link *link, uint32_t events);
+
+/* ---- tcp_tls*.c ------------------------------------------------------------------------- */
+
+int tcp_tls_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_tls_opts *out,
+                      struct nqt_error *err);
+/* Read the files of the options; 0 or NQT_E_CONFIG with *err. */
+int tcp_tls_check(const struct tcp_opts *opts, struct nqt_error *err);
+/* An endpoint's certificates, if its options have any; 0 or NQT_E_* with *err. */
+int tcp_tls_store_open(struct nqtp_ep *ep, struct nqt_error *err);
+void tcp_tls_store_close(struct nqtp_ep *ep); /* none of its links is left */
+
+/* The socket is connected, the endpoint has a store: begin the handshake; UP or DOWN follows. */
+void tcp_tls_begin(struct nqtp_link *link);
+/* The watch of a SECURING link fired. */
+void tcp_tls_handshake(struct nqtp_link *link);
+/* Say close_notify.  True: all is sent.  False: not yet, or never, which sending again tells. */
+bool tcp_tls_goodbye(struct nqtp_link *link);
+/* Give back all but what info() shows. */
+void tcp_tls_release(struct nqtp_link *link);
+/* Run the reader soon if the library may hold data that it is allowed to give. */
+void tcp_tls_resume(struct nqtp_link *link);
+/* Something waits in the library: no readiness will tell. */
+bool tcp_tls_has_more(const struct nqtp_link *link);
+/* Records wait for the socket. */
+bool tcp_tls_is_full(const struct nqtp_link *link);
+/* The UUID that the other side has proven, as text; NULL = none. */
+const char *tcp_tls_identity(const struct nqtp_link *link);
+
+/* As writev(): bytes that are encrypted and will be sent, or -1 with errno.  Less than all: the
+ * socket is full or broken.  tcp_tls_is_full() tells what waits. */
+ssize_t tcp_tls_write(struct nqtp_link *link, const struct iovec *iov, size_t n);
+/* As readv(); 0 or -1 without EAGAIN: it is over, tcp_tls_ended() knows why. */
+ssize_t tcp_tls_read(struct nqtp_link *link, const struct iovec *iov, uint32_t n, bool polled);
+/* Take the link down with the reason.  @param tx_errno  why sending broke before; 0 = it did not */
+void tcp_tls_ended(struct nqtp_link *link, int tx_errno);
 
 #endif

@@ -61,14 +61,14 @@ static void connect_drop(struct nqtp_link *link, int error)
     link->last_errno = error;
 }
 
-/* The socket says that it is connected.  True: it is, and the link is up. */
+/* The socket says that it is connected.  True: it is, and the link goes on from there. */
 static bool connect_made(struct nqtp_link *link)
 {
     if (connect_met_itself(link->fd)) {
         connect_drop(link, ECONNREFUSED);
         return false;
     }
-    tcp_link_up(link);
+    tcp_link_connected(link);
     return true;
 }
 

@@ -61,15 +61,13 @@ static void io_send_failed(struct nqtp_link *link, int error)
         tcp_link_watch(link);
 }
 
-/* One system call.  Bytes written; less than the batch: the socket is full or broken. */
-static size_t io_write(struct nqtp_link *link, struct io_batch *batch)
+/* One system call, as writev(). */
+static ssize_t io_write_plain(struct nqtp_link *link, struct io_batch *batch)
 {
     const struct nqtp_mod *mod = link->ep->mod;
     const struct msghdr msg = {.msg_iov = batch->iov, .msg_iovlen = batch->n};
     ssize_t n;
 
-    if (!batch->n)
-        return 0;
     do {
         mod->host->count(mod->core, NQT_COUNT_SEND_CALLS, 1);
         /* One piece is the common case, and its own call is the cheaper one. */
@@ -77,6 +75,17 @@ static size_t io_write(struct nqtp_link *link, struct io_batch *batch)
                 ? send(link->fd, batch->iov[0].iov_base, batch->iov[0].iov_len, MSG_NOSIGNAL)
                 : sendmsg(link->fd, &msg, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* Bytes written; less than the batch: the socket is full or broken. */
+static size_t io_write(struct nqtp_link *link, struct io_batch *batch)
+{
+    ssize_t n;
+
+    if (!batch->n)
+        return 0;
+    n = link->tls ? tcp_tls_write(link, batch->iov, batch->n) : io_write_plain(link, batch);
     if (n >= 0)
         return (size_t)n;
     if (errno != EAGAIN && errno != EWOULDBLOCK)
@@ -100,6 +109,18 @@ static void io_left_advance(struct nqtp_link *link, size_t n)
     link->left = NULL;
 }
 
+/* Records of TLS that wait go first.  True: there are none. */
+static bool io_flush_records(struct nqtp_link *link)
+{
+    if (!tcp_tls_is_full(link))
+        return true;
+    if (!tcp_tls_write(link, NULL, 0))
+        return true;
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+        io_send_failed(link, errno);
+    return false;
+}
+
 /* Send the rest of the started buffer.  True: it is gone. */
 static bool io_flush(struct nqtp_link *link)
 {
@@ -115,7 +136,7 @@ static bool io_flush(struct nqtp_link *link)
         if (n < batch.len)
             return false;
     }
-    return tcp_link_open(link);
+    return tcp_link_open(link) && (!link->tls || io_flush_records(link));
 }
 
 /* Settle a batch of which `n` bytes went: whole buffers are finished with, a started one is kept.
@@ -152,7 +173,7 @@ static uint32_t io_send_batch(struct nqtp_link *link, struct nqt_buf *const *buf
     sent = io_write(link, &batch);
     if (!tcp_link_open(link))
         return 0;
-    if (sent < batch.len)
+    if (sent < batch.len || (link->tls && tcp_tls_is_full(link)))
         link->blocked = true;
     if (!sent && batch.len)
         return 0;
@@ -234,6 +255,51 @@ static bool io_space(struct nqtp_link *link, struct iovec *iov, uint32_t *niov, 
     return false;
 }
 
+/* A side with TLS meets one without: what comes first tells, and the other side learns it, too. */
+static bool io_meets_tls(struct nqtp_link *link, const struct iovec *iov, size_t n)
+{
+    /* unexpected_message, fatal */
+    static const unsigned char alert[] = {0x15, 3, 3, 0, 2, 2, 10};
+    const unsigned char *first = iov->iov_base;
+
+    link->fresh = false;
+    if (n < 2 || iov->iov_len < 2 || (first[0] != 0x16 && first[0] != 0x15) || first[1] != 3)
+        return false;
+    (void)link->ep->mod->host->rx_commit(link->cookie, 0);
+    if (!tcp_link_open(link))
+        return true;
+    if (link->ep->listen)
+        (void)!send(link->fd, alert, sizeof(alert), MSG_NOSIGNAL);
+    tcp_link_down(link, NQT_E_PROTOCOL, 0,
+                  "%s: the other side speaks TLS, and this configuration has no \"tls\"",
+                  link->peer);
+    return true;
+}
+
+/* As readv(). */
+static ssize_t io_read(struct nqtp_link *link, const struct iovec *iov, uint32_t niov, size_t space,
+                       bool polled)
+{
+    const struct nqtp_mod *mod = link->ep->mod;
+    ssize_t n;
+
+    do
+        n = niov == 1 ? recv(link->fd, iov[0].iov_base, space, 0) : readv(link->fd, iov, (int)niov);
+    while (n < 0 && errno == EINTR);
+    if (!polled || n >= 0)
+        mod->host->count(mod->core, NQT_COUNT_RECV_CALLS, 1);
+    return n;
+}
+
+/* What came made the library answer, and the socket did not take it. */
+static void io_await_answer(struct nqtp_link *link)
+{
+    if (!tcp_tls_is_full(link) || link->blocked)
+        return;
+    link->blocked = true;
+    tcp_link_watch(link);
+}
+
 enum io_got {
     IO_NOTHING, /* the socket is empty, or must not be read now */
     IO_SOME,    /* it was emptied */
@@ -254,25 +320,27 @@ static enum io_got io_receive(struct nqtp_link *link, bool polled, size_t *cost)
 
     if (!io_space(link, iov, &niov, &space))
         return tcp_link_open(link) ? IO_NOTHING : IO_STOP;
-    do
-        n = niov == 1 ? recv(link->fd, iov[0].iov_base, space, 0) : readv(link->fd, iov, (int)niov);
-    while (n < 0 && errno == EINTR);
+    n = link->tls ? tcp_tls_read(link, iov, niov, polled) : io_read(link, iov, niov, space, polled);
     error = n < 0 ? errno : 0;
-    if (!polled || n >= 0)
-        mod->host->count(mod->core, NQT_COUNT_RECV_CALLS, 1);
+    if (link->fresh && n > 0 && io_meets_tls(link, iov, (size_t)n))
+        return IO_STOP;
     if (mod->host->rx_commit(link->cookie, n > 0 ? (size_t)n : 0) < 0) {
         link->rx_paused = true; /* the core is about to close */
         tcp_link_watch(link);
         return IO_STOP;
     }
+    if (link->tls)
+        io_await_answer(link);
     if (!tcp_link_open(link))
         return IO_STOP;
     if ((error == EAGAIN || error == EWOULDBLOCK) && !link->tx_errno)
         return IO_NOTHING;
-    if (n <= 0) {
+    if (!n && link->tls)
+        tcp_tls_ended(link, link->tx_errno);
+    else if (n <= 0)
         io_ended(link, error);
+    if (n <= 0)
         return IO_STOP;
-    }
     *cost = niov == 1 ? (size_t)n * IO_TURN_SMALL : (size_t)n;
     return (size_t)n < space ? IO_SOME : IO_FULL;
 }
@@ -283,9 +351,11 @@ static void io_readable(struct nqtp_link *link)
 
     while (total < IO_TURN_BYTES && !link->held && !link->rx_paused) {
         if (io_receive(link, false, &cost) != IO_FULL)
-            return;
+            break;
         total += cost;
     }
+    if (link->tls)
+        tcp_tls_resume(link);
 }
 
 /* An error or a hang-up while the core wants nothing.  A reset ends the link at once; after an
@@ -337,5 +407,5 @@ int tcp_rx_arm(struct nqtp_link *link, int on)
 {
     link->asked_only = !on;
     tcp_link_watch(link);
-    return 0;
+    return on && link->tls && !link->held && !link->rx_paused && tcp_tls_has_more(link);
 }

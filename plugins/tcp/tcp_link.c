@@ -36,6 +36,8 @@ static void link_event(void *arg, uint32_t events)
     tcp_link_enter(link);
     if (link->state == TCP_CONNECTING)
         tcp_connect_event(link);
+    else if (link->state == TCP_SECURING)
+        tcp_tls_handshake(link);
     else if (tcp_link_open(link))
         tcp_io_event(link, events);
     tcp_link_leave(link);
@@ -47,6 +49,8 @@ static uint32_t link_wants(const struct nqtp_link *link)
 
     if (link->state == TCP_CONNECTING)
         return POLLOUT;
+    if (link->state == TCP_SECURING)
+        return tcp_tls_is_full(link) ? POLLIN | POLLOUT : POLLIN;
     if (!link->held && !link->rx_paused && !link->asked_only)
         events |= POLLIN;
     if (link->blocked && !link->tx_errno)
@@ -62,7 +66,7 @@ void tcp_link_watch(struct nqtp_link *link)
     uint32_t events = link_wants(link);
     int rc = NQT_OK;
 
-    if (link->state != TCP_CONNECTING && !tcp_link_open(link))
+    if (link->state != TCP_CONNECTING && link->state != TCP_SECURING && !tcp_link_open(link))
         return;
     if (link->hung_up && !events) {
         tcp_link_unwatch(link);
@@ -106,6 +110,26 @@ static void link_names(struct nqtp_link *link)
         tcp_addr_text(&addr, link->local);
 }
 
+bool tcp_link_set_timer(struct nqtp_link *link, void (*fn)(void *), int64_t after_ns)
+{
+    const struct nqtp_mod *mod = link->ep->mod;
+
+    nqt_timer_stop(mod->host, &link->timer);
+    if (!nqt_timer_start(mod->host, mod->core, link->serial, fn, link, after_ns, &link->timer))
+        return true;
+    tcp_link_down(link, NQT_E_NOMEM, 0, "%s: no timer", link->peer);
+    return false;
+}
+
+void tcp_link_connected(struct nqtp_link *link)
+{
+    link->fresh = !link->ep->store;
+    if (link->fresh)
+        tcp_link_up(link);
+    else
+        tcp_tls_begin(link);
+}
+
 void tcp_link_up(struct nqtp_link *link)
 {
     nqt_timer_stop(link->ep->mod->host, &link->timer);
@@ -123,6 +147,8 @@ static void link_release(struct nqtp_link *link)
 {
     tcp_link_unwatch(link);
     nqt_timer_stop(link->ep->mod->host, &link->timer);
+    if (link->tls)
+        tcp_tls_release(link);
     if (link->fd >= 0)
         close(link->fd);
     link->fd = -1;
@@ -156,7 +182,7 @@ int tcp_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
         return NQT_E_INVAL;
     link->cookie = cookie;
     link->serial = serial;
-    tcp_link_up(link);
+    tcp_link_connected(link);
     return NQT_OK;
 }
 
@@ -165,8 +191,11 @@ int tcp_rx_hold(struct nqtp_link *link, int hold)
     link->held = hold != 0;
     if (!link->held)
         link->rx_paused = false;
-    if (tcp_link_open(link))
-        tcp_link_watch(link);
+    if (!tcp_link_open(link))
+        return NQT_OK;
+    tcp_link_watch(link);
+    if (link->tls && tcp_link_open(link))
+        tcp_tls_resume(link);
     return NQT_OK;
 }
 
@@ -182,6 +211,11 @@ void tcp_link_drained(struct nqtp_link *link)
 {
     const struct nqtp_mod *mod = link->ep->mod;
 
+    if (link->tls && !tcp_tls_goodbye(link)) {
+        link->blocked = true; /* tried again when the socket has room */
+        tcp_link_watch(link);
+        return;
+    }
     if (shutdown(link->fd, SHUT_WR)) {
         tcp_link_down(link, NQT_E_LOST, errno, "%s: %s", link->peer, strerror(errno));
         return;
@@ -219,8 +253,10 @@ void tcp_link_finish(void *arg)
     link->finished = true;
     link->finish_late = false;
     event.peer_name = NULL; /* it may end now */
-    if (last)
+    if (last) {
+        nqt_free(mod->host, mod->core, link->tls);
         nqt_free(mod->host, mod->core, link);
+    }
     if (emit)
         mod->host->emit(mod->core, &event, 1);
     if (last)
@@ -231,6 +267,8 @@ void tcp_close(struct nqtp_link *link)
 {
     if (link->state == TCP_CLOSED)
         return;
+    if (link->tls && tcp_link_open(link))
+        (void)tcp_tls_goodbye(link);
     link_release(link);
     link->state = TCP_CLOSED;
     if (!link->ep->mod->host->post(link->serial, tcp_link_finish, link))
@@ -244,8 +282,13 @@ void tcp_close(struct nqtp_link *link)
 
 int tcp_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    return nqt_info_answer(out,
-                           NQT_CAP_STREAM | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER |
-                               NQT_CAP_RX_HOLD | NQT_CAP_DRAIN,
-                           0, link->local, link->peer);
+    const char *identity = link->tls ? tcp_tls_identity(link) : NULL;
+    uint64_t caps = NQT_CAP_STREAM | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | NQT_CAP_RX_HOLD |
+                    NQT_CAP_DRAIN | (link->tls ? NQT_CAP_CONFIDENTIAL : 0) |
+                    (identity ? NQT_CAP_PEER_IDENTITY : 0);
+    int rc = nqt_info_answer(out, caps, 0, link->local, link->peer);
+
+    if (!rc)
+        out->peer_identity = identity;
+    return rc;
 }

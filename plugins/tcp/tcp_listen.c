@@ -29,6 +29,7 @@ void tcp_ep_unref(struct nqtp_ep *ep)
 
     if (atomic_fetch_sub_explicit(&ep->refs, 1, memory_order_acq_rel) != 1)
         return;
+    tcp_tls_store_close(ep);
     /* The memory first: mod_close() may follow the event at once. */
     nqt_free(mod->host, mod->core, ep);
     nqt_emit_ep_closed(mod->host, mod->core, cookie);
@@ -341,10 +342,13 @@ int tcp_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cf
     rc = tcp_opts_read(mod->host, cfg, &ep->opts, err);
     if (!rc && !listen && !ep->opts.port)
         rc = nqt_fail(err, NQT_E_CONFIG, "port: 0 is only for a server");
+    if (!rc)
+        rc = tcp_tls_store_open(ep, err);
     if (!rc && listen)
         rc = listen_start(ep, err);
     if (rc) {
         listen_release(ep);
+        tcp_tls_store_close(ep);
         nqt_free(mod->host, mod->core, ep);
         return rc;
     }

@@ -20,6 +20,8 @@ struct nqtest_transport {
     bool in_use_later;
     /* rx_poll() is there, but below it nothing can be asked. */
     bool polls_nothing;
+    /* A client's link is up only when the other side has attached its own. */
+    bool up_when_attached;
 };
 
 /* Adds the suite's tests to `suite`; only one transport a program.  `setup` (may be NULL) runs
