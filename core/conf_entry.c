@@ -160,6 +160,11 @@ static nq_err entry_group(const struct nqi_conf_ground *ground, struct nqi_optio
         nqi_conf_note(ground->notes, NQ_ERR_CONFIG, place, "must be an object, in { }");
         return NQ_OK;
     }
+    if (!json_object_size(json)) /* it would say nothing, and may be taken for protection */
+        nqi_conf_note(ground->notes, NQ_ERR_CONFIG, place,
+                      "is empty; `netqueue transports %s` "
+                      "lists its keys",
+                      module->name);
     json_object_foreach(object, member, value)
     {
         snprintf(name, sizeof(name), "%s.%s", group, member);
