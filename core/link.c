@@ -363,6 +363,13 @@ void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, 
     link->arg = arg;
 }
 
+bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id)
+{
+    nq_uuid proven;
+
+    return !nqi_tlink_identity(link->tlink, &proven) || nq_uuid_equal(&proven, id);
+}
+
 const char *nqi_link_transport(const struct nqi_link *link)
 {
     return nqi_transport_name(nqi_ep_core(link->ep));

@@ -105,6 +105,9 @@ void nqi_link_close(struct nqi_link *link); /* now */
  * `closed` is the only event that follows. */
 void nqi_link_drain(struct nqi_link *link);
 
+/* False: the transport has proven that the other end is somebody else. */
+bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id);
+
 const char *nqi_link_transport(const struct nqi_link *link);
 const char *nqi_link_address(const struct nqi_link *link); /* lives as long as the link */
 struct nqi_strand *nqi_link_strand(struct nqi_link *link);

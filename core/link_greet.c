@@ -122,6 +122,9 @@ static nq_err link_check_head(const struct link_greeting *greeting, const uint8_
 
     if (greeting->filled < NQI_HEAD)
         return NQ_OK;
+    if (record[0] == NQI_REJECT) /* a client's that does not want this server */
+        return nqi_fail(NQ_ERR_PROTO, "the client refuses: %s",
+                        nq_reason_text((nq_reason)nqi_load_u16(record + 2)));
     if (record[0] != type) /* other heads may be longer than what has come */
         return nqi_fail(NQ_ERR_PROTO, "the first record is no %s",
                         type == NQI_HELLO ? "hello" : "answer to the challenge");

@@ -17,13 +17,24 @@ static void peer_on_up(void *arg, struct nqi_link *link)
     nqi_session_connect(&peer->session, nonce, nqi_now());
 }
 
+/* The server has said who it is, and its certificate says something else. */
+static bool peer_is_misled(const struct nqi_peer *peer)
+{
+    return peer->session.state == NQI_SESSION_AUTH &&
+           !nqi_link_may_be(peer->link, &peer->session.peer);
+}
+
 static nq_err peer_received(struct nqi_peer *peer, nq_err err)
 {
     peer->flow.heard = true;
-    if (err < 0)
+    if (err < 0) {
         nqi_peer_lost(peer, nqi_peer_reason(peer, err), nq_error());
-    else
+    } else if (peer_is_misled(peer)) {
+        nqi_link_reject(peer->link, NQ_REASON_IDENTITY);
+        nqi_peer_lost(peer, NQ_REASON_IDENTITY, "the server's certificate is for another id");
+    } else {
         nqi_peer_follow_session(peer);
+    }
     return peer->link ? NQ_OK : NQ_ERR_CLOSED;
 }
 

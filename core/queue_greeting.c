@@ -34,10 +34,13 @@ static void greeting_leave(nq_queue *queue, struct nqi_link *link)
 
 /* Why whoever says this is not even challenged; NONE = it is.  A queue that closes still waits for
  * those whose links were lost. */
-static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hello)
+static nq_reason greeting_objection(nq_queue *queue, const struct nqi_link *link,
+                                    const struct nqi_hello *hello)
 {
     struct nqi_hello agreed;
 
+    if (!nqi_link_may_be(link, &hello->id))
+        return NQ_REASON_IDENTITY;
     if (atomic_load(&queue->closing) && nq_uuid_is_nil(&hello->session))
         return NQ_REASON_PEER_CLOSED;
     if (!nqi_hello_agree(hello, &agreed))
@@ -50,7 +53,7 @@ static nq_reason greeting_objection(nq_queue *queue, const struct nqi_hello *hel
 static nq_reason greeting_on_hello(void *arg, struct nqi_link *link, const struct nqi_hello *hello)
 {
     nq_queue *queue = arg;
-    nq_reason reason = greeting_objection(queue, hello);
+    nq_reason reason = greeting_objection(queue, link, hello);
 
     if (!reason)
         return NQ_REASON_NONE;

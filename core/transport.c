@@ -405,6 +405,19 @@ uint64_t nqi_tlink_caps(const nqt_link *link)
     return tlink_info(link).caps;
 }
 
+bool nqi_tlink_identity(const nqt_link *link, nq_uuid *ret)
+{
+    static const char urn[] = "urn:uuid:";
+    struct nqt_info info = tlink_info(link);
+
+    if (!(info.caps & NQT_CAP_PEER_IDENTITY) || !info.peer_identity)
+        return false;
+    if (strncmp(info.peer_identity, urn, sizeof(urn) - 1) != 0 ||
+        nq_uuid_parse(info.peer_identity + sizeof(urn) - 1, ret))
+        *ret = (nq_uuid){0}; /* proven to be nobody that there could be */
+    return true;
+}
+
 uint64_t nqi_tlink_max_message(const nqt_link *link)
 {
     return tlink_info(link).max_message;

@@ -93,9 +93,11 @@ NQ_MUST_CHECK nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs,
 void nqi_tlink_hold(nqt_link *link, bool hold);
 /* Send what was taken, then down.  False: it cannot do that; close it. */
 NQ_MUST_CHECK bool nqi_tlink_shutdown(nqt_link *link);
-void nqi_tlink_close(nqt_link *link);                 /* closed follows; twice is allowed */
-const char *nqi_tlink_peer(const nqt_link *link);     /* the other end's address; "" unknown */
-uint64_t nqi_tlink_caps(const nqt_link *link);        /* NQT_CAP_*; 0 unless up */
+void nqi_tlink_close(nqt_link *link);             /* closed follows; twice is allowed */
+const char *nqi_tlink_peer(const nqt_link *link); /* the other end's address; "" unknown */
+uint64_t nqi_tlink_caps(const nqt_link *link);    /* NQT_CAP_*; 0 unless up */
+/* The transport has proven who the other end is.  @param ret [out] untouched when it has not */
+bool nqi_tlink_identity(const nqt_link *link, nq_uuid *ret);
 uint64_t nqi_tlink_max_message(const nqt_link *link); /* bytes in one buffer; 0 = no limit */
 struct nqi_serial *nqi_tlink_serial(nqt_link *link);
 
