@@ -144,7 +144,8 @@ bool tcp_tls_flush(struct tcp_tls *tls)
 
 /* A place in a list of segments. */
 struct io_cursor {
-    const struct iovec *iov, *end;
+    const struct iovec *iov;
+    size_t n;   /* from there on */
     size_t off; /* in *iov */
 };
 
@@ -154,7 +155,7 @@ static size_t io_next(struct io_cursor *at, unsigned char *record, const unsigne
 {
     size_t have = 0, piece;
 
-    for (; at->iov < at->end; at->iov++, at->off = 0) {
+    for (; at->n; at->iov++, at->n--, at->off = 0) {
         const unsigned char *base = (const unsigned char *)at->iov->iov_base + at->off;
 
         piece = at->iov->iov_len - at->off;
@@ -211,7 +212,7 @@ static size_t io_write_all(struct tcp_tls *tls, struct io_cursor *at)
 ssize_t tcp_tls_write(struct nqtp_link *link, const struct iovec *iov, size_t n)
 {
     struct tcp_tls *tls = link->tls;
-    struct io_cursor at = {.iov = iov, .end = iov + n};
+    struct io_cursor at = {.iov = iov, .n = n};
     size_t done;
 
     if (tls->tx_errno) {

@@ -8,13 +8,14 @@
 #include <unistd.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
-#define AT(name) nqtest_certs[NQTEST_##name]
+#define AT(name) nqtest_certs[NQTEST_##name##_PEM]
+#define AT_KEY(name) nqtest_certs[NQTEST_##name##_KEY]
 
 /* Options: who one is, whom one trusts, where. */
-#define IS(name)                                     \
-    {"tls.cert", nqtest_certs[NQTEST_##name]},       \
-    {                                                \
-        "tls.key", nqtest_certs[NQTEST_##name##_KEY] \
+#define IS(name)                \
+    {"tls.cert", AT(name)},     \
+    {                           \
+        "tls.key", AT_KEY(name) \
     }
 #define TRUSTS(name)       \
     {                      \
@@ -254,12 +255,12 @@ static const struct {
     {true, {ANY_PORT, TRUSTS(CA), END}, "a server needs"},
     {true, {ANY_PORT, {"tls.uuid", "false"}, END}, "a server needs"},
     {true, {ANY_PORT, {"tls.cert", AT(SERVER)}, END}, "go together"},
-    {true, {ANY_PORT, {"tls.cert", AT(JUNK)}, {"tls.key", AT(SERVER_KEY)}, END}, "in PEM form"},
+    {true, {ANY_PORT, {"tls.cert", AT(JUNK)}, {"tls.key", AT_KEY(SERVER)}, END}, "in PEM form"},
     {true,
      {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", "/nowhere"}, END},
      "/nowhere: No such file"},
     {true,
-     {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", AT(CLIENT_KEY)}, END},
+     {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", AT_KEY(CLIENT)}, END},
      "key values mismatch"},
     {true, {ANY_PORT, IS(SERVER), {"tls.crl", AT(CA)}, END}, "no \"BEGIN X509 CRL\""},
     {false, {TRUSTS(JUNK), END}, "in PEM form"},

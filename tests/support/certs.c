@@ -34,9 +34,10 @@ static const char certs_script[] =
     "$ca -gencrl -out crl.pem\n"
     "echo nothing >junk.pem\n";
 
-#define CERTS_FILES(name, file) [NQTEST_##name] = file ".pem", [NQTEST_##name##_KEY] = file ".key",
+#define CERTS_FILES(name, file) \
+    [NQTEST_##name##_PEM] = file ".pem", [NQTEST_##name##_KEY] = file ".key",
 static const char *const certs_files[NQTEST_CERTS] = {
-    NQTEST_CERT_NAMES(CERTS_FILES)[NQTEST_CRL] = "crl.pem", [NQTEST_JUNK] = "junk.pem"};
+    NQTEST_CERT_NAMES(CERTS_FILES)[NQTEST_CRL_PEM] = "crl.pem", [NQTEST_JUNK_PEM] = "junk.pem"};
 
 char nqtest_certs[NQTEST_CERTS][96];
 char nqtest_certs_folder[64];
@@ -56,6 +57,8 @@ void nqtest_certs_make(void)
 {
     char script[sizeof(certs_script) + sizeof(nqtest_certs_folder)];
 
+    if (certs_owner)
+        return;
     snprintf(nqtest_certs_folder, sizeof(nqtest_certs_folder), "/tmp/netqueue-certs-XXXXXX");
     if (!mkdtemp(nqtest_certs_folder))
         abort();

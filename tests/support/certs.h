@@ -8,7 +8,7 @@
 #define NQTEST_CERT_CLIENT "00000000-0000-4000-8000-000000000001" /* UUID in `client` */
 #define NQTEST_CERT_SERVER "11111111-1111-4111-8111-111111111111" /* UUID in `server` */
 
-/* NAME: the certificate, NAME_KEY: its key. */
+/* NAME_PEM: the certificate, NAME_KEY: its key. */
 #define NQTEST_CERT_NAMES(each)                               \
     each(CA, "ca")           /* the authority */              \
         each(OTHER, "other") /* another one; for 127.0.0.1 */ \
@@ -17,14 +17,18 @@
         each(ELSEWHERE, "elsewhere") /* for another name */   \
         each(EXPIRED, "expired") each(EARLY, "early") each(REVOKED, "revoked") /* in CRL */
 
-#define NQTEST_CERT_ENUM(name, file) NQTEST_##name, NQTEST_##name##_KEY,
-enum nqtest_cert { NQTEST_CERT_NAMES(NQTEST_CERT_ENUM) NQTEST_CRL, NQTEST_JUNK, NQTEST_CERTS };
+#define NQTEST_CERT_ENUM(name, file) NQTEST_##name##_PEM, NQTEST_##name##_KEY,
+enum nqtest_cert {
+    NQTEST_CERT_NAMES(NQTEST_CERT_ENUM) NQTEST_CRL_PEM,
+    NQTEST_JUNK_PEM,
+    NQTEST_CERTS
+};
 
 /* Paths; constant addresses, so that tables of options may point to them. */
 extern char nqtest_certs[NQTEST_CERTS][96];
 extern char nqtest_certs_folder[64];
 
-/* Make them; ends the program if that does not work.  Before the tests fork. */
+/* Make them, once; ends the program if that does not work.  Before the tests fork. */
 void nqtest_certs_make(void);
 
 #endif

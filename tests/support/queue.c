@@ -2,6 +2,7 @@
  * name on the broker that each test starts. */
 #include "tests/support/queue.h"
 #include "tests/support/broker.h"
+#include "tests/support/certs.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <dirent.h>
@@ -16,7 +17,7 @@
 
 #define TEXT_MAX 2048
 
-static char place[256];
+static char place[768];
 static unsigned place_count;
 
 /* ---- opening ---- */
@@ -81,8 +82,9 @@ static bool queue_has_plugin(const char *name)
 }
 
 static struct {
-    const char *name[4];
+    const char *name[5];
     int count;
+    int tls; /* which of them is tcp with TLS */
 } transports = {.name = {[NQTEST_LOOP] = "loop", [NQTEST_TCP] = "tcp"}};
 
 int nqtest_transports(void)
@@ -96,6 +98,9 @@ int nqtest_transports(void)
         transports.name[transports.count++] = "mqtt";
     else if (queue_has_plugin("mqtt"))
         puts("# mosquitto is not installed: nothing runs over mqtt");
+    nqtest_certs_make();
+    transports.tls = transports.count;
+    transports.name[transports.count++] = "tcp";
     return transports.count;
 }
 
@@ -113,6 +118,17 @@ int nqtest_transport_of(const char *name)
     return -1;
 }
 
+/* Both sides have the same certificate, and want to see the other's. */
+static const char *queue_tls(void)
+{
+    static char text[512];
+
+    snprintf(text, sizeof(text), ", 'tls': {'ca': '%s', 'cert': '%s', 'key': '%s'}",
+             nqtest_certs[NQTEST_CA_PEM], nqtest_certs[NQTEST_SERVER_PEM],
+             nqtest_certs[NQTEST_SERVER_KEY]);
+    return text;
+}
+
 void nqtest_choose_place(int transport)
 {
     if (transport == NQTEST_LOOP)
@@ -121,8 +137,9 @@ void nqtest_choose_place(int transport)
         snprintf(place, sizeof(place), "'transport': 'mqtt', 'port': %u, 'server': 'place-%u'",
                  nqtest_broker(""), ++place_count);
     else
-        snprintf(place, sizeof(place), "'transport': '%s', 'host': '127.0.0.1', 'port': %u",
-                 nqtest_transport_name(transport), queue_free_port());
+        snprintf(place, sizeof(place), "'transport': '%s', 'host': '127.0.0.1', 'port': %u%s",
+                 nqtest_transport_name(transport), queue_free_port(),
+                 transport == transports.tls ? queue_tls() : "");
 }
 
 const char *nqtest_place(void)

@@ -17,7 +17,9 @@
  * `variants` times over each: the transport is `_i % NQTEST_TRANSPORTS`. */
 enum { NQTEST_LOOP, NQTEST_TCP };
 #define NQTEST_TRANSPORTS nqtest_transports()
-int nqtest_transports(void); /* without grpc and mqtt where they are not built, or have no broker */
+/* Without grpc and mqtt where they are not built, or have no broker; the last one is tcp with TLS.
+ */
+int nqtest_transports(void);
 int nqtest_transport_of(const char *name); /* its number; -1 = not here */
 /* What a configuration calls it. */
 const char *nqtest_transport_name(int transport);

@@ -1,0 +1,229 @@
+/* TLS below whole queues: what both sides say of one that does not belong, the UUID in a
+ * certificate, and files that change while clients are connected.  That all else works is shown by
+ * the tests of queues, which run over TLS as one of their transports. */
+#include "tests/support/certs.h"
+#include "tests/support/queue.h"
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEN(array) (sizeof(array) / sizeof((array)[0]))
+
+static unsigned port;
+
+/* A side of this purpose and id with the certificate; `tls` is more of that object. */
+static nq_queue *side(const char *purpose, const char *id, enum nqtest_cert cert, const char *tls)
+{
+    return nqtest_open("{'purpose': '%s', 'id': '%s', 'transport': 'tcp', 'port': %u,"
+                       " 'tls': {'ca': '%s', 'cert': '%s', 'key': '%s'%s}}",
+                       purpose, id, port, nqtest_certs[NQTEST_CA_PEM], nqtest_certs[cert],
+                       nqtest_certs[cert + 1], tls);
+}
+
+static nq_queue *plain_side(const char *purpose)
+{
+    return nqtest_open("{'purpose': '%s', 'transport': 'tcp', 'port': %u}", purpose, port);
+}
+
+static void setup(void)
+{
+    nqtest_choose_place(NQTEST_TCP);
+    ck_assert_int_eq(sscanf(strstr(nqtest_place(), "'port': "), "'port': %u", &port), 1);
+}
+
+static void ends(nq_queue *client, nq_queue *server)
+{
+    struct nq_close_report report;
+
+    ck_assert_int_ge(nq_close(client, 0, &report), 0);
+    nq_free(client);
+    ck_assert_int_ge(nq_close(server, 0, &report), 0);
+    nq_free(server);
+}
+
+/* ---- the UUID --------------------------------------------------------------------------- */
+
+START_TEST(who_is_named_by_his_certificate_comes_in)
+{
+    nq_queue *server = side("server", NQTEST_CERT_SERVER, NQTEST_SERVER_PEM, ", 'uuid': true");
+    nq_queue *client = side("client", NQTEST_CERT_CLIENT, NQTEST_CLIENT_PEM, ", 'uuid': true");
+
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_put(client, nqtest_msg("it is me"));
+    nqtest_get_text(server, "it is me");
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+#define STRANGE_ID "00000000-0000-4000-8000-0000000000ff"
+
+static const struct {
+    const char *server, *client; /* ids that they claim */
+    const char *server_says, *client_says;
+    nq_reason at_server, at_client;
+} claims[] = {
+    {NQTEST_CERT_SERVER, STRANGE_ID, "the certificate is for another id",
+     "the certificate is for another id", NQ_REASON_IDENTITY, NQ_REASON_IDENTITY},
+    {STRANGE_ID, NQTEST_CERT_CLIENT, "the client refuses: the certificate is for another id",
+     "the server's certificate is for another id", NQ_REASON_PROTOCOL, NQ_REASON_IDENTITY},
+};
+
+START_TEST(who_claims_another_id_than_his_certificate_is_refused)
+{
+    const char *server_tls = _i ? "" : ", 'uuid': true", *client_tls = _i ? ", 'uuid': true" : "";
+    nq_queue *server = side("server", claims[_i].server, NQTEST_SERVER_PEM, server_tls);
+    nq_queue *client = side("client", claims[_i].client, NQTEST_CLIENT_PEM, client_tls);
+    struct nq_event at_server = nqtest_event(server, NQ_EVENT_REFUSED);
+    struct nq_event at_client = nqtest_event(client, NQ_EVENT_REFUSED);
+
+    ck_assert_msg(strstr(at_server.text, claims[_i].server_says), "%s", at_server.text);
+    ck_assert_msg(strstr(at_client.text, claims[_i].client_says), "%s", at_client.text);
+    ck_assert_int_eq(at_server.reason, claims[_i].at_server);
+    ck_assert_int_eq(at_client.reason, claims[_i].at_client);
+    ck_assert_uint_eq(nqtest_stats(server).peers, 0);
+    ends(client, server);
+}
+END_TEST
+
+/* ---- one side without TLS --------------------------------------------------------------- */
+
+START_TEST(a_side_without_tls_is_told_from_a_broken_one)
+{
+    nq_queue *server =
+        _i ? side("server", NQTEST_CERT_SERVER, NQTEST_SERVER_PEM, "") : plain_side("server");
+    nq_queue *client =
+        _i ? plain_side("client") : side("client", NQTEST_CERT_CLIENT, NQTEST_CLIENT_PEM, "");
+    struct nq_event at_server = nqtest_event(server, NQ_EVENT_REFUSED);
+    struct nq_event at_client = nqtest_event(client, NQ_EVENT_REFUSED);
+    const char *without = "the other side speaks TLS, and this configuration has no \"tls\"";
+
+    ck_assert_msg(strstr(at_server.text, _i ? "does not speak TLS" : without), "%s",
+                  at_server.text);
+    ck_assert_msg(strstr(at_client.text, _i ? without : "does not speak TLS"), "%s",
+                  at_client.text);
+    ends(client, server);
+}
+END_TEST
+
+/* ---- configuration ---------------------------------------------------------------------- */
+
+START_TEST(with_tls_a_queue_may_be_anywhere)
+{
+    nq_queue *queue = NULL;
+
+    ck_assert_int_eq(nqtest_try_open(&queue,
+                                     "{'purpose': 'server', 'transport': 'tcp', 'host': '*',"
+                                     " 'port': 0}"),
+                     NQ_ERR_CONFIG);
+    ck_assert_int_eq(nqtest_try_open(&queue,
+                                     "{'purpose': 'server', 'transport': 'tcp', 'host': '*',"
+                                     " 'port': 0, 'tls': {'cert': '%s', 'key': '%s'}}",
+                                     nqtest_certs[NQTEST_SERVER_PEM],
+                                     nqtest_certs[NQTEST_SERVER_KEY]),
+                     NQ_OK);
+    nqtest_end(queue);
+}
+END_TEST
+
+START_TEST(an_empty_tls_is_no_tls_and_an_error)
+{
+    nq_queue *queue = NULL;
+
+    ck_assert_int_eq(
+        nqtest_try_open(&queue, "{'purpose': 'client', 'transport': 'tcp', 'tls': {}}"),
+        NQ_ERR_CONFIG);
+    ck_assert_msg(strstr(nq_error(), "/tls"), "%s", nq_error());
+}
+END_TEST
+
+/* ---- new files -------------------------------------------------------------------------- */
+
+static void copy(const char *from, const char *to)
+{
+    char command[512];
+
+    snprintf(command, sizeof(command), "cp '%s' '%s.new' && mv '%s.new' '%s'", from, to, to, to);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static void show(enum nqtest_cert cert)
+{
+    char to[128];
+
+    snprintf(to, sizeof(to), "%s/now.pem", nqtest_certs_folder);
+    copy(nqtest_certs[cert], to);
+    snprintf(to, sizeof(to), "%s/now.key", nqtest_certs_folder);
+    copy(nqtest_certs[cert + 1], to);
+}
+
+static nq_queue *client_that_sees(const char *name)
+{
+    return nqtest_open("{'purpose': 'client', 'transport': 'tcp', 'port': %u,"
+                       " 'tls': {'ca': '%s', 'name': '%s'}}",
+                       port, nqtest_certs[NQTEST_CA_PEM], name);
+}
+
+/* Until a client is let in under this name: the server looks at its files once a second. */
+static nq_queue *client_once_seen(const char *name)
+{
+    nq_queue *client;
+    struct nq_event event;
+
+    for (int64_t until = nqtest_clock() + NQTEST_WAIT; nqtest_clock() < until;) {
+        client = client_that_sees(name);
+        do
+            ck_assert_int_eq(nq_event_get(client, NQTEST_WAIT, &event), NQ_OK);
+        while (event.kind != NQ_EVENT_PEER_UP && event.kind != NQ_EVENT_REFUSED);
+        if (event.kind == NQ_EVENT_PEER_UP)
+            return client;
+        ck_assert_int_ge(nq_close(client, 0, NULL), 0);
+        nq_free(client);
+    }
+    ck_abort_msg("%s is never seen", name);
+}
+
+START_TEST(changed_files_serve_new_clients_and_broken_ones_nobody)
+{
+    nq_queue *server, *before, *after, *later;
+    char path[128];
+
+    show(NQTEST_SERVER_PEM);
+    server = nqtest_open("{'purpose': 'server', 'transport': 'tcp', 'port': %u, 'tls':"
+                         " {'cert': '%s/now.pem', 'key': '%s/now.key'}}",
+                         port, nqtest_certs_folder, nqtest_certs_folder);
+    before = client_once_seen("localhost");
+    show(NQTEST_ELSEWHERE_PEM);
+    after = client_once_seen("elsewhere.test");
+    snprintf(path, sizeof(path), "%s/now.pem", nqtest_certs_folder);
+    copy(nqtest_certs[NQTEST_JUNK_PEM], path);
+    later = client_once_seen("elsewhere.test");
+    nqtest_put(before, nqtest_msg("old"));
+    nqtest_get_text(server, "old");
+    nqtest_put(after, nqtest_msg("new"));
+    nqtest_get_text(server, "new");
+    nqtest_end(before);
+    nqtest_end(after);
+    nqtest_end(later);
+    nqtest_end(server);
+}
+END_TEST
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("tls below queues");
+    TCase *tc = tcase_create("queues");
+
+    nqtest_certs_make();
+    tcase_add_checked_fixture(tc, setup, NULL);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, who_is_named_by_his_certificate_comes_in);
+    tcase_add_loop_test(tc, who_claims_another_id_than_his_certificate_is_refused, 0, LEN(claims));
+    tcase_add_loop_test(tc, a_side_without_tls_is_told_from_a_broken_one, 0, 2);
+    tcase_add_test(tc, with_tls_a_queue_may_be_anywhere);
+    tcase_add_test(tc, an_empty_tls_is_no_tls_and_an_error);
+    tcase_add_test(tc, changed_files_serve_new_clients_and_broken_ones_nobody);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
