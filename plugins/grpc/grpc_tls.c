@@ -6,77 +6,19 @@
 #define _GNU_SOURCE
 #endif
 #include "grpc.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define TLS_FILE_MAX (1 << 20) /* bytes */
-
-struct tls_files {
-    char *ca, *cert, *key; /* NULL = none */
-};
+#include <netqueue/transport_tls.h>
 
 bool ngrpc_tls_is_on(const struct ngrpc_opts *opts)
 {
     return *opts->tls.ca || *opts->tls.cert;
 }
 
-/* ---- files ------------------------------------------------------------------------------ */
-
-static void tls_forget(struct tls_files *files)
-{
-    free(files->ca);
-    free(files->cert);
-    if (files->key)
-        explicit_bzero(files->key, strlen(files->key));
-    free(files->key);
-}
-
-/* The whole text of a file, which must hold `mark`. */
-static int tls_load(const char *name, const char *path, const char *mark, char **out,
-                    struct nqt_error *err)
-{
-    FILE *file = *path ? fopen(path, "re") : NULL;
-    char *text = file ? malloc(TLS_FILE_MAX) : NULL;
-    int error = errno;
-    size_t len;
-
-    if (!*path)
-        return NQT_OK;
-    if (!text) {
-        if (file)
-            fclose(file);
-        return nqt_fail_native(err, NQT_E_CONFIG, "errno", error, "%s: cannot read %.120s: %s",
-                               name, path, strerror(error));
-    }
-    len = fread(text, 1, TLS_FILE_MAX - 1, file);
-    fclose(file);
-    text[len] = '\0';
-    *out = text;
-    if (strstr(text, mark))
-        return NQT_OK;
-    return nqt_fail(err, NQT_E_CONFIG, "%s: no \"%s\" in PEM form in %.120s", name, mark, path);
-}
-
-static int tls_load_all(const struct ngrpc_opts *opts, struct tls_files *files,
-                        struct nqt_error *err)
-{
-    int rc = tls_load("tls.ca", opts->tls.ca, "BEGIN CERTIFICATE", &files->ca, err);
-
-    if (!rc)
-        rc = tls_load("tls.cert", opts->tls.cert, "BEGIN CERTIFICATE", &files->cert, err);
-    if (!rc)
-        rc = tls_load("tls.key", opts->tls.key, "PRIVATE KEY", &files->key, err);
-    return rc;
-}
-
 int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err)
 {
-    struct tls_files files = {0};
-    int rc = tls_load_all(opts, &files, err);
+    struct nqt_tls_texts texts = {0};
+    int rc = nqt_tls_load_all(&opts->tls, &texts, err);
 
-    tls_forget(&files);
+    nqt_tls_forget(&texts);
     return rc;
 }
 
@@ -92,7 +34,7 @@ int ngrpc_tls_check_client(const struct ngrpc_opts *opts, struct nqt_error *err)
 int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **out,
                       struct nqt_error *err)
 {
-    struct tls_files files = {0};
+    struct nqt_tls_texts texts = {0};
     grpc_ssl_pem_key_cert_pair pair;
     int rc;
 
@@ -102,18 +44,18 @@ int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **
     }
     rc = ngrpc_tls_check_client(opts, err);
     if (!rc)
-        rc = tls_load_all(opts, &files, err);
-    pair = (grpc_ssl_pem_key_cert_pair){.private_key = files.key, .cert_chain = files.cert};
+        rc = nqt_tls_load_all(&opts->tls, &texts, err);
+    pair = (grpc_ssl_pem_key_cert_pair){.private_key = texts.key, .cert_chain = texts.cert};
     if (!rc)
-        *out = grpc_ssl_credentials_create_ex(files.ca, files.key ? &pair : NULL, NULL, NULL);
-    tls_forget(&files);
+        *out = grpc_ssl_credentials_create_ex(texts.ca, texts.key ? &pair : NULL, NULL, NULL);
+    nqt_tls_forget(&texts);
     return rc;
 }
 
 int ngrpc_tls_server(const struct ngrpc_opts *opts, grpc_server_credentials **out,
                      struct nqt_error *err)
 {
-    struct tls_files files = {0};
+    struct nqt_tls_texts texts = {0};
     grpc_ssl_pem_key_cert_pair pair;
     int rc;
 
@@ -121,16 +63,16 @@ int ngrpc_tls_server(const struct ngrpc_opts *opts, grpc_server_credentials **ou
         *out = grpc_insecure_server_credentials_create();
         return NQT_OK;
     }
-    if (!*opts->tls.cert)
-        return nqt_fail(err, NQT_E_CONFIG, "tls: a server needs \"cert\" and \"key\"");
-    rc = tls_load_all(opts, &files, err);
-    pair = (grpc_ssl_pem_key_cert_pair){.private_key = files.key, .cert_chain = files.cert};
+    rc = nqt_tls_check_server(&opts->tls, err);
+    if (!rc)
+        rc = nqt_tls_load_all(&opts->tls, &texts, err);
+    pair = (grpc_ssl_pem_key_cert_pair){.private_key = texts.key, .cert_chain = texts.cert};
     if (!rc)
         *out = grpc_ssl_server_credentials_create_ex(
-            files.ca, &pair, 1,
-            files.ca ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+            texts.ca, &pair, 1,
+            texts.ca ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
                      : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
             NULL);
-    tls_forget(&files);
+    nqt_tls_forget(&texts);
     return rc;
 }

@@ -1,83 +1,26 @@
-/* plugins/grpc with certificates: the contract suite over mutual TLS, and who is not let in.
- *
- * openssl makes two authorities and what they sign once, in a folder that goes with this process.
- */
+/* plugins/grpc with certificates: the contract suite over mutual TLS, and who is not let in. */
 #include "tests/plugins/contract.h"
+#include "tests/support/certs.h"
 #include <grpc/grpc.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
+#define AT(name) nqtest_certs[NQTEST_##name##_PEM]
+#define AT_KEY(name) nqtest_certs[NQTEST_##name##_KEY]
 
 extern const struct nqt_module grpc_LTX_nqt0_module;
 
-static const char make_files[] =
-    "cd '%s' && exec >log 2>&1\n"
-    "new='openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2'\n"
-    "$new -keyout ca.key -out ca.pem -subj /CN=authority &&\n"
-    "$new -keyout other.key -out other.pem -subj /CN=stranger &&\n"
-    "$new -CA ca.pem -CAkey ca.key -keyout server.key -out server.pem -subj /CN=server \\\n"
-    "    -addext subjectAltName=IP:127.0.0.1 &&\n"
-    "$new -CA ca.pem -CAkey ca.key -keyout client.key -out client.pem -subj /CN=client &&\n"
-    "echo nothing >junk.pem";
-
-static char folder[64];
-static char ca[96], other[96], other_key[96], cert[96], key[96], client_cert[96], client_key[96],
-    junk[96];
-static pid_t owner;
-
-static void files_remove(void)
-{
-    char command[128];
-
-    if (getpid() != owner) /* tests are children */
-        return;
-    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    (void)!system(command);
-}
-
-static void files_make(void)
-{
-    static const struct {
-        char *out;
-        const char *name;
-    } names[] = {{ca, "ca.pem"},
-                 {other, "other.pem"},
-                 {other_key, "other.key"},
-                 {cert, "server.pem"},
-                 {key, "server.key"},
-                 {client_cert, "client.pem"},
-                 {client_key, "client.key"},
-                 {junk, "junk.pem"}};
-    char script[1024];
-
-    snprintf(folder, sizeof(folder), "/tmp/netqueue-tls-XXXXXX");
-    if (!mkdtemp(folder))
-        abort();
-    owner = getpid();
-    atexit(files_remove);
-    for (size_t i = 0; i < LEN(names); i++)
-        snprintf(names[i].out, sizeof(ca), "%s/%s", folder, names[i].name);
-    snprintf(script, sizeof(script), make_files, folder);
-    if (system(script)) {
-        fprintf(stderr, "openssl did not make certificates\n");
-        exit(1);
-    }
-}
-
 /* ---- the contract ----------------------------------------------------------------------- */
 
-#define MUTUAL_SERVER                                                         \
-    {"host", "127.0.0.1"}, {"port", "0"}, {"tls.ca", ca}, {"tls.cert", cert}, \
-    {                                                                         \
-        "tls.key", key                                                        \
+#define MUTUAL_SERVER                                                                   \
+    {"host", "127.0.0.1"}, {"port", "0"}, {"tls.ca", AT(CA)}, {"tls.cert", AT(SERVER)}, \
+    {                                                                                   \
+        "tls.key", AT_KEY(SERVER)                                                       \
     }
-#define MUTUAL_CLIENT                                                 \
-    {"host", "127.0.0.1"}, {"tls.ca", ca}, {"tls.cert", client_cert}, \
-    {                                                                 \
-        "tls.key", client_key                                         \
+#define MUTUAL_CLIENT                                                    \
+    {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {"tls.cert", AT(CLIENT)}, \
+    {                                                                    \
+        "tls.key", AT_KEY(CLIENT)                                        \
     }
 #define TINY                 \
     {"message", "4KiB"},     \
@@ -109,16 +52,19 @@ static void setup(void)
 static const struct nqtest_opt plain_server[] = {
     {"host", "127.0.0.1"}, {"port", "0"}, {NULL, NULL}};
 static const struct nqtest_opt plain_client[] = {{"host", "127.0.0.1"}, {NULL, NULL}};
-static const struct nqtest_opt named_server[] = {
-    {"host", "127.0.0.1"}, {"port", "0"}, {"tls.cert", cert}, {"tls.key", key}, {NULL, NULL}};
+static const struct nqtest_opt named_server[] = {{"host", "127.0.0.1"},
+                                                 {"port", "0"},
+                                                 {"tls.cert", AT(SERVER)},
+                                                 {"tls.key", AT_KEY(SERVER)},
+                                                 {NULL, NULL}};
 static const struct nqtest_opt knowing_client[] = {
-    {"host", "127.0.0.1"}, {"tls.ca", ca}, {NULL, NULL}};
+    {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {NULL, NULL}};
 static const struct nqtest_opt misled_client[] = {
-    {"host", "127.0.0.1"}, {"tls.ca", other}, {NULL, NULL}};
+    {"host", "127.0.0.1"}, {"tls.ca", AT(OTHER)}, {NULL, NULL}};
 static const struct nqtest_opt false_client[] = {{"host", "127.0.0.1"},
-                                                 {"tls.ca", ca},
-                                                 {"tls.cert", other},
-                                                 {"tls.key", other_key},
+                                                 {"tls.ca", AT(CA)},
+                                                 {"tls.cert", AT(OTHER)},
+                                                 {"tls.key", AT_KEY(OTHER)},
                                                  {NULL, NULL}};
 
 static const struct {
@@ -190,15 +136,19 @@ static const struct {
     struct nqtest_opt opts[6];
     const char *text;
 } wrongs[] = {
-    {true, {{"port", "0"}, {"tls.ca", ca}, {NULL, NULL}}, "a server needs"},
-    {true, {{"port", "0"}, {"tls.cert", cert}, {NULL, NULL}}, "go together"},
-    {true, {{"port", "0"}, {"tls.cert", junk}, {"tls.key", key}, {NULL, NULL}}, "in PEM form"},
+    {true, {{"port", "0"}, {"tls.ca", AT(CA)}, {NULL, NULL}}, "a server needs"},
+    {true, {{"port", "0"}, {"tls.cert", AT(SERVER)}, {NULL, NULL}}, "go together"},
     {true,
-     {{"port", "0"}, {"tls.cert", cert}, {"tls.key", "/nowhere"}, {NULL, NULL}},
+     {{"port", "0"}, {"tls.cert", AT(JUNK)}, {"tls.key", AT_KEY(SERVER)}, {NULL, NULL}},
+     "in PEM form"},
+    {true,
+     {{"port", "0"}, {"tls.cert", AT(SERVER)}, {"tls.key", "/nowhere"}, {NULL, NULL}},
      "/nowhere: No such file"},
-    {true, {{"port", "0"}, {"tls.cert", cert}, {"tls.key", client_key}, {NULL, NULL}}, "fit?"},
-    {false, {{"tls.cert", client_cert}, {"tls.key", client_key}, {NULL, NULL}}, "no \"ca\""},
-    {false, {{"tls.ca", junk}, {NULL, NULL}}, "in PEM form"},
+    {true,
+     {{"port", "0"}, {"tls.cert", AT(SERVER)}, {"tls.key", AT_KEY(CLIENT)}, {NULL, NULL}},
+     "fit?"},
+    {false, {{"tls.cert", AT(CLIENT)}, {"tls.key", AT_KEY(CLIENT)}, {NULL, NULL}}, "no \"ca\""},
+    {false, {{"tls.ca", AT(JUNK)}, {NULL, NULL}}, "in PEM form"},
 };
 
 START_TEST(files_that_cannot_be_meant_are_errors_of_opening)
@@ -219,7 +169,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("grpc_tls");
     TCase *tc = tcase_create("grpc_tls");
 
-    files_make();
+    nqtest_certs_make();
     nqtest_contract(suite, &grpc_tls, setup);
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_set_timeout(tc, 30);
