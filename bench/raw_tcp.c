@@ -10,6 +10,7 @@
  * Best settings known: TCP_NODELAY, cubic where the kernel has it (bbr paces loopback),
  * buffers that begin on a page on both sides (some copies in the kernel are slow in other
  * positions), blocking calls where the job sleeps: one system call less than poll. */
+#include "pair.h"
 #include "report.h"
 #include <errno.h>
 #include <netinet/in.h>
@@ -26,50 +27,7 @@ struct raw_header {
     uint64_t len, seq;
 };
 
-struct raw_pair {
-    int fd[2]; /* of the measuring process, of the other */
-};
-
 /* ---- sockets ------------------------------------------------------------------------ */
-
-static void raw_tune(int fd)
-{
-    int one = 1;
-
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0)
-        bench_die("TCP_NODELAY", NULL);
-    /* Not loaded or not allowed: the system's default it is; the report names it. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
-}
-
-/* A connection to ourselves; each process then keeps one end. */
-static struct raw_pair raw_connect(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    struct raw_pair pair;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-
-    if (listener < 0)
-        bench_die("socket", NULL);
-    raw_tune(listener);
-    if (bind(listener, (struct sockaddr *)&addr, len) != 0 || listen(listener, 1) != 0 ||
-        getsockname(listener, (struct sockaddr *)&addr, &len) != 0)
-        bench_die("listen", NULL);
-
-    pair.fd[0] = socket(AF_INET, SOCK_STREAM, 0);
-    if (pair.fd[0] < 0)
-        bench_die("socket", NULL);
-    raw_tune(pair.fd[0]);
-    if (connect(pair.fd[0], (struct sockaddr *)&addr, len) != 0)
-        bench_die("connect", NULL);
-    pair.fd[1] = accept(listener, NULL, NULL);
-    if (pair.fd[1] < 0)
-        bench_die("accept", NULL);
-    raw_tune(pair.fd[1]);
-    close(listener);
-    return pair;
-}
 
 static const char *raw_congestion(int fd, char name[static 16])
 {
@@ -133,7 +91,7 @@ static void raw_recv_all(const struct bench_opts *opts, int fd, char *data, size
 
 static void raw_echo(const struct bench_opts *opts, int fd, void *arg)
 {
-    struct raw_pair *pair = arg;
+    struct bench_pair *pair = arg;
     char *buf = bench_pages(opts->size);
 
     (void)fd;
@@ -294,7 +252,7 @@ static void raw_recv_plain(const struct bench_opts *opts, int fd, struct bench_r
 
 static void raw_sender(const struct bench_opts *opts, int fd, void *arg)
 {
-    struct raw_pair *pair = arg;
+    struct bench_pair *pair = arg;
 
     (void)fd;
     close(pair->fd[0]);
@@ -327,10 +285,10 @@ int main(int argc, char **argv)
     struct bench_samples samples;
     struct bench_result result = {.program = "raw"};
     struct bench_peer peer;
-    struct raw_pair pair;
+    struct bench_pair pair;
 
     bench_options(&opts, "raw_tcp", BENCH_OPT_WAIT | BENCH_OPT_BATCH | BENCH_OPT_READ, argc, argv);
-    pair = raw_connect();
+    pair = bench_pair_connect();
     raw_settings(&opts, pair.fd[0], &result);
     peer = bench_peer_start(&opts, opts.job == BENCH_RTT ? raw_echo : raw_sender, &pair);
     close(pair.fd[1]);

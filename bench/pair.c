@@ -1,0 +1,45 @@
+/* See pair.h. */
+#include "pair.h"
+#include "report.h"
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void pair_tune(int fd)
+{
+    int one = 1;
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0)
+        bench_die("TCP_NODELAY", NULL);
+    /* Not loaded or not allowed: the system's default it is; the report names it. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
+}
+
+struct bench_pair bench_pair_connect(void)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    struct bench_pair pair;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (listener < 0)
+        bench_die("socket", NULL);
+    pair_tune(listener);
+    if (bind(listener, (struct sockaddr *)&addr, len) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&addr, &len) != 0)
+        bench_die("listen", NULL);
+
+    pair.fd[0] = socket(AF_INET, SOCK_STREAM, 0);
+    if (pair.fd[0] < 0)
+        bench_die("socket", NULL);
+    pair_tune(pair.fd[0]);
+    if (connect(pair.fd[0], (struct sockaddr *)&addr, len) != 0)
+        bench_die("connect", NULL);
+    pair.fd[1] = accept(listener, NULL, NULL);
+    if (pair.fd[1] < 0)
+        bench_die("accept", NULL);
+    pair_tune(pair.fd[1]);
+    close(listener);
+    return pair;
+}
