@@ -276,6 +276,10 @@ void tcp_tls_store_close(struct nqtp_ep *ep); /* none of its links is left */
 
 /* The socket is connected, the endpoint has a store: begin the handshake; UP or DOWN follows. */
 void tcp_tls_begin(struct nqtp_link *link);
+/* What came first from the other side is TLS: a record of the handshake, or an alert. */
+bool tcp_tls_is_first(const void *data, size_t len);
+/* Say that what came is not what was expected, in words that both kinds of side know. */
+void tcp_tls_say_unexpected(const struct nqtp_link *link);
 /* The watch of a SECURING link fired. */
 void tcp_tls_handshake(struct nqtp_link *link);
 /* Say close_notify.  True: all is sent.  False: not yet, or never, which sending again tells. */

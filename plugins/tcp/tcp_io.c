@@ -258,18 +258,14 @@ static bool io_space(struct nqtp_link *link, struct iovec *iov, uint32_t *niov, 
 /* A side with TLS meets one without: what comes first tells, and the other side learns it, too. */
 static bool io_meets_tls(struct nqtp_link *link, const struct iovec *iov, size_t n)
 {
-    /* unexpected_message, fatal */
-    static const unsigned char alert[] = {0x15, 3, 3, 0, 2, 2, 10};
-    const unsigned char *first = iov->iov_base;
-
     link->fresh = false;
-    if (n < 2 || iov->iov_len < 2 || (first[0] != 0x16 && first[0] != 0x15) || first[1] != 3)
+    if (!tcp_tls_is_first(iov->iov_base, n < iov->iov_len ? n : iov->iov_len))
         return false;
     (void)link->ep->mod->host->rx_commit(link->cookie, 0);
     if (!tcp_link_open(link))
         return true;
     if (link->ep->listen)
-        (void)!send(link->fd, alert, sizeof(alert), MSG_NOSIGNAL);
+        tcp_tls_say_unexpected(link);
     tcp_link_down(link, NQT_E_PROTOCOL, 0,
                   "%s: the other side speaks TLS, and this configuration has no \"tls\"",
                   link->peer);

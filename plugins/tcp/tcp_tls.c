@@ -107,6 +107,16 @@ static int store_no_password(char *buf, int size, int writing, void *arg)
     return 0;
 }
 
+/* Reading a text ended because nothing more is in it, not because something is broken. */
+static bool store_is_end(void)
+{
+    bool end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+
+    if (end)
+        ERR_clear_error();
+    return end;
+}
+
 /* Call `take` with each object in a text; it owns them.  At least one. */
 static bool store_each_cert(const char *text, bool (*take)(SSL_CTX *ctx, X509 *cert, int n),
                             SSL_CTX *ctx)
@@ -119,9 +129,7 @@ static bool store_each_cert(const char *text, bool (*take)(SSL_CTX *ctx, X509 *c
     while (ok && (cert = PEM_read_bio_X509(bio, NULL, store_no_password, NULL)))
         ok = take(ctx, cert, n++);
     BIO_free(bio);
-    if (ok && n && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
-        ERR_clear_error(); /* the end */
-    return ok && n && !ERR_peek_error();
+    return ok && n && store_is_end();
 }
 
 /* The first is our own, the others lead to who signed it. */
@@ -169,9 +177,7 @@ static bool store_use_crl(SSL_CTX *ctx, const char *text)
         X509_CRL_free(crl);
     }
     BIO_free(bio);
-    if (ok && n)
-        ERR_clear_error();
-    return ok && n && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
+    return ok && n && store_is_end() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
 }
 
 static int store_load(SSL_CTX *ctx, const struct tcp_tls_opts *opts,
@@ -234,6 +240,7 @@ static bool store_configure(SSL_CTX *ctx, const struct tcp_tls_opts *opts)
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_default_read_buffer_len(ctx, STORE_READ);
     SSL_CTX_set_alpn_select_cb(ctx, store_choose_alpn, NULL);
+    SSL_CTX_set_info_callback(ctx, tcp_tls_on_step);
 #ifdef TCP_TLS_KEYLOG
     SSL_CTX_set_keylog_callback(ctx, store_log_key);
 #endif
@@ -322,7 +329,7 @@ static void store_refresh(const struct nqtp_ep *ep, struct tcp_tls_store *store)
     const struct nqtp_mod *mod = ep->mod;
     struct nqt_error err = {.size = sizeof(err)};
     int64_t now = mod->host->now_ns(mod->core);
-    SSL_CTX *ctx;
+    SSL_CTX *ctx = NULL;
 
     if (now - store->looked_ns < STORE_LOOK_NS)
         return;

@@ -38,16 +38,18 @@ struct tcp_tls {
     unsigned char *out;
     size_t out_at, out_len, out_cap;
 
-    bool greeted;  /* the other side's first bytes were looked at ... */
-    bool stranger; /* ... and are no TLS */
-    bool secure;   /* the handshake is over */
-    bool polled;   /* nobody said that there is something to receive */
-    bool drained;  /* the socket had less than was asked for, in this turn */
-    bool more;     /* reading stopped for lack of space, or at the end: run the reader again */
-    bool eof;      /* the socket's end was read */
-    bool bye;      /* our close_notify is made */
-    int rx_errno;  /* why receiving broke */
-    int tx_errno;  /* why sending broke, when part of the data had gone before */
+    bool greeted;     /* the other side's first bytes were looked at ... */
+    bool stranger;    /* ... and are no TLS */
+    bool secure;      /* the handshake is over */
+    bool polled;      /* nobody said that there is something to receive */
+    bool drained;     /* the socket had less than was asked for, in this turn */
+    bool more;        /* reading stopped for lack of space, or at the end: run the reader again */
+    bool eof;         /* the socket's end was read */
+    bool bye;         /* our close_notify is made */
+    uint32_t rekeyed; /* how often the other side has changed its keys ... */
+    uint64_t moved;   /* ... while so many bytes of data came */
+    int rx_errno;     /* why receiving broke */
+    int tx_errno;     /* why sending broke, when part of the data had gone before */
 
     const char *objection; /* ours to their certificate, where the library has none; or NULL */
     struct {
@@ -79,6 +81,9 @@ void tcp_tls_judge(struct tcp_tls *tls, int state);
 
 /* The methods of the BIO below an SSL, whose data is the struct tcp_tls; NULL = no memory. */
 BIO_METHOD *tcp_tls_bio_new(void);
+
+/* For the library, at each step of a handshake, also of those that change keys later. */
+void tcp_tls_on_step(const SSL *ssl, int where, int ret);
 
 /* Send what is in `out`.  True: it is empty.  False: errno; EAGAIN = the socket is full. */
 bool tcp_tls_flush(struct tcp_tls *tls);

@@ -14,6 +14,8 @@
 #define IO_FLIGHT ((size_t)4 * TCP_TLS_RECORD) /* data that leaves in one system call */
 #define IO_RECORD_MORE 64                      /* what a record needs beside its data, at most */
 #define IO_OUT_MAX (2 * IO_FLIGHT)             /* an other side that makes us say more is hostile */
+#define IO_REKEYS_MAX 32                       /* changes of keys ... */
+#define IO_REKEY_BYTES (UINT64_C(1) << 20)     /* ... in so much data: nobody needs more */
 #define IO_DIRECT ((size_t)4096)               /* a piece of this size is not copied to others */
 
 /* ---- the BIO ---------------------------------------------------------------------------- */
@@ -47,10 +49,12 @@ static int io_bio_write(BIO *bio, const char *data, int len)
     return len;
 }
 
-/* The first bytes tell TLS: a record of the handshake, or an alert. */
-static bool io_is_tls(const char *data, size_t len)
+bool tcp_tls_is_first(const void *data, size_t len)
 {
-    return (data[0] == 0x16 || data[0] == 0x15) && (len < 2 || data[1] == 3);
+    const unsigned char *first = data;
+
+    return len >= 2 && (first[0] == SSL3_RT_HANDSHAKE || first[0] == SSL3_RT_ALERT) &&
+           first[1] == SSL3_VERSION_MAJOR;
 }
 
 static ssize_t io_recv(struct tcp_tls *tls, char *data, size_t len)
@@ -80,7 +84,7 @@ static int io_bio_read(BIO *bio, char *data, int len)
     tls->drained = n < len;
     if (n > 0 && !tls->greeted) {
         tls->greeted = true;
-        tls->stranger = !io_is_tls(data, (size_t)n);
+        tls->stranger = n > 1 && !tcp_tls_is_first(data, (size_t)n);
     }
     if (n > 0 && !tls->stranger)
         return (int)n;
@@ -236,6 +240,27 @@ bool tcp_tls_is_full(const struct nqtp_link *link)
 
 /* ---- receiving -------------------------------------------------------------------------- */
 
+/* Keys cost the one who changes them less than the one who has to follow. */
+void tcp_tls_on_step(const SSL *ssl, int where, int ret)
+{
+    struct tcp_tls *tls = BIO_get_data(SSL_get_rbio(ssl));
+    OSSL_HANDSHAKE_STATE state = SSL_get_state(ssl);
+
+    (void)where;
+    (void)ret;
+    if (state == TLS_ST_SR_KEY_UPDATE || state == TLS_ST_CR_KEY_UPDATE)
+        tls->rekeyed++;
+}
+
+/* After `n` bytes of data.  False: the other side does little but change keys. */
+static bool io_is_worth_it(struct tcp_tls *tls, size_t n)
+{
+    tls->moved += n;
+    if (tls->moved >= IO_REKEY_BYTES)
+        tls->moved = tls->rekeyed = 0;
+    return tls->rekeyed <= IO_REKEYS_MAX;
+}
+
 /* Fill one segment.  @return bytes; less than `len`: nothing more now, or it is over */
 static size_t io_read_segment(struct tcp_tls *tls, unsigned char *base, size_t len)
 {
@@ -266,10 +291,10 @@ ssize_t tcp_tls_read(struct nqtp_link *link, const struct iovec *iov, uint32_t n
             break;
     }
     state = i < n ? SSL_get_error(tls->ssl, 0) : SSL_ERROR_NONE;
-    if (state != SSL_ERROR_NONE && state != SSL_ERROR_WANT_READ)
+    if ((state != SSL_ERROR_NONE && state != SSL_ERROR_WANT_READ) || !io_is_worth_it(tls, have))
         tcp_tls_judge(tls, state);
     (void)tcp_tls_flush(tls); /* the library's answer to what came */
-    tls->more = have && state != SSL_ERROR_WANT_READ;
+    tls->more = have && (tls->end.code || state == SSL_ERROR_NONE);
     if (have || tls->end.code)
         return (ssize_t)have;
     errno = EAGAIN;

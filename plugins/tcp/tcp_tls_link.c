@@ -49,15 +49,22 @@ static void link_last_words(struct nqtp_link *link)
         continue;
 }
 
+/* A client without TLS knows an alert by its first bytes. */
+void tcp_tls_say_unexpected(const struct nqtp_link *link)
+{
+    static const unsigned char alert[] = {
+        SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, SSL_AD_UNEXPECTED_MESSAGE};
+
+    (void)!send(link->fd, alert, sizeof(alert), MSG_NOSIGNAL);
+}
+
 static void link_refuse(struct nqtp_link *link, int state)
 {
-    /* unexpected_message, fatal: what a client without TLS knows by its first byte */
-    static const unsigned char alert[] = {0x15, 3, 3, 0, 2, 2, SSL_AD_UNEXPECTED_MESSAGE};
     struct tcp_tls *tls = link->tls;
 
     tcp_tls_judge(tls, state);
     if (tls->stranger && link->ep->listen)
-        (void)!send(link->fd, alert, sizeof(alert), MSG_NOSIGNAL);
+        tcp_tls_say_unexpected(link);
     link_last_words(link);
     tcp_tls_ended(link, 0);
 }

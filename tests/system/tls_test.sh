@@ -74,6 +74,14 @@ not_old() {
 }
 check "TLS 1.2 only where it is asked for" not_old
 
+# Each line "K" is a change of keys; a client that only does that is no client.
+no_key_flood() {
+    { until grep -q 'without end' server.log; do echo K; done; } |
+        timeout -k 5 60 openssl s_client -connect "127.0.0.1:$port" >seen 2>&1
+    says server.log 'the other side changes keys without end'
+}
+check "changes of keys without data are not borne for long" no_key_flood
+
 start_server ', "version": "1.2"'
 
 old() {
