@@ -29,6 +29,7 @@ enum {
     AUTH_CREDIT_MESSAGES = 16,
     AUTH_CREDIT_BYTES = 24,
     AUTH_OPENING = 32,
+    AUTH_PSK_PROOF = 64,
     AUTH_PROOF = 96,
 };
 
@@ -150,6 +151,12 @@ static void attach_prove(const char *label, const uint8_t *key, const uint8_t *t
     explicit_bzero(&ctx, sizeof(ctx));
 }
 
+static void psk_prove(const uint8_t *record, const uint8_t *psk, const uint8_t *transcript,
+                      uint8_t *ret)
+{
+    attach_prove("nq1 psk", psk, transcript, NULL, record, NQI_HEAD + AUTH_PSK_PROOF, ret);
+}
+
 static void auth_prove(const uint8_t *record, const uint8_t *key, const uint8_t *transcript,
                        uint8_t *ret)
 {
@@ -170,6 +177,14 @@ bool nqi_auth_is_proven(const uint8_t *record, const uint8_t *key, const uint8_t
     return memeql_sec(proof, record + NQI_HEAD + AUTH_PROOF, NQI_KEY);
 }
 
+bool nqi_auth_has_psk(const uint8_t *record, const uint8_t *psk, const uint8_t *transcript)
+{
+    uint8_t proof[NQI_KEY];
+
+    psk_prove(record, psk, transcript, proof);
+    return memeql_sec(proof, record + NQI_HEAD + AUTH_PSK_PROOF, NQI_KEY);
+}
+
 bool nqi_welcome_is_proven(const uint8_t *record, const uint8_t *key, const uint8_t *transcript,
                            const uint8_t *auth_proof)
 {
@@ -179,10 +194,25 @@ bool nqi_welcome_is_proven(const uint8_t *record, const uint8_t *key, const uint
     return memeql_sec(proof, record + NQI_HEAD + WELCOME_PROOF, NQI_KEY);
 }
 
+void nqi_psk_session_key(const uint8_t *psk, const nq_uuid *session, const nq_uuid *opening,
+                         const nq_uuid *client, const nq_uuid *server, uint8_t *ret)
+{
+    const nq_uuid *const all[] = {session, opening, client, server};
+    static const char label[] = "nq1 session";
+    struct hmac_sha256_ctx ctx;
+
+    hmac_sha256_set_key(&ctx, NQI_KEY, psk);
+    hmac_sha256_update(&ctx, strlen(label), (const uint8_t *)label);
+    for (size_t i = 0; i < NQI_LEN(all); i++)
+        hmac_sha256_update(&ctx, sizeof(all[i]->bytes), all[i]->bytes);
+    hmac_sha256_digest(&ctx, NQI_KEY, ret);
+    explicit_bzero(&ctx, sizeof(ctx));
+}
+
 /* ---- AUTH, WELCOME ---------------------------------------------------------------------- */
 
-void nqi_auth_write(uint8_t *at, const struct nqi_auth *auth, const uint8_t *key,
-                    const uint8_t *transcript)
+void nqi_auth_write(uint8_t *at, const struct nqi_auth *auth, const uint8_t *psk,
+                    const uint8_t *key, const uint8_t *transcript)
 {
     uint8_t *body = at + nqi_head_write(at, NQI_AUTH, 0, auth->method, NQI_AUTH_SIZE, 0);
 
@@ -192,6 +222,8 @@ void nqi_auth_write(uint8_t *at, const struct nqi_auth *auth, const uint8_t *key
     nqi_store_u64(body + AUTH_CREDIT_MESSAGES, auth->credit_messages);
     nqi_store_u64(body + AUTH_CREDIT_BYTES, auth->credit_bytes);
     attach_write_uuid(body + AUTH_OPENING, &auth->opening);
+    if (psk)
+        psk_prove(at, psk, transcript, body + AUTH_PSK_PROOF);
     auth_prove(at, key, transcript, body + AUTH_PROOF);
 }
 
@@ -200,7 +232,7 @@ nq_err nqi_auth_read(const uint8_t *record, struct nqi_auth *ret)
     const uint8_t *body = record + NQI_HEAD;
     uint16_t method = nqi_load_u16(record + 2);
 
-    if (method != NQI_AUTH_OPEN && method != NQI_AUTH_RESUME)
+    if (method < NQI_AUTH_OPEN || method > NQI_AUTH_PSK)
         return nqi_fail(NQ_ERR_PROTO, "authentication by the unknown method %u", method);
     ret->method = method;
     ret->counter = nqi_load_u64(body + AUTH_COUNTER);
@@ -234,7 +266,7 @@ nq_err nqi_welcome_read(const uint8_t *record, struct nqi_welcome *ret)
     uint16_t kind = nqi_load_u16(record + 2);
     int64_t expiry_ns = (int64_t)nqi_load_u64(body + WELCOME_EXPIRY);
 
-    if (kind > NQI_WELCOME_ENDED || expiry_ns < 0)
+    if (kind > NQI_WELCOME_UNKNOWN || expiry_ns < 0)
         return nqi_fail(NQ_ERR_PROTO, "a welcome that makes no sense");
     ret->kind = (enum nqi_welcome_kind)kind;
     ret->session = attach_read_uuid(body + WELCOME_SESSION);

@@ -9,6 +9,9 @@
  * T, the transcript, is the SHA-256 of HELLO and CHALLENGE as they went over the link.  Each proof
  * is an HMAC-SHA-256 with the session's key over a label, T and the record that carries it, so it
  * answers for fresh nonces, and for versions and features that nobody changed on the way.
+ *
+ * Where both have a pre-shared key, AUTH proves that as well, and the key of a session that begins
+ * is made from it on both sides; else the server makes it, and WELCOME carries it.
  * docs/protocol.md has the layouts and the table of who may attach. */
 #ifndef NQ_CORE_ATTACH_H
 #define NQ_CORE_ATTACH_H
@@ -39,13 +42,13 @@ struct nqi_hello {
     uint8_t nonce[NQI_NONCE];
 };
 
-enum nqi_auth_method { NQI_AUTH_OPEN = 1, NQI_AUTH_RESUME = 2 };
+enum nqi_auth_method { NQI_AUTH_OPEN = 1, NQI_AUTH_RESUME = 2, NQI_AUTH_PSK = 3 };
 
 struct nqi_auth {
     uint16_t method;
-    nq_uuid opening;  /* OPEN: which session is wanted; the same until it was welcomed */
+    nq_uuid opening;  /* OPEN, PSK: which session is wanted; the same until it was welcomed */
     uint64_t counter; /* of attempts to attach a link to the session */
-    /* DATA records that the client has; OPEN: that it had of the session named in HELLO */
+    /* DATA records that the client has; OPEN, PSK: that it had of the session named in HELLO */
     uint64_t received;
     uint64_t credit_messages, credit_bytes;
     uint8_t proof[NQI_KEY];
@@ -54,7 +57,8 @@ struct nqi_auth {
 enum nqi_welcome_kind {
     NQI_WELCOME_NEW,
     NQI_WELCOME_RESUMED,
-    NQI_WELCOME_ENDED /* the session is over; `received` is final */
+    NQI_WELCOME_ENDED,  /* the session is over; `received` is final */
+    NQI_WELCOME_UNKNOWN /* nothing is known of the session; from a server with keys */
 };
 
 struct nqi_welcome {
@@ -78,8 +82,9 @@ struct nqi_attach {
 /* Records are NQI_HELLO_RECORD, NQI_AUTH_RECORD, NQI_WELCOME_RECORD bytes; keys, proofs and
  * transcripts NQI_KEY. */
 void nqi_hello_write(uint8_t *at, enum nqi_record_type type, const struct nqi_hello *hello);
-void nqi_auth_write(uint8_t *at, const struct nqi_auth *auth, const uint8_t *key,
-                    const uint8_t *transcript);
+/* @param psk  NULL = there is none */
+void nqi_auth_write(uint8_t *at, const struct nqi_auth *auth, const uint8_t *psk,
+                    const uint8_t *key, const uint8_t *transcript);
 /* @param auth_proof  the proof of the AUTH that is answered */
 void nqi_welcome_write(uint8_t *at, const struct nqi_welcome *welcome, const uint8_t *key,
                        const uint8_t *transcript, const uint8_t *auth_proof);
@@ -92,8 +97,13 @@ NQ_MUST_CHECK nq_err nqi_welcome_read(const uint8_t *record, struct nqi_welcome 
 
 /* Whole records, in time that does not depend on where they differ. */
 bool nqi_auth_is_proven(const uint8_t *record, const uint8_t *key, const uint8_t *transcript);
+bool nqi_auth_has_psk(const uint8_t *record, const uint8_t *psk, const uint8_t *transcript);
 bool nqi_welcome_is_proven(const uint8_t *record, const uint8_t *key, const uint8_t *transcript,
                            const uint8_t *auth_proof);
+
+/* The key of a session that began with PSK.  @param ret [out] NQI_KEY bytes */
+void nqi_psk_session_key(const uint8_t *psk, const nq_uuid *session, const nq_uuid *opening,
+                         const nq_uuid *client, const nq_uuid *server, uint8_t *ret);
 
 void nqi_transcript(const uint8_t *hello, const uint8_t *challenge, uint8_t *ret);
 

@@ -18,7 +18,7 @@ struct conf_load {
     char *folder;
     json_t *root;
     json_t *brief; /* the short form's one entry, gathered from the root; or NULL */
-    struct nqi_value paths;
+    struct nqi_value paths, psk;
     struct nqi_conf *conf;
 };
 
@@ -81,6 +81,12 @@ static void conf_id(struct conf_load *load, const char *at, const json_t *json)
         load->conf->id = id;
 }
 
+static void conf_keep(struct nqi_value *place, struct nqi_value *value)
+{
+    *place = *value;
+    *value = (struct nqi_value){0};
+}
+
 /* A key whose value is neither an object nor about transports. */
 static nq_err conf_value(struct conf_load *load, const struct nqi_key *key, const char *at,
                          const json_t *json)
@@ -91,10 +97,10 @@ static nq_err conf_value(struct conf_load *load, const struct nqi_key *key, cons
     if (err || !value.set)
         return err;
     conf_store(load->conf, key, value.num);
-    if (key->opt.type == NQT_OPT_LIST) {
-        load->paths = value;
-        value = (struct nqi_value){0};
-    }
+    if (key->opt.type == NQT_OPT_LIST)
+        conf_keep(&load->paths, &value);
+    else if (key->opt.type == NQT_OPT_PATH)
+        conf_keep(&load->psk, &value);
     return NQ_OK;
 }
 
@@ -213,15 +219,38 @@ static void conf_follow(struct conf_load *load, const char *object, const char *
     *num = limit;
 }
 
+/* Every side needs a key that it can use: a client its own. */
+static nq_err conf_keys(struct conf_load *load)
+{
+    struct nqi_conf *conf = load->conf;
+    char id[NQ_UUID_TEXT];
+    nq_err err;
+
+    if (!load->psk.set)
+        return NQ_OK;
+    err = nqi_keyring_load(load->psk.str, &conf->keyring);
+    if (err == NQ_ERR_NOMEM)
+        return err;
+    nq_uuid_format(&conf->id, id);
+    if (err)
+        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk", "%s", nq_error());
+    else if (!conf->server && !nqi_keyring_find(conf->keyring, &conf->id)->known)
+        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk",
+                      "%s has no key for this side's id %s, and no \"key\" for all others",
+                      load->psk.str, id);
+    return NQ_OK;
+}
+
 static nq_err conf_finish(struct conf_load *load)
 {
     struct nqi_conf *conf = load->conf;
+    nq_err err = NQ_OK;
 
     conf_follow(load, "limits", "max_message", &conf->max_message, "memory", conf->memory);
     conf_follow(load, "session", "coalesce", &conf->coalesce, "record", conf->record);
-    if (json_object_get(load->root, "id"))
-        return NQ_OK;
-    return nq_uuid_random(&conf->id);
+    if (!json_object_get(load->root, "id"))
+        err = nq_uuid_random(&conf->id);
+    return err ? err : conf_keys(load);
 }
 
 /* ---- load ------------------------------------------------------------------------------- */
@@ -233,6 +262,7 @@ void nqi_conf_free(struct nqi_conf *conf)
     for (size_t i = 0; i < conf->ntransports; i++)
         nqi_options_free(conf->transports[i].options);
     free(conf->transports);
+    nqi_keyring_free(conf->keyring);
     free(conf);
 }
 
@@ -240,6 +270,7 @@ static void conf_load_fini(struct conf_load *load)
 {
     nqi_conf_free(load->conf);
     nqi_value_fini(&load->paths);
+    nqi_value_fini(&load->psk);
     json_decref(load->brief);
     json_decref(load->root);
     free(load->folder);

@@ -7,6 +7,7 @@
 #define NQ_CORE_CONF_H
 
 #include "core/base.h"
+#include "core/keyring.h"
 #include <netqueue/check.h>
 #include <netqueue/transport.h>
 #include <netqueue/uuid.h>
@@ -54,6 +55,7 @@ struct nqi_conf {
     uint32_t workers;
     /* security */
     bool insecure;
+    struct nqi_keyring *keyring; /* owned; NULL = no pre-shared keys */
 };
 
 /* Answers with the module of that name, or NQ_ERR_PLUGIN with the reason in nq_error().

@@ -226,9 +226,8 @@ const struct nqi_key nqi_keys[] = {
     {.opt = {.name = "/security", .type = NQI_OPT_OBJECT, .help = "Who may connect."}},
     {.opt = {.name = "/security/psk",
              .type = NQT_OPT_PATH,
-             .flags = NQT_OPT_SECRET,
-             .help = "File of pre-shared keys."},
-     .later = true},
+             .help = "File of pre-shared keys: who attaches proves that it has the other side's. "
+                     "Readable for its owner only; docs/keys.md has its format."}},
     {.opt = {.name = "/security/insecure",
              .type = NQT_OPT_BOOL,
              .def = "false",

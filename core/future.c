@@ -60,6 +60,7 @@ const char *nq_reason_text(nq_reason reason)
         [NQ_REASON_NO_SESSION] = "no such session",
         [NQ_REASON_EXPIRED] = "the session expired",
         [NQ_REASON_IDENTITY] = "the certificate is for another id",
+        [NQ_REASON_AUTH] = "not authenticated",
     };
 
     return (size_t)reason < NQI_LEN(text) ? text[reason] : "no such reason";

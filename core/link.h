@@ -90,6 +90,10 @@ void nqi_link_reject(struct nqi_link *link, nq_reason reason);
 void nqi_link_tell_end(struct nqi_link *link, const struct nqi_attach *attach, const uint8_t *key,
                        uint64_t received);
 
+/* The same of a session that nothing is known of.  @param psk  the key that AUTH proved */
+void nqi_link_tell_unknown(struct nqi_link *link, const struct nqi_attach *attach,
+                           const uint8_t *psk);
+
 /* As nqi_tlink_send(). */
 NQ_MUST_CHECK nq_err nqi_link_send(struct nqi_link *link, struct nqt_buf *const *bufs, uint32_t n,
                                    uint32_t *taken);

@@ -214,11 +214,11 @@ void nqi_link_reject(struct nqi_link *link, nq_reason reason)
     nqi_link_drain(link);
 }
 
-void nqi_link_tell_end(struct nqi_link *link, const struct nqi_attach *attach, const uint8_t *key,
-                       uint64_t received)
+static void link_tell(struct nqi_link *link, const struct nqi_attach *attach,
+                      enum nqi_welcome_kind kind, const uint8_t *key, uint64_t received)
 {
     struct nqi_welcome welcome = {
-        .kind = NQI_WELCOME_ENDED, .session = attach->hello.session, .received = received};
+        .kind = kind, .session = attach->hello.session, .received = received};
     struct nqi_txbuf *txbuf = nqi_txbuf_new(1, NQI_WELCOME_RECORD);
 
     if (txbuf) {
@@ -227,4 +227,16 @@ void nqi_link_tell_end(struct nqi_link *link, const struct nqi_attach *attach, c
         link_send_record(link, txbuf);
     }
     nqi_link_drain(link);
+}
+
+void nqi_link_tell_end(struct nqi_link *link, const struct nqi_attach *attach, const uint8_t *key,
+                       uint64_t received)
+{
+    link_tell(link, attach, NQI_WELCOME_ENDED, key, received);
+}
+
+void nqi_link_tell_unknown(struct nqi_link *link, const struct nqi_attach *attach,
+                           const uint8_t *psk)
+{
+    link_tell(link, attach, NQI_WELCOME_UNKNOWN, psk, 0);
 }

@@ -133,16 +133,33 @@ static struct nqi_peer *peer_new(const struct nqi_peer_conf *conf, struct nqi_st
     return peer;
 }
 
-nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
-                       const struct nqi_attach *attach, struct nqi_peer **ret)
+/* The name of a session that begins over a link with this AUTH. */
+static nq_err peer_make_name(const struct nqi_peer_conf *conf, const struct nqi_attach *attach,
+                             const uint8_t *psk, struct nqi_session_name *ret)
 {
-    struct nqi_strand *strand = nqi_strand_now(nqi_link_strand(link));
-    struct nqi_session_name name = {0};
-    struct nqi_peer *peer;
-    nq_err err = nq_uuid_random(&name.id);
+    nq_err err = nq_uuid_random(&ret->id);
 
-    if (!err)
-        err = nqi_random(name.key, sizeof(name.key));
+    if (!err && psk)
+        nqi_psk_session_key(psk, &ret->id, &attach->auth.opening, &attach->hello.id,
+                            &conf->session.id, ret->key);
+    else if (!err)
+        err = nqi_random(ret->key, sizeof(ret->key));
+    return err;
+}
+
+static void peer_wipe_name(struct nqi_session_name *name)
+{
+    explicit_bzero(name, sizeof(*name));
+}
+
+nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
+                       const struct nqi_attach *attach, const uint8_t *psk, struct nqi_peer **ret)
+{
+    NQI_CLEANUP(peer_wipe_name) struct nqi_session_name name = {0};
+    struct nqi_strand *strand = nqi_strand_now(nqi_link_strand(link));
+    nq_err err = peer_make_name(conf, attach, psk, &name);
+    struct nqi_peer *peer;
+
     if (err)
         return err;
     peer = peer_new(conf, strand, nqi_link_loop(link));

@@ -136,9 +136,11 @@ struct nqi_peer {
 
 /* A server's peer over `link`, whose AUTH was accepted; in the link's strand, which becomes the
  * peer's.
+ * @param psk  the key that AUTH proved; NULL = none
  * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_SYS (no random numbers) */
 NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
-                                     const struct nqi_attach *attach, struct nqi_peer **ret);
+                                     const struct nqi_attach *attach, const uint8_t *psk,
+                                     struct nqi_peer **ret);
 
 /* Its session goes on over `link`, whose AUTH proved it or asks for it once more, or the link is
  * rejected.  In strand. */

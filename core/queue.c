@@ -143,6 +143,8 @@ static nq_err queue_fill_peer_conf(nq_queue *queue)
     peer->session.keepalive_ns = conf->keepalive_ns;
     peer->session.expiry_ns = conf->expiry_ns;
     peer->session.ack_consumed = conf->ack == NQI_ACK_CONSUMED;
+    if (conf->keyring && !conf->server)
+        peer->session.psk = nqi_keyring_find(conf->keyring, &conf->id)->key[0];
     peer->session.resend = conf->resend && !conf->server; /* a server's peer is one session */
     peer->queue_messages = conf->queue_messages;
     peer->queue_bytes = conf->queue_bytes;

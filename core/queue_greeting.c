@@ -78,11 +78,32 @@ struct greeting_answer {
     bool ended; /* the session that is asked for, with `final` of its records received */
     uint8_t key[NQI_KEY];
     uint64_t final;
+    const uint8_t *psk; /* that AUTH proved; NULL = none */
+    const char *text;   /* of `reason`, for this side only; NULL = its own */
 };
+
+static const char *answer_text(const struct greeting_answer *answer)
+{
+    return answer->text ? answer->text : nq_reason_text(answer->reason);
+}
+
+/* The key that AUTH proves, of those for the id that says so.  NULL = none; also an id without keys
+ * is put to the test, so that nobody learns from the time it takes which ones there are. */
+static const uint8_t *greeting_psk(const nq_queue *queue, const struct nqi_attach *attach)
+{
+    const struct nqi_keys *keys = nqi_keyring_find(queue->conf->keyring, &attach->hello.id);
+    const uint8_t *found = NULL;
+
+    for (unsigned i = 0; i < NQI_LEN(keys->key); i++)
+        if (nqi_auth_has_psk(attach->auth_record, keys->key[i], attach->transcript))
+            found = keys->key[i];
+    return keys->known ? found : NULL;
+}
 
 /* Under lock: a new peer. */
 static nq_reason greeting_admit(nq_queue *queue, struct nqi_link *link,
-                                const struct nqi_attach *attach, struct nqi_peer **ret)
+                                const struct nqi_attach *attach, const uint8_t *psk,
+                                struct nqi_peer **ret)
 {
     struct nqi_peer *peer;
 
@@ -92,7 +113,8 @@ static nq_reason greeting_admit(nq_queue *queue, struct nqi_link *link,
         return NQ_REASON_DUPLICATE;
     if (queue->npeers >= queue->conf->max_peers)
         return NQ_REASON_LIMIT;
-    if (nqi_queue_grow_locked(queue) || nqi_peer_accept(&queue->peer_conf, link, attach, &peer))
+    if (nqi_queue_grow_locked(queue) ||
+        nqi_peer_accept(&queue->peer_conf, link, attach, psk, &peer))
         return NQ_REASON_NO_MEMORY;
     nqi_queue_admit_locked(queue, peer, &attach->hello.id);
     nqi_peer_unref(nqi_queue_inherit(queue, peer));
@@ -108,8 +130,11 @@ static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct n
     if (answer->ended) {
         nqi_link_tell_end(link, attach, answer->key, answer->final);
     } else if (reason) {
-        queue_refused(queue, link, &attach->hello.id, reason, nq_reason_text(reason));
-        nqi_link_reject(link, reason);
+        queue_refused(queue, link, &attach->hello.id, reason, answer_text(answer));
+        if (reason == NQ_REASON_NO_SESSION && answer->psk)
+            nqi_link_tell_unknown(link, attach, answer->psk);
+        else
+            nqi_link_reject(link, reason);
     } else if (answer->known) {
         nqi_link_hand_over(link, answer->known->serial.strand, answer->moved, answer->known);
     } else {
@@ -127,6 +152,13 @@ static void greeting_go_on(void *arg, struct nqi_link *link, const struct nqi_at
     nqi_peer_unref(peer);
 }
 
+/* How many records of this session AUTH says that its client had.  With a pre-shared key a client
+ * that was restarted may begin without knowing of it. */
+static uint64_t greeting_received(const struct nqi_peer *peer, const struct nqi_attach *attach)
+{
+    return nq_uuid_equal(&peer->name.id, &attach->hello.session) ? attach->auth.received : 0;
+}
+
 /* The same: its session ends, and another begins. */
 static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
 {
@@ -135,9 +167,10 @@ static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_
     struct greeting_answer answer = {0};
 
     if (link) {
-        nqi_peer_supersede(old, attach->auth.received);
+        answer.psk = queue->conf->keyring ? greeting_psk(queue, attach) : NULL;
+        nqi_peer_supersede(old, greeting_received(old, attach));
         pthread_mutex_lock(&queue->lock);
-        answer.reason = greeting_admit(queue, link, attach, &answer.fresh);
+        answer.reason = greeting_admit(queue, link, attach, answer.psk, &answer.fresh);
         pthread_mutex_unlock(&queue->lock);
         greeting_give(queue, link, attach, &answer);
     }
@@ -180,8 +213,8 @@ static void greeting_resume(nq_queue *queue, const struct nqi_attach *attach,
     }
 }
 
-/* Under lock: OPEN.  Who has a session may ask for it once more, because WELCOME was lost, or prove
- * that it was his and have another. */
+/* Under lock: OPEN or PSK.  Who has a session may ask for it once more, because WELCOME was lost,
+ * or prove that it was his and have another; a key of his id proves that, too. */
 static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct nqi_attach *attach,
                           struct greeting_answer *answer)
 {
@@ -189,12 +222,28 @@ static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct n
 
     if (peer && greeting_repeats(peer, attach))
         answer->moved = greeting_go_on;
-    else if (peer && nqi_session_is_proven(&peer->name, attach))
+    else if (peer && (answer->psk || nqi_session_is_proven(&peer->name, attach)))
         answer->moved = greeting_replace;
     else
-        answer->reason = greeting_admit(queue, link, attach, &answer->fresh);
+        answer->reason = greeting_admit(queue, link, attach, answer->psk, &answer->fresh);
     if (answer->moved)
         answer->known = nqi_peer_ref(peer);
+}
+
+/* With keys everybody proves one of his; without, nobody can. */
+static bool greeting_is_proven(const nq_queue *queue, const struct nqi_attach *attach,
+                               struct greeting_answer *answer)
+{
+    bool wants = attach->auth.method == NQI_AUTH_PSK, keyed = queue->conf->keyring;
+
+    if (keyed)
+        answer->psk = greeting_psk(queue, attach);
+    if (keyed ? answer->psk && attach->auth.method != NQI_AUTH_OPEN : !wants)
+        return true;
+    answer->reason = NQ_REASON_AUTH;
+    answer->text =
+        keyed ? "it proves no key of its id" : "it has a pre-shared key, and this server has none";
+    return false;
 }
 
 static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
@@ -203,12 +252,14 @@ static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_
     struct greeting_answer answer = {0};
 
     greeting_leave(queue, link);
-    pthread_mutex_lock(&queue->lock);
-    if (attach->auth.method == NQI_AUTH_RESUME)
-        greeting_resume(queue, attach, &answer);
-    else
-        greeting_open(queue, link, attach, &answer);
-    pthread_mutex_unlock(&queue->lock);
+    if (greeting_is_proven(queue, attach, &answer)) {
+        pthread_mutex_lock(&queue->lock);
+        if (attach->auth.method == NQI_AUTH_RESUME)
+            greeting_resume(queue, attach, &answer);
+        else
+            greeting_open(queue, link, attach, &answer);
+        pthread_mutex_unlock(&queue->lock);
+    }
     greeting_give(queue, link, attach, &answer);
     explicit_bzero(answer.key, sizeof(answer.key));
 }

@@ -139,6 +139,7 @@ void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *att
     session->peer = attach->hello.id; /* other threads read it: once, and never again */
     session->name.id = *id;
     memcpy(session->name.key, key, NQI_KEY);
+    session->name.keyed = attach->auth.method == NQI_AUTH_PSK;
     session->greeting.resumes = false;
     session->serves = true;
     nqi_session_on_credit(session, attach->auth.credit_messages, attach->auth.credit_bytes);
@@ -243,13 +244,22 @@ static nq_err session_on_challenge(struct nqi_session *session, const struct nqi
     return NQ_OK;
 }
 
+/* Whose proof this WELCOME must carry; NULL = none could be right. */
+static const uint8_t *session_welcome_key(const struct nqi_session *session,
+                                          const struct nqi_welcome *welcome)
+{
+    if (welcome->kind == NQI_WELCOME_UNKNOWN)
+        return session->conf->psk;
+    return session->greeting.resumes ? session->name.key : welcome->key;
+}
+
 static nq_err session_check_welcome(const struct nqi_session *session, const uint8_t *record,
                                     const struct nqi_welcome *welcome)
 {
     const struct nqi_session_greeting *greeting = &session->greeting;
-    const uint8_t *key = greeting->resumes ? session->name.key : welcome->key;
+    const uint8_t *key = session_welcome_key(session, welcome);
 
-    if (!nqi_welcome_is_proven(record, key, greeting->transcript, greeting->proof))
+    if (!key || !nqi_welcome_is_proven(record, key, greeting->transcript, greeting->proof))
         return nqi_fail(NQ_ERR_PROTO, "the server does not prove what it says");
     if ((welcome->kind != NQI_WELCOME_NEW) != greeting->resumes ||
         (!greeting->resumes && welcome->received) ||
@@ -270,20 +280,36 @@ static nq_err session_on_ended(struct nqi_session *session, uint64_t received)
     return nqi_fail(NQ_ERR_CLOSED, "the server has ended the session");
 }
 
+static nq_err session_on_unknown(struct nqi_session *session)
+{
+    session->bye_reason = NQ_REASON_NO_SESSION;
+    return nqi_fail(NQ_ERR_CLOSED, "the server does not know the session");
+}
+
+static void session_wipe_welcome(struct nqi_welcome *welcome)
+{
+    explicit_bzero(welcome, sizeof(*welcome));
+}
+
 static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_head *head,
                                  const uint8_t *body, int64_t now)
 {
+    NQI_CLEANUP(session_wipe_welcome) struct nqi_welcome welcome = {0};
     uint8_t record[NQI_WELCOME_RECORD];
-    struct nqi_welcome welcome;
     nq_err err;
 
     nqi_head_write(record, head->type, head->flags, head->aux, head->length, 0);
     memcpy(record + NQI_HEAD, body, NQI_WELCOME_SIZE);
     err = nqi_welcome_read(record, &welcome);
+    if (!err && session->conf->psk && !session->greeting.resumes)
+        nqi_psk_session_key(session->conf->psk, &welcome.session, &session->opening,
+                            &session->conf->id, &session->peer, welcome.key);
     if (!err)
         err = session_check_welcome(session, record, &welcome);
     if (!err && welcome.kind == NQI_WELCOME_ENDED)
         return session_on_ended(session, welcome.received);
+    if (!err && welcome.kind == NQI_WELCOME_UNKNOWN)
+        return session_on_unknown(session);
     if (!err && welcome.kind == NQI_WELCOME_RESUMED)
         err = nqi_session_go_back(session, welcome.received);
     if (err)
@@ -293,15 +319,22 @@ static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_h
     } else {
         session->name.id = welcome.session;
         memcpy(session->name.key, welcome.key, NQI_KEY);
+        session->name.keyed = session->conf->psk;
         nqi_session_on_credit(session, welcome.credit_messages, welcome.credit_bytes);
         session_forget(&session->former);
         session->former_received = 0;
     }
     session->opening = (nq_uuid){{0}};
     session->name.expiry_ns = session_agree_expiry(session, welcome.expiry_ns);
-    explicit_bzero(&welcome, sizeof(welcome));
     session_enter_up(session, now);
     return NQ_OK;
+}
+
+/* A server that has our key proves that it does not know a session. */
+static bool session_is_hearsay(const struct nqi_session *session)
+{
+    return session->conf->psk && nqi_session_is_greeting(session) &&
+           session->bye_reason == NQ_REASON_NO_SESSION;
 }
 
 static nq_err session_on_reject(struct nqi_session *session, const struct nqi_head *head,
@@ -310,6 +343,8 @@ static nq_err session_on_reject(struct nqi_session *session, const struct nqi_he
     (void)now;
     session->bye_reason =
         head->aux && head->aux < NQ_REASONS ? (nq_reason)head->aux : NQ_REASON_REFUSED;
+    if (session_is_hearsay(session))
+        session->bye_reason = NQ_REASON_REFUSED;
     return nqi_fail(NQ_ERR_CLOSED, "refused: %s%s%.*s", nq_reason_text(session->bye_reason),
                     head->length ? ": " : "", (int)head->length, (const char *)body);
 }

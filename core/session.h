@@ -95,6 +95,7 @@ struct nqi_session_conf {
     int64_t keepalive_ns;                   /* 0 = off */
     int64_t expiry_ns;                      /* without a link; 0 = it ends with its link */
     bool ack_consumed;                      /* acknowledge what the user took, not what is queued */
+    const uint8_t *psk;                     /* a client's pre-shared key, borrowed; NULL = none */
     bool resend; /* into the next session goes also what may have arrived in the last one */
 };
 
@@ -129,6 +130,7 @@ struct nqi_session_rx {
 struct nqi_session_name {
     nq_uuid id; /* nil = it has not begun */
     uint8_t key[NQI_KEY];
+    bool keyed;        /* made from a pre-shared key: it never was on a link */
     uint64_t counter;  /* of the last attempt to attach a link */
     int64_t expiry_ns; /* the shorter of both sides' */
 };
@@ -213,7 +215,7 @@ void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE], int64_t now);
 
 /* A server's: it begins, over a link whose AUTH was accepted; WELCOME is due, the session is UP.
- * @param id, key  random */
+ * @param id  random  @param key  of PSK: nqi_psk_session_key(); else random */
 void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
                        const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now);
 

@@ -45,17 +45,25 @@ static void control_grant(struct nqi_session *session, uint64_t *messages, uint6
     session->granted_bytes = *bytes;
 }
 
+static uint16_t control_method(const struct nqi_session *session)
+{
+    if (session->greeting.resumes)
+        return NQI_AUTH_RESUME;
+    return session->conf->psk ? NQI_AUTH_PSK : NQI_AUTH_OPEN;
+}
+
 static uint8_t *control_write_auth(struct nqi_session *session, uint8_t *at)
 {
     struct nqi_session_greeting *greeting = &session->greeting;
-    struct nqi_auth auth = {.method = greeting->resumes ? NQI_AUTH_RESUME : NQI_AUTH_OPEN,
+    struct nqi_auth auth = {.method = control_method(session),
                             .opening = session->opening,
                             .counter = ++session->name.counter,
                             .received =
                                 greeting->resumes ? session->received : session->former_received};
 
     control_grant(session, &auth.credit_messages, &auth.credit_bytes);
-    nqi_auth_write(at, &auth, greeting->resumes ? session->name.key : session->former.key,
+    nqi_auth_write(at, &auth, session->conf->psk,
+                   greeting->resumes ? session->name.key : session->former.key,
                    greeting->transcript);
     memcpy(greeting->proof, at + NQI_AUTH_RECORD - NQI_KEY, NQI_KEY);
     return at + NQI_AUTH_RECORD;
@@ -69,7 +77,7 @@ static uint8_t *control_write_welcome(struct nqi_session *session, uint8_t *at)
                                   .received = session->received,
                                   .expiry_ns = session->name.expiry_ns};
 
-    if (!greeting->resumes)
+    if (!greeting->resumes && !session->name.keyed)
         memcpy(welcome.key, session->name.key, NQI_KEY);
     control_grant(session, &welcome.credit_messages, &welcome.credit_bytes);
     nqi_welcome_write(at, &welcome, session->name.key, greeting->transcript, greeting->proof);

@@ -52,6 +52,7 @@ typedef enum nq_reason {
     NQ_REASON_NO_SESSION,   /* the other side does not have the session (any more) */
     NQ_REASON_EXPIRED,      /* the session waited too long for a link */
     NQ_REASON_IDENTITY,     /* the certificate is another one's */
+    NQ_REASON_AUTH,         /* who it is, or what it said, was not proven */
     NQ_REASONS              /* how many there are; not a reason */
 } nq_reason;
 

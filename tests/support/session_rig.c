@@ -571,18 +571,19 @@ static void greet_open(struct nqtest_rig *rig)
     rig->opening = rig->greeting.attach.auth.opening;
     rig_random_bytes(rig, id.bytes, sizeof(id.bytes));
     rig_random_bytes(rig, key, sizeof(key));
+    if (rig->psk)
+        nqi_psk_session_key(rig->psk, &id, &rig->opening, &rig->a.conf.id, &rig->b.conf.id, key);
     nqi_session_begin(&rig->b.session, &rig->greeting.attach, &id, key, rig->now);
 }
 
-static void greet_ended(struct nqtest_rig *rig)
+static void greet_tell(struct nqtest_rig *rig, enum nqi_welcome_kind kind, const uint8_t *key)
 {
     const struct nqi_attach *attach = &rig->greeting.attach;
-    struct nqi_welcome welcome = {.kind = NQI_WELCOME_ENDED,
-                                  .session = attach->hello.session,
-                                  .received = rig->tomb_received};
+    struct nqi_welcome welcome = {
+        .kind = kind, .session = attach->hello.session, .received = rig->tomb_received};
     uint8_t record[NQI_WELCOME_RECORD];
 
-    nqi_welcome_write(record, &welcome, rig->tomb.key, attach->transcript, attach->auth.proof);
+    nqi_welcome_write(record, &welcome, key, attach->transcript, attach->auth.proof);
     wire_add(&rig->b, record, sizeof(record));
 }
 
@@ -594,12 +595,14 @@ static void greet_resume(struct nqtest_rig *rig)
 
     NQTEST_MUST(session->state == NQI_SESSION_DOWN);
     if (!rig_b_has_begun(rig) && rig->remember && nqi_session_is_proven(&rig->tomb, attach)) {
-        greet_ended(rig);
+        greet_tell(rig, NQI_WELCOME_ENDED, rig->tomb.key);
         return;
     }
     if (rig_b_has_begun(rig) && nqi_session_is_proven(&session->name, attach))
         err = nqi_session_resume(session, attach, rig->now);
-    if (err)
+    if (err == NQ_ERR_CLOSED && rig->psk)
+        greet_tell(rig, NQI_WELCOME_UNKNOWN, rig->psk);
+    else if (err)
         greet_reject(rig, err == NQ_ERR_NOMEM ? NQ_REASON_NO_MEMORY : NQ_REASON_NO_SESSION);
 }
 
@@ -608,7 +611,10 @@ static void greet_auth(struct nqtest_rig *rig)
     struct nqi_attach *attach = &rig->greeting.attach;
 
     NQTEST_MUST(nqi_auth_read(attach->auth_record, &attach->auth) == NQ_OK);
-    if (attach->auth.method == NQI_AUTH_OPEN)
+    if (rig->psk ? !nqi_auth_has_psk(attach->auth_record, rig->psk, attach->transcript)
+                 : attach->auth.method == NQI_AUTH_PSK)
+        greet_reject(rig, NQ_REASON_AUTH);
+    else if (attach->auth.method != NQI_AUTH_RESUME)
         greet_open(rig);
     else
         greet_resume(rig);

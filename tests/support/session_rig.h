@@ -98,8 +98,9 @@ struct nqtest_rig {
     bool remember; /* ... but that it had it: `tomb` */
     struct nqi_session_name tomb;
     uint64_t tomb_received;
-    uint64_t fuse;   /* bytes that still arrive, of both, before the link is lost */
-    nq_uuid opening; /* what b's session was asked for with */
+    uint64_t fuse;      /* bytes that still arrive, of both, before the link is lost */
+    nq_uuid opening;    /* what b's session was asked for with */
+    const uint8_t *psk; /* b's pre-shared key; NULL = none */
     uint64_t random;
 };
 

@@ -52,7 +52,7 @@ static void setup(void)
                              .received = 9,
                              .credit_messages = 10,
                              .credit_bytes = 11};
-    nqi_auth_write(auth_raw, &auth, key, transcript);
+    nqi_auth_write(auth_raw, &auth, NULL, key, transcript);
     ck_assert_int_eq(nqi_auth_read(auth_raw, &auth), NQ_OK);
     welcome = (struct nqi_welcome){.kind = NQI_WELCOME_RESUMED,
                                    .session = uuid_of(3),
@@ -218,8 +218,8 @@ START_TEST(unknown_methods_and_kinds_are_refused)
     for (unsigned aux = 0; aux <= UINT16_MAX; aux++) {
         nqi_store_u16(auth_raw + 2, (uint16_t)aux);
         nqi_store_u16(welcome_raw + 2, (uint16_t)aux);
-        if ((nqi_auth_read(auth_raw, &auth) == NQ_OK) != (aux == 1 || aux == 2) ||
-            (nqi_welcome_read(welcome_raw, &got) == NQ_OK) != (aux <= 2))
+        if ((nqi_auth_read(auth_raw, &auth) == NQ_OK) != (aux >= 1 && aux <= 3) ||
+            (nqi_welcome_read(welcome_raw, &got) == NQ_OK) != (aux <= 3))
             ck_abort_msg("%u", aux);
     }
     nqi_store_u16(welcome_raw + 2, 0);
@@ -258,6 +258,80 @@ START_TEST(proofs_are_what_the_protocol_says)
     ck_assert_mem_eq(transcript, t, NQI_KEY);
     ck_assert_mem_eq(auth.proof, a, NQI_KEY);
     ck_assert_mem_eq(welcome_raw + NQI_WELCOME_RECORD - NQI_KEY, w, NQI_KEY);
+}
+END_TEST
+
+/* The same with a pre-shared key:
+ *
+ *     psk = bytes(range(100, 132))
+ *     auth = struct.pack('>BBHIQQQQ', 2, 0, 3, 128, 8, 9, 10, 11) + bytes(32)
+ *     p = hmac.new(psk, b'nq1 psk' + t + auth, hashlib.sha256).digest()
+ *     k = hmac.new(psk, b'nq1 session' + 16 * b'\x03' + 16 * b'\x09' + 16 * b'\x01' +
+ *                  16 * b'\x05', hashlib.sha256).digest() */
+static void write_psk(uint8_t psk[NQI_KEY])
+{
+    for (uint8_t i = 0; i < NQI_KEY; i++)
+        psk[i] = (uint8_t)(100 + i);
+    auth.method = NQI_AUTH_PSK;
+    nqi_auth_write(auth_raw, &auth, psk, key, transcript);
+}
+
+START_TEST(proofs_and_keys_made_from_a_psk_are_what_the_protocol_says)
+{
+    static const uint8_t p[] = {0xe5, 0x07, 0xd5, 0x8a, 0x23, 0x0d, 0xbf, 0x15, 0x95, 0x89, 0x9f,
+                                0xda, 0xd8, 0xa4, 0x6f, 0x49, 0x17, 0x75, 0x52, 0xa3, 0xa5, 0xc3,
+                                0x00, 0x5b, 0x1a, 0x5d, 0x67, 0xb0, 0x18, 0x0c, 0xf4, 0xf9};
+    static const uint8_t k[] = {0xb5, 0xa2, 0xbc, 0x85, 0x5c, 0x50, 0xc8, 0xff, 0xce, 0x83, 0x43,
+                                0xbd, 0x20, 0xa3, 0x3b, 0xe8, 0x23, 0x04, 0x4f, 0xcb, 0x30, 0x9c,
+                                0x8a, 0x5a, 0xdb, 0x7e, 0x4c, 0x45, 0xfd, 0x39, 0x53, 0xdb};
+    const nq_uuid session = uuid_of(3), opening = uuid_of(9), client = uuid_of(1),
+                  server = uuid_of(5);
+    uint8_t psk[NQI_KEY], got[NQI_KEY];
+
+    write_psk(psk);
+    ck_assert_mem_eq(auth_raw + NQI_HEAD + 64, p, NQI_KEY);
+    nqi_psk_session_key(psk, &session, &opening, &client, &server, got);
+    ck_assert_mem_eq(got, k, NQI_KEY);
+}
+END_TEST
+
+START_TEST(the_proof_of_a_psk_is_of_every_bit_before_it)
+{
+    uint8_t psk[NQI_KEY];
+    struct {
+        uint8_t *bytes;
+        size_t len;
+    } parts[] = {{auth_raw, NQI_HEAD + 96}, {psk, NQI_KEY}, {transcript, NQI_KEY}};
+
+    write_psk(psk);
+    ck_assert(nqi_auth_has_psk(auth_raw, psk, transcript));
+    ck_assert(nqi_auth_is_proven(auth_raw, key, transcript));
+    for (size_t i = 0; i < NQI_LEN(parts); i++)
+        for (size_t bit = 0; bit < 8 * parts[i].len; bit++) {
+            parts[i].bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            if (nqi_auth_has_psk(auth_raw, psk, transcript))
+                ck_abort_msg("bit %zu of part %zu makes no difference", bit, i);
+            parts[i].bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    ck_assert(nqi_auth_has_psk(auth_raw, psk, transcript));
+}
+END_TEST
+
+START_TEST(a_session_key_depends_on_all_that_it_is_of)
+{
+    nq_uuid names[4] = {uuid_of(1), uuid_of(2), uuid_of(3), uuid_of(4)};
+    uint8_t psk[NQI_KEY], first[NQI_KEY], got[NQI_KEY];
+
+    write_psk(psk);
+    nqi_psk_session_key(psk, &names[0], &names[1], &names[2], &names[3], first);
+    for (unsigned i = 0; i <= 4; i++) {
+        uint8_t *byte = i < 4 ? names[i].bytes : psk;
+
+        *byte ^= 1;
+        nqi_psk_session_key(psk, &names[0], &names[1], &names[2], &names[3], got);
+        ck_assert_mem_ne(got, first, NQI_KEY);
+        *byte ^= 1;
+    }
 }
 END_TEST
 
@@ -327,6 +401,9 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, proofs_are_what_the_protocol_says);
     tcase_add_test(tcase, a_proof_is_of_every_bit);
     tcase_add_test(tcase, a_transcript_is_of_every_bit);
+    tcase_add_test(tcase, proofs_and_keys_made_from_a_psk_are_what_the_protocol_says);
+    tcase_add_test(tcase, the_proof_of_a_psk_is_of_every_bit_before_it);
+    tcase_add_test(tcase, a_session_key_depends_on_all_that_it_is_of);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -447,7 +447,7 @@ static void auth_bytes(uint8_t raw[NQI_AUTH_RECORD])
     hello_bytes(hello);
     ck_assert_uint_eq(plink->nsent, GREETING);
     nqi_transcript(hello, plink->sent, transcript);
-    nqi_auth_write(raw, &auth, key, transcript);
+    nqi_auth_write(raw, &auth, NULL, key, transcript);
 }
 
 /* HELLO comes, and is challenged. */

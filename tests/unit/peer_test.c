@@ -371,7 +371,7 @@ static void greet_by_hand(const struct nqi_hello *hello, const struct nqi_auth *
     ck_assert_int_eq(write(fd, raw, sizeof(raw)), sizeof(raw));
     recv_all(fd, challenge, sizeof(challenge));
     nqi_transcript(raw, challenge, transcript);
-    nqi_auth_write(auth_raw, auth, key, transcript);
+    nqi_auth_write(auth_raw, auth, NULL, key, transcript);
     ck_assert_int_eq(write(fd, auth_raw, sizeof(auth_raw)), sizeof(auth_raw));
     recv_all(fd, reply, NQI_HEAD);
     ck_assert_int_eq(nqi_head_read(reply, ret), NQ_OK);
