@@ -83,33 +83,9 @@ static uint64_t arq_next(struct nqi_arq *arq)
     return number;
 }
 
-/* Segments of `buf` that have bytes of the `len` from `offset` on: into `txbuf`, or only counted.
- */
-static uint32_t arq_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t len,
-                          struct nqi_txbuf *txbuf)
-{
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < buf->nseg && len; i++) {
-        uint64_t size = buf->seg[i].iov_len, n;
-
-        if (offset >= size) {
-            offset -= size;
-            continue;
-        }
-        n = NQI_MIN(size - offset, len);
-        if (txbuf)
-            nqi_txbuf_add(txbuf, (const uint8_t *)buf->seg[i].iov_base + offset, n);
-        count++;
-        len -= n;
-        offset = 0;
-    }
-    return count;
-}
-
 static struct nqi_txbuf *arq_packet(struct nqi_arq *arq, const struct nqi_arq_out *out)
 {
-    uint32_t segs = out ? arq_slice(out->buf, out->offset, out->len, NULL) : 0;
+    uint32_t segs = out ? nqi_txbuf_slice(out->buf, out->offset, out->len, NULL) : 0;
     struct nqi_txbuf *txbuf = nqi_txbuf_new(segs + 1, NQI_ARQ_HEAD_MAX);
 
     if (!txbuf)
@@ -117,7 +93,7 @@ static struct nqi_txbuf *arq_packet(struct nqi_arq *arq, const struct nqi_arq_ou
     nqi_txbuf_add(txbuf, txbuf->room, nqi_arq_write_head(arq, txbuf->room, arq->pulled));
     if (!out)
         return txbuf;
-    arq_slice(out->buf, out->offset, out->len, txbuf);
+    nqi_txbuf_slice(out->buf, out->offset, out->len, txbuf);
     out->buf->ops->ref(out->buf);
     txbuf->inner = out->buf;
     return txbuf;

@@ -119,7 +119,7 @@ bool nqi_hello_agree(const struct nqi_hello *theirs, struct nqi_hello *ours)
     if (version < NQI_VERSION_MIN || version < theirs->version_min)
         return false;
     ours->version_min = ours->version_max = version;
-    ours->features = theirs->features & NQI_FEATURES;
+    ours->features &= theirs->features & NQI_FEATURES;
     return true;
 }
 

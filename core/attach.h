@@ -22,7 +22,11 @@
 
 #define NQI_VERSION_MIN 1 /* protocol versions that this library speaks */
 #define NQI_VERSION_MAX 1
-#define NQI_FEATURES UINT64_C(0) /* bits; none are defined yet */
+/* Features: bits, of which those hold that both sides know. */
+#define NQI_FEATURE_SAFE                                                    \
+    UINT64_C(1) /* nobody is on the way of this link who could change bytes \
+                 */
+#define NQI_FEATURES NQI_FEATURE_SAFE
 
 #define NQI_NONCE 32 /* bytes */
 #define NQI_KEY 32   /* bytes; of keys, proofs and transcripts */
@@ -75,6 +79,7 @@ struct nqi_welcome {
 struct nqi_attach {
     struct nqi_hello hello;
     struct nqi_auth auth;
+    uint64_t features; /* in common */
     uint8_t transcript[NQI_KEY];
     uint8_t auth_record[NQI_AUTH_RECORD]; /* as it came: what its proof is about */
 };
@@ -107,7 +112,8 @@ void nqi_psk_session_key(const uint8_t *psk, const nq_uuid *session, const nq_uu
 
 void nqi_transcript(const uint8_t *hello, const uint8_t *challenge, uint8_t *ret);
 
-/* What `theirs` and this library can both do, into the fields of `ours`.
+/* What `theirs` and this side can both do, into the fields of `ours`, which has the features of
+ * this side.
  * @return false: no version in common */
 bool nqi_hello_agree(const struct nqi_hello *theirs, struct nqi_hello *ours);
 

@@ -46,7 +46,8 @@ static nq_err keyring_wrong(const struct keyring_text *text, const char *what)
 
 static void keyring_skip_space(struct keyring_text *text)
 {
-    while (text->at < text->end && memchr(" \t\r\n", *text->at, 4))
+    while (text->at < text->end &&
+           (*text->at == ' ' || *text->at == '\t' || *text->at == '\r' || *text->at == '\n'))
         text->at++;
 }
 
@@ -78,7 +79,7 @@ static nq_err keyring_string(struct keyring_text *text, struct keyring_string *r
 static nq_err keyring_object(struct keyring_text *text, struct nqi_keyring *ring,
                              keyring_member_fn member)
 {
-    struct keyring_string name;
+    struct keyring_string name = {0};
     nq_err err = NQ_OK;
 
     if (!keyring_accept(text, '{'))
@@ -170,7 +171,7 @@ static void keyring_condense(const uint8_t *raw, size_t len, uint8_t *ret)
 static nq_err keyring_key(struct keyring_text *text, uint8_t *ret)
 {
     uint8_t raw[BASE64_DECODE_LENGTH(BASE64_ENCODE_RAW_LENGTH(NQI_KEY_MOST))];
-    struct keyring_string string;
+    struct keyring_string string = {0};
     nq_err err = keyring_string(text, &string);
     size_t len;
 

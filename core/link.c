@@ -380,6 +380,16 @@ const char *nqi_link_address(const struct nqi_link *link)
     return link->address;
 }
 
+/* A broker reads and writes all that passes, however safe the way to it is. */
+uint64_t nqi_link_features(const struct nqi_link *link)
+{
+    uint64_t caps = nqi_tlink_caps(link->tlink);
+
+    if (caps & NQT_CAP_LOCAL_ONLY)
+        return NQI_FEATURE_SAFE;
+    return caps & NQT_CAP_CONFIDENTIAL && !(caps & NQT_CAP_BROKERED) ? NQI_FEATURE_SAFE : 0;
+}
+
 struct nqi_list *nqi_link_list(struct nqi_link *link)
 {
     return &link->list;

@@ -23,6 +23,7 @@
 
 #include "core/attach.h"
 #include "core/base.h"
+#include "core/guard.h"
 #include "core/transport.h"
 #include <netqueue/future.h>
 
@@ -82,8 +83,9 @@ void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, 
 /* The greeting or the wait for WELCOME is over: stop its clock. */
 void nqi_link_settled(struct nqi_link *link);
 
-/* Answer HELLO or AUTH with a refusal and drain. */
-void nqi_link_reject(struct nqi_link *link, nq_reason reason);
+/* Answer HELLO or AUTH with a refusal, or end a session that is UP with one, and drain.
+ * @param guard  of the session; NULL = it has none */
+void nqi_link_reject(struct nqi_link *link, nq_reason reason, struct nqi_guard *guard);
 
 /* Answer AUTH of a session that is over, and drain.  @param key  NQI_KEY bytes
  * @param received  its DATA records that were final */
@@ -115,6 +117,7 @@ bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id);
 const char *nqi_link_transport(const struct nqi_link *link);
 const char *nqi_link_address(const struct nqi_link *link); /* lives as long as the link */
 struct nqi_strand *nqi_link_strand(struct nqi_link *link);
+uint64_t nqi_link_features(const struct nqi_link *link); /* NQI_FEATURE_ bits; of one that is up */
 struct nqi_loop *nqi_link_loop(struct nqi_link *link);
 
 /* What a failed endpoint or link says: reason for events and outcomes. */

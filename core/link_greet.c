@@ -47,6 +47,7 @@ static nq_err link_challenge(struct nqi_link *link, const struct nqi_hello *thei
 
     if (!txbuf)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a greeting");
+    hello.features = nqi_link_features(link);
     if (!nqi_hello_agree(theirs, &hello))
         err = nqi_fail(NQ_ERR_PROTO, "no version in common");
     if (!err)
@@ -55,6 +56,7 @@ static nq_err link_challenge(struct nqi_link *link, const struct nqi_hello *thei
         nqi_txbuf_unref(txbuf);
         return err;
     }
+    link->greeting->attach.features = hello.features;
     nqi_hello_write(txbuf->room, NQI_CHALLENGE, &hello);
     nqi_txbuf_add(txbuf, txbuf->room, NQI_HELLO_RECORD);
     nqi_transcript(link->greeting->hello, txbuf->room, link->greeting->attach.transcript);
@@ -75,7 +77,7 @@ static nq_err link_on_hello(struct nqi_link *link)
     if (link->state != LINK_HELLO)
         return NQ_ERR_CLOSED;
     if (reason) {
-        nqi_link_reject(link, reason);
+        nqi_link_reject(link, reason, NULL);
         return NQ_OK;
     }
     err = link_challenge(link, hello);
@@ -199,7 +201,16 @@ void nqi_link_hand_over(struct nqi_link *link, struct nqi_strand *strand, nqi_li
 
 /* ---- an answer that ends it ------------------------------------------------------------- */
 
-void nqi_link_reject(struct nqi_link *link, nq_reason reason)
+/* @param txbuf [take] */
+static struct nqi_txbuf *link_guard(struct nqi_guard *guard, struct nqi_txbuf *txbuf)
+{
+    struct nqi_txbuf *frame = nqi_guard_frame(guard, &txbuf->buf, NULL, 0, 0);
+
+    nqi_txbuf_unref(txbuf);
+    return frame;
+}
+
+void nqi_link_reject(struct nqi_link *link, nq_reason reason, struct nqi_guard *guard)
 {
     const char *text = nq_reason_text(reason);
     size_t len = NQI_MIN(strlen(text), (size_t)NQI_CONTROL_MAX);
@@ -209,8 +220,11 @@ void nqi_link_reject(struct nqi_link *link, nq_reason reason)
         nqi_head_write(txbuf->room, NQI_REJECT, 0, (uint16_t)reason, (uint32_t)len, 0);
         memcpy(txbuf->room + NQI_HEAD, text, len);
         nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + len);
-        link_send_record(link, txbuf);
+        if (guard)
+            txbuf = link_guard(guard, txbuf);
     }
+    if (txbuf)
+        link_send_record(link, txbuf);
     nqi_link_drain(link);
 }
 

@@ -33,11 +33,11 @@ static void peer_begin_close(struct nqi_peer *peer)
 }
 
 /* The other side is told that the session ends, when the link takes it at once. */
-static bool peer_tell(const struct nqi_peer *peer, struct nqi_link *link, nq_reason reason)
+static bool peer_tell(struct nqi_peer *peer, struct nqi_link *link, nq_reason reason)
 {
-    if (!peer->up || peer->blocked)
+    if (!peer->up || peer->blocked || nqi_session_is_framing(&peer->session))
         return false;
-    nqi_link_reject(link, reason);
+    nqi_link_reject(link, reason, nqi_session_guard(&peer->session));
     return true;
 }
 

@@ -9,12 +9,11 @@ static void peer_on_up(void *arg, struct nqi_link *link)
     struct nqi_peer *peer = arg;
     uint8_t nonce[NQI_NONCE];
 
-    (void)link;
     if (nqi_random(nonce, sizeof(nonce))) {
         nqi_peer_lost(peer, NQ_REASON_NO_MEMORY, nq_error());
         return;
     }
-    nqi_session_connect(&peer->session, nonce, nqi_now());
+    nqi_session_connect(&peer->session, nonce, nqi_link_features(link), nqi_now());
 }
 
 /* The server has said who it is, and its certificate says something else. */
@@ -138,7 +137,7 @@ void nqi_peer_attach(struct nqi_peer *peer, struct nqi_link *link, const struct 
         return;
     }
     if (err) {
-        nqi_link_reject(link, peer_attach_refusal(err, attach));
+        nqi_link_reject(link, peer_attach_refusal(err, attach), NULL);
         return;
     }
     peer->link = link;

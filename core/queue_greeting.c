@@ -134,7 +134,7 @@ static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct n
         if (reason == NQ_REASON_NO_SESSION && answer->psk)
             nqi_link_tell_unknown(link, attach, answer->psk);
         else
-            nqi_link_reject(link, reason);
+            nqi_link_reject(link, reason, NULL);
     } else if (answer->known) {
         nqi_link_hand_over(link, answer->known->serial.strand, answer->moved, answer->known);
     } else {

@@ -24,6 +24,7 @@ void nqi_session_init(struct nqi_session *session, const struct nqi_session_conf
     nqi_fifo_init(&session->ready);
     nqi_fifo_init(&session->unacked);
     nqi_fifo_init(&session->await);
+    nqi_fifo_init(&session->frames);
     session->ack_at = session->ping_at = session->retry_at = session->expire_at = session->bye_at =
         NQI_NEVER;
 }
@@ -91,11 +92,13 @@ bool nqi_session_is_resumable(const struct nqi_session *session)
            session->state != NQI_SESSION_CLOSED;
 }
 
-void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE], int64_t now)
+void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE],
+                         uint64_t features, int64_t now)
 {
     session->bye_reason = NQ_REASON_NONE;
     session->greeting_due = true;
     memcpy(session->greeting.nonce, nonce, NQI_NONCE);
+    session->greeting.features = features;
     session->greeting.resumes = session_has_begun(session);
     if (!session->greeting.resumes && !session_is_opening(session))
         memcpy(session->opening.bytes, nonce, sizeof(session->opening.bytes));
@@ -129,7 +132,9 @@ static void session_admit(struct nqi_session *session, const struct nqi_attach *
     session->name.expiry_ns = session_agree_expiry(session, attach->hello.expiry_ns);
     memcpy(session->greeting.transcript, attach->transcript, NQI_KEY);
     memcpy(session->greeting.proof, attach->auth.proof, NQI_KEY);
+    session->greeting.features = attach->features;
     session->greeting_due = true; /* WELCOME */
+    nqi_session_guard_begin(session, true);
     session_enter_up(session, now);
 }
 
@@ -186,6 +191,7 @@ nq_err nqi_session_resume(struct nqi_session *session, const struct nqi_attach *
 
 void nqi_session_down(struct nqi_session *session)
 {
+    nqi_session_guard_end(session);
     nqi_session_tx_down(session);
     nqi_session_rx_down(session);
     session->ack_at = session->ping_at = session->retry_at = NQI_NEVER;
@@ -221,7 +227,7 @@ static nq_err session_on_challenge(struct nqi_session *session, const struct nqi
                                    const uint8_t *body, int64_t now)
 {
     uint8_t mine[NQI_HELLO_RECORD], theirs[NQI_HELLO_RECORD];
-    struct nqi_hello hello, agreed;
+    struct nqi_hello hello, agreed = {.features = session->greeting.features};
     nq_err err = nqi_hello_read(body, &hello);
 
     (void)now;
@@ -236,6 +242,7 @@ static nq_err session_on_challenge(struct nqi_session *session, const struct nqi
     session->peer = hello.id;
     session->peer_max_message = hello.max_message;
     nqi_session_write_hello(session, mine);
+    session->greeting.features = agreed.features;
     nqi_head_write(theirs, head->type, head->flags, head->aux, head->length, 0);
     memcpy(theirs + NQI_HEAD, body, NQI_HELLO_SIZE); /* as it came */
     nqi_transcript(mine, theirs, session->greeting.transcript);
@@ -326,6 +333,7 @@ static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_h
     }
     session->opening = (nq_uuid){{0}};
     session->name.expiry_ns = session_agree_expiry(session, welcome.expiry_ns);
+    nqi_session_guard_begin(session, false);
     session_enter_up(session, now);
     return NQ_OK;
 }

@@ -31,6 +31,12 @@
  *     records of one message are contiguous; a message that has records is never in `queue`
  *     received beyond the credit that was granted = protocol error
  *
+ * Guarded: a session whose key was never on a link, over a link that is not confidential by itself.
+ * From WELCOME on all bytes travel in the frames of core/guard.h; a buffer in a frame counts as
+ * handed to the link, as those do that a LOSSY link takes.
+ *
+ *     control, ready --nqi_session_pull()--> frames --pull, taken--> link
+ *
  * Memory: what was sent stays until its acknowledgement: small messages in the block they were
  * gathered in, large ones in the user's own chunks. */
 #ifndef NQ_CORE_SESSION_H
@@ -38,6 +44,7 @@
 
 #include "core/attach.h"
 #include "core/base.h"
+#include "core/guard.h"
 #include "core/list.h"
 #include "core/msg.h"
 #include "core/txbuf.h"
@@ -140,6 +147,7 @@ struct nqi_session_greeting {
     uint8_t nonce[NQI_NONCE]; /* ours; a client's */
     uint8_t transcript[NQI_KEY];
     uint8_t proof[NQI_KEY]; /* of AUTH */
+    uint64_t features;      /* in common; until CHALLENGE, ours */
     bool resumes;
 };
 
@@ -200,6 +208,14 @@ struct nqi_session {
     bool starved;         /* something due found no memory; the owner tries again and clears it */
     nq_reason bye_reason; /* why CLOSED */
     struct nqi_session_stats stats;
+
+    /* guarded */
+    struct nqi_guard guard;
+    struct nqi_fifo frames; /* struct nqi_txbuf: to be pulled instead of control and ready */
+    uint32_t nframes;
+    bool welcome_due;         /* a server's: WELCOME goes before the first frame */
+    struct nqi_txbuf *framed; /* handed over, and not all in frames: one reference; NULL = none */
+    uint64_t framed_offset;   /* bytes of it that are */
 };
 
 /* @param conf, events, arg  borrowed for the session's life */
@@ -211,8 +227,10 @@ void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 
 /* ---- attachment (session.c, session_end.c) ------------------------------------------------ */
 
-/* A client's: a link is there, HELLO is due.  @param nonce  random */
-void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE], int64_t now);
+/* A client's: a link is there, HELLO is due.  @param nonce  random
+ * @param features  NQI_FEATURE_ bits that this side and the link have */
+void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE],
+                         uint64_t features, int64_t now);
 
 /* A server's: it begins, over a link whose AUTH was accepted; WELCOME is due, the session is UP.
  * @param id  random  @param key  of PSK: nqi_psk_session_key(); else random */
@@ -294,13 +312,20 @@ static inline uint64_t nqi_session_staged(const struct nqi_session *session)
     return session->stage ? session->stage->buf.len : 0;
 }
 
+/* The link has not taken all that was put into frames, or has to be. */
+static inline bool nqi_session_is_framing(const struct nqi_session *session)
+{
+    return session->frames.head || session->framed;
+}
+
 /* Something besides the stage could be pulled now. */
 static inline bool nqi_session_has_more(const struct nqi_session *session)
 {
-    return session->control.head || session->ready.head || session->current ||
-           session->queue[0].head || session->queue[1].head || session->greeting_due ||
-           session->ack_due || session->pong_due || session->ping_due || session->bye_ack_due ||
-           session->goaway_due || (session->bye_due && session->state == NQI_SESSION_UP);
+    return session->control.head || session->ready.head || nqi_session_is_framing(session) ||
+           session->current || session->queue[0].head || session->queue[1].head ||
+           session->greeting_due || session->ack_due || session->pong_due || session->ping_due ||
+           session->bye_ack_due || session->goaway_due ||
+           (session->bye_due && session->state == NQI_SESSION_UP);
 }
 
 /* Something could be pulled now. */
@@ -312,14 +337,22 @@ static inline bool nqi_session_has_output(const struct nqi_session *session)
 /* CLOSED, and all that the other side still waits for was pulled and taken. */
 static inline bool nqi_session_is_over(const struct nqi_session *session)
 {
-    return session->state == NQI_SESSION_CLOSED && !session->control.head && !session->ack_due &&
-           !session->pong_due && !session->ping_due && !session->bye_ack_due;
+    return session->state == NQI_SESSION_CLOSED && !session->control.head &&
+           !nqi_session_is_framing(session) && !session->ack_due && !session->pong_due &&
+           !session->ping_due && !session->bye_ack_due;
 }
 
 /* Buffers to send next, in order, at most `cap`.  They stay the session's; nqi_session_taken() must
  * follow.  @param seal  the stage leaves too  @return how many */
 uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
                           uint32_t cap);
+
+/* What must frame anything else that is said on the link; NULL = nothing must.  Nothing may be said
+ * while nqi_session_is_framing(). */
+static inline struct nqi_guard *nqi_session_guard(struct nqi_session *session)
+{
+    return session->guard.on ? &session->guard : NULL;
+}
 
 /* The link took the first `n` of them. */
 void nqi_session_taken(struct nqi_session *session, uint32_t n);

@@ -110,6 +110,26 @@ static inline void nqi_session_raise_credit(struct nqi_session *session, uint64_
     session->credit_bytes = NQI_MAX(session->credit_bytes, bytes);
 }
 
+/* The link took one of `ready`. */
+void nqi_session_hand_over(struct nqi_session *session);
+
+/* ---- session_guard.c -------------------------------------------------------------------- */
+
+/* The greeting is over: from here on in frames, where that must be. */
+void nqi_session_guard_begin(struct nqi_session *session, bool server);
+void nqi_session_guard_end(struct nqi_session *session);
+
+/* Make frames of what is in `control` and, if `data`, in `ready`, until there are `cap`. */
+void nqi_session_fill_frames(struct nqi_session *session, bool data, uint32_t cap);
+
+/* The link took the first `n` frames. */
+void nqi_session_frames_taken(struct nqi_session *session, uint32_t n);
+
+/* Bytes from the link, behind WELCOME.  @return as nqi_session_receive(); bye_reason AUTH: somebody
+ * changed them */
+NQ_MUST_CHECK nq_err nqi_session_receive_frames(struct nqi_session *session, const uint8_t *data,
+                                                size_t len, int64_t now);
+
 /* ---- session_lost.c --------------------------------------------------------------------- */
 
 /* The peer has `received` whole records: what it has not goes before everything that is ready.
@@ -142,6 +162,10 @@ void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);
 
 /* The limits that the peer may be told now, absolute; they never shrink. */
 void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes);
+
+/* Bytes of records.  @return as nqi_session_receive() */
+NQ_MUST_CHECK nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data,
+                                                 size_t len, int64_t now);
 
 /* Ask again for the memory of the message that waits for it. */
 void nqi_session_retry_reserve(struct nqi_session *session, int64_t now);

@@ -24,7 +24,7 @@ void nqi_session_write_hello(const struct nqi_session *session, uint8_t at[NQI_H
     const struct nqi_session_conf *conf = session->conf;
     struct nqi_hello hello = {.version_min = NQI_VERSION_MIN,
                               .version_max = NQI_VERSION_MAX,
-                              .features = NQI_FEATURES,
+                              .features = session->greeting.features,
                               .id = conf->id,
                               .incarnation = conf->incarnation,
                               .session =
@@ -147,7 +147,7 @@ static void tx_control(struct nqi_session *session)
     at = txbuf->room;
     if (session->greeting_due)
         at = control_write_greeting(session, at);
-    if (nqi_session_is_greeting(session)) {
+    if (nqi_session_is_greeting(session) || (session->greeting_due && session->guard.on)) {
         tx_push_control(session, txbuf, at);
         session->greeting_due = false;
         return;
@@ -205,7 +205,7 @@ static uint32_t out_list(const struct nqi_fifo *fifo, struct nqt_buf **bufs, uin
 uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
                           uint32_t cap)
 {
-    bool had_output = session->ready.head;
+    bool had_output = session->ready.head, data;
     uint32_t n;
 
     if (session->state == NQI_SESSION_DOWN)
@@ -219,32 +219,43 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
     if (control_due(session) ||
         (session->ready.head && !had_output && control_rides_along(session)))
         tx_control(session);
-    n = out_list(&session->control, bufs, 0, cap);
     /* Until both have greeted, records stay back; after the peer's good-bye all of them do. */
-    if (session->greeting_due ||
-        (session->state != NQI_SESSION_UP && session->state != NQI_SESSION_CLOSING))
-        return n;
-    return out_list(&session->ready, bufs, n, cap);
+    data = !session->greeting_due &&
+           (session->state == NQI_SESSION_UP || session->state == NQI_SESSION_CLOSING);
+    if (NQI_UNLIKELY(session->guard.on)) {
+        nqi_session_fill_frames(session, data, cap);
+        return out_list(&session->frames, bufs, 0, cap);
+    }
+    n = out_list(&session->control, bufs, 0, cap);
+    return data ? out_list(&session->ready, bufs, n, cap) : n;
+}
+
+void nqi_session_hand_over(struct nqi_session *session)
+{
+    struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
+
+    session->ready_bytes -= txbuf->buf.len;
+    if (!txbuf->last_seq) { /* BYE */
+        nqi_txbuf_unref(txbuf);
+        return;
+    }
+    session->handed = txbuf->last_seq;
+    session->reached = NQI_MAX(session->reached, session->handed);
+    nqi_fifo_push(&session->unacked, &txbuf->node);
 }
 
 void nqi_session_taken(struct nqi_session *session, uint32_t n)
 {
     struct nqi_node *node;
 
+    if (NQI_UNLIKELY(session->guard.on)) {
+        nqi_session_frames_taken(session, n);
+        return;
+    }
     for (; n && (node = nqi_fifo_pop(&session->control)); n--)
         nqi_txbuf_unref(nqi_txbuf_of(node));
-    while (n--) {
-        struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
-
-        session->ready_bytes -= txbuf->buf.len;
-        if (!txbuf->last_seq) { /* BYE */
-            nqi_txbuf_unref(txbuf);
-            continue;
-        }
-        session->handed = txbuf->last_seq;
-        session->reached = NQI_MAX(session->reached, session->handed);
-        nqi_fifo_push(&session->unacked, &txbuf->node);
-    }
+    while (n--)
+        nqi_session_hand_over(session);
 }
 
 /* ---- acknowledged ----------------------------------------------------------------------- */

@@ -446,26 +446,43 @@ static bool rx_is_complete(const struct nqi_session_rx *rx)
     return (rx->stage == RX_BODY && !rx->left) || (rx->stage == RX_CONTROL && !rx->head.length);
 }
 
-nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data, size_t len,
-                           int64_t now)
+/* A client's WELCOME came, and what is behind it is in frames. */
+static bool rx_turns_to_frames(const struct nqi_session *session, bool guarded)
+{
+    return session->guard.on != guarded;
+}
+
+nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data, size_t len,
+                                   int64_t now)
 {
     struct nqi_buf in = nqi_buf_over(data, len);
+    bool guarded = session->guard.on;
 
-    nqi_session_note(session, now);
     while (nqi_buf_left(&in) || rx_is_complete(&session->rx)) {
         nq_err err = rx_step(session, &in, now);
 
         if (err)
             return err;
+        if (NQI_UNLIKELY(rx_turns_to_frames(session, guarded)))
+            return nqi_session_receive_frames(session, in.at, nqi_buf_left(&in), now);
     }
     return NQ_OK;
+}
+
+nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data, size_t len,
+                           int64_t now)
+{
+    if (NQI_UNLIKELY(session->guard.on))
+        return nqi_session_receive_frames(session, data, len, now);
+    nqi_session_note(session, now);
+    return nqi_session_receive_records(session, data, len, now);
 }
 
 size_t nqi_session_space(struct nqi_session *session, unsigned char **ret)
 {
     struct nqi_session_rx *rx = &session->rx;
 
-    if (rx->stage != RX_BODY || rx->left < RX_DIRECT)
+    if (rx->stage != RX_BODY || rx->left < RX_DIRECT || session->guard.on)
         return 0;
     if (!rx->room && rx_more_space(session))
         return 0; /* nqi_session_receive() meets the same and reports it */

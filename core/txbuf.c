@@ -49,6 +49,28 @@ void nqi_txbuf_unref(struct nqi_txbuf *txbuf)
     nqi_pool_free(txbuf, txbuf->size);
 }
 
+uint32_t nqi_txbuf_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t len,
+                         struct nqi_txbuf *txbuf)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < buf->nseg && len; i++) {
+        uint64_t size = buf->seg[i].iov_len, n;
+
+        if (offset >= size) {
+            offset -= size;
+            continue;
+        }
+        n = NQI_MIN(size - offset, len);
+        if (txbuf)
+            nqi_txbuf_add(txbuf, (const uint8_t *)buf->seg[i].iov_base + offset, n);
+        count++;
+        len -= n;
+        offset = 0;
+    }
+    return count;
+}
+
 struct nqi_block *nqi_block_new(uint32_t cap)
 {
     struct nqi_block *block = nqi_pool_alloc(sizeof(*block) + cap);

@@ -52,6 +52,12 @@ static inline void nqi_txbuf_add(struct nqi_txbuf *txbuf, const void *data, size
     txbuf->buf.len += len;
 }
 
+/* The segments of `buf` that have bytes of the `len` from `offset` on: appended to `txbuf`, or only
+ * counted.  @param txbuf  NULL = count; else there is room, and it keeps a reference by `inner`
+ * @return how many */
+uint32_t nqi_txbuf_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t len,
+                         struct nqi_txbuf *txbuf);
+
 /* A block with `cap` bytes; NULL = no memory. */
 struct nqi_block *nqi_block_new(uint32_t cap);
 void nqi_block_unref(struct nqi_block *block);

@@ -171,7 +171,7 @@ static void fuzz_attach_client(struct fuzz *fuzz, bool resumes, uint8_t part)
     struct nqi_hello hello = fuzz_hello();
     uint8_t raw[NQI_HELLO_RECORD];
 
-    nqi_session_connect(session, fuzz_bytes, fuzz->now);
+    nqi_session_connect(session, fuzz_bytes, 0, fuzz->now);
     if (!fuzz->greets)
         return;
     fuzz_pull_one(fuzz);

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STEPS 300
 
@@ -77,6 +78,30 @@ __attribute__((format(printf, 1, 2), noreturn)) void sim_broken(const char *form
     exit(3);
 }
 
+/* ---- keys ------------------------------------------------------------------------------- */
+
+static char key_file[64];
+
+static void remove_keys(void)
+{
+    unlink(key_file);
+}
+
+/* All nodes have the same: their ids change. */
+static void write_keys(void)
+{
+    static const char keys[] = "{\"key\": \"000102030405060708090a0b0c0d0e0f\"}\n";
+    int fd;
+
+    snprintf(key_file, sizeof(key_file), "/tmp/nqsim-keys-XXXXXX");
+    fd = mkstemp(key_file);
+    if (fd < 0 || write(fd, keys, sizeof(keys) - 1) != (ssize_t)sizeof(keys) - 1 || close(fd)) {
+        perror("sim: a file of keys");
+        exit(2);
+    }
+    atexit(remove_keys);
+}
+
 /* ---- one seed --------------------------------------------------------------------------- */
 
 /* How many a queue has room for. */
@@ -90,6 +115,7 @@ static void choose_options(void)
     static const char *const policies[] = {"fail", "drop_oldest", "drop_newest"};
     uint64_t record = 12 + sim_draw(5);
 
+    sim.keyed = sim_chance(400);
     sim.consumed = sim_chance(300);
     sim.keeps = !sim_chance(100);
     sim.resends = sim_chance(250);
@@ -102,12 +128,15 @@ static void choose_options(void)
     snprintf(
         sim.options, sizeof(sim.options),
         "\"session\": {\"credit\": %llu, \"record\": %llu, \"coalesce\": %llu, "
-        "\"keepalive\": \"%llums\", \"expiry\": \"%llums\", \"ack\": \"%s\", \"resend\": %s}",
+        "\"keepalive\": \"%llums\", \"expiry\": \"%llums\", \"ack\": \"%s\", \"resend\": %s}"
+        "%s%s%s",
         (unsigned long long)sim.credit, (unsigned long long)1 << record,
         (unsigned long long)(sim_chance(200) ? 0 : UINT64_C(1) << (12 + sim_draw(record - 11))),
         (unsigned long long)(1000 + sim_draw(15000)),
         (unsigned long long)(sim.keeps ? 10000 + sim_draw(300000) : 0),
-        sim.consumed ? "consumed" : "queued", sim.resends ? "true" : "false");
+        sim.consumed ? "consumed" : "queued", sim.resends ? "true" : "false",
+        sim.keyed ? ", \"security\": {\"psk\": \"" : "", sim.keyed ? key_file : "",
+        sim.keyed ? "\"}" : "");
 }
 
 static void check_intruders(void)
@@ -117,6 +146,7 @@ static void check_intruders(void)
     if (sim_net->intruders(&attempts))
         sim_broken("a stranger had a session");
     sim.intrusions += attempts;
+    sim.tampered += sim_net->tampered();
 }
 
 static uint64_t run_seed(uint64_t seed)
@@ -175,6 +205,7 @@ int main(int argc, char **argv)
     }
     sim.steps = STEPS;
     find_net(argv[1]);
+    write_keys();
     for (int i = 2, n = 0; i < argc; i++) {
         if (!strcmp(argv[i], "-v"))
             sim.verbose = true;
@@ -197,8 +228,8 @@ int main(int argc, char **argv)
     }
     free(sim.letters);
     printf("%llu seeds, %llu failed: %u sessions, %u links lost, %u resumed, %u ended; "
-           "%u delivered, %u unknown; %u intrusions, none succeeded\n",
+           "%u delivered, %u unknown; %u intrusions, none succeeded; %u packets tampered with\n",
            (unsigned long long)count, (unsigned long long)failed, sim.ups, sim.downs, sim.resumed,
-           sim.gone, sim.delivered, sim.unknown, sim.intrusions);
+           sim.gone, sim.delivered, sim.unknown, sim.intrusions, sim.tampered);
     return failed ? 1 : 0;
 }

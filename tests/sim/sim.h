@@ -41,15 +41,16 @@ struct sim {
     struct node node[MAX_NODES];
     struct letter *letters;
     size_t nletters, cap;
-    char options[512];
+    char options[640];
     const char *policy;
     uint64_t credit, messages, server_messages; /* of the options */
     bool keeps;                                 /* sessions outlive their links */
     bool large;                                 /* many letters are: the credit is soon used up */
     bool lazy;                                  /* readers are */
     bool consumed; /* acknowledged when get() returned it: delivered is true whoever dies */
+    bool keyed;    /* with pre-shared keys, and somebody in the middle */
     bool resends;  /* what may have arrived is sent again in the next session, marked */
-    unsigned resumed, downs, gone, ups, crashes, delivered, unknown, intrusions;
+    unsigned resumed, downs, gone, ups, crashes, delivered, unknown, intrusions, tampered;
 };
 
 extern struct sim sim;

@@ -102,7 +102,7 @@ void sim_node_open(unsigned i)
     snprintf(json, sizeof(json),
              "{\"purpose\": \"%s\", \"id\": \"%s\", \"transports\": [{\"transport\": \"simnet\", "
              "\"node\": \"%.15s\"}], \"progress\": {\"mode\": \"manual\", \"spin\": \"off\"}, "
-             "\"queue\": {\"messages\": %llu, \"policy\": \"%s\"}, %.511s}",
+             "\"queue\": {\"messages\": %llu, \"policy\": \"%s\"}, %.639s}",
              i ? "client" : "server", nq_uuid_format(&node->id, id), node->name,
              (unsigned long long)(i ? sim.messages : sim.server_messages), sim.policy, sim.options);
     err = nq_open_json(json, strlen(json), &node->queue);
@@ -112,6 +112,12 @@ void sim_node_open(unsigned i)
     node->number = 0;
     node->asleep = false;
     sim_say("%s opens, life %u", node->name, node->life);
+}
+
+/* Nothing was corrupted but what a stranger says, or what he says in the middle of a greeting. */
+static bool is_of_a_stranger(const struct nq_event *event)
+{
+    return strstr(event->text, "sim:intruder") || (sim.keyed && event->kind == NQ_EVENT_REFUSED);
 }
 
 void sim_node_poll(unsigned i)
@@ -131,8 +137,7 @@ void sim_node_poll(unsigned i)
         sim_note((uint64_t)event.kind << 8 | (uint64_t)event.reason);
         sim_say("%s: %s (%s) %s", node->name, nq_event_text(event.kind),
                 nq_reason_text(event.reason), event.text);
-        /* Nothing was corrupted but what a stranger says. */
-        if (event.reason == NQ_REASON_PROTOCOL && !strstr(event.text, "sim:intruder"))
+        if (event.reason == NQ_REASON_PROTOCOL && !is_of_a_stranger(&event))
             sim_broken("%s: %s: %s", node->name, nq_event_text(event.kind), event.text);
     }
 }

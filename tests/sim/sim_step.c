@@ -154,6 +154,8 @@ void sim_change_weather(void)
         .twice_1000 = (uint32_t)sim_draw(200),
         .late_1000 = (uint32_t)sim_draw(300),
         .late_us = (uint32_t)sim_draw(sim_chance(200) ? 900000 : 9000),
+        .tamper_1000 =
+            sim.keyed && sim_chance(700) ? (uint32_t)sim_draw(sim_chance(300) ? 400 : 60) : 0,
     };
 
     sim_net->set_weather(&weather);

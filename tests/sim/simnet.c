@@ -122,6 +122,7 @@ static void net_begin(uint64_t seed, uint64_t lossy)
     nqsim_state.bytes = 0;
     nqsim_state.ncuts = 0;
     nqsim_intruder_begin();
+    nqsim_tamper_begin();
 }
 
 static void net_set_weather(const struct nqsim_weather *weather)
@@ -179,7 +180,8 @@ const struct nqsim_net nqsim_net = {.begin = net_begin,
                                     .cuts = net_cuts,
                                     .intrude = nqsim_intrude,
                                     .withdraw = nqsim_withdraw,
-                                    .intruders = nqsim_intruders};
+                                    .intruders = nqsim_intruders,
+                                    .tampered = nqsim_tampered};
 
 static const struct nqt_opt sim_options[] = {
     {.name = "node", .def = "server", .type = NQT_OPT_STR, .help = "Who this is"},

@@ -18,6 +18,7 @@ struct nqsim_weather {
     uint32_t silent_1000;  /* of a thousand cuts, so many are not told: both sides find out */
     /* LOSSY: of a thousand messages so many are lost, come twice, come up to `late_us` later */
     uint32_t lose_1000, twice_1000, late_1000, late_us;
+    uint32_t tamper_1000; /* of a thousand packets, somebody in the middle tampers with so many */
 };
 
 /* What somebody says on a link of his own who overhears the greetings of others. */
@@ -45,6 +46,7 @@ struct nqsim_net {
     void (*withdraw)(void); /* his links are cut */
     /* @return how many were welcomed since begin(); *attempts: of so many */
     unsigned (*intruders)(unsigned *attempts);
+    unsigned (*tampered)(void); /* packets since begin() */
 };
 
 #endif

@@ -110,6 +110,12 @@ int nqsim_info(struct nqtp_link *link, struct nqt_info *out);
 /* The server accepts a link of whom nobody knows; NULL = there is no server, or no memory. */
 struct nqtp_link *nqsim_accept_from(const char *node);
 
+/* simnet_tamper.c */
+enum nqsim_fate { NQSIM_GOES, NQSIM_GOES_TWICE, NQSIM_OVERTAKES, NQSIM_IS_LOST };
+void nqsim_tamper_begin(void);
+enum nqsim_fate nqsim_tamper(struct packet *packet); /* it may be changed; it does not grow */
+unsigned nqsim_tampered(void);
+
 /* simnet_intruder.c */
 void nqsim_intruder_begin(void);
 void nqsim_overhear(struct nqtp_link *link, const struct nqt_buf *buf); /* what it sends */

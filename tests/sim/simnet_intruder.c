@@ -16,11 +16,10 @@
 #define TYPE_AUTH 2
 #define TYPE_WELCOME 3
 #define METHOD_OPEN 1
-#define METHOD_RESUME 2
 
 static struct {
     unsigned char said[NQSIM_SAID];
-    bool resumes;
+    bool proves; /* it is of no use but to who has a key */
 } heard[HEARD];
 
 static struct {
@@ -42,7 +41,7 @@ static void overhear_client(struct nqtp_link *link, const unsigned char *data, s
     if (!n || link->nsaid < NQSIM_SAID)
         return;
     memcpy(heard[intruder.next % HEARD].said, link->said, NQSIM_SAID);
-    heard[intruder.next % HEARD].resumes = link->said[HELLO_RECORD + 3] == METHOD_RESUME;
+    heard[intruder.next % HEARD].proves = link->said[HELLO_RECORD + 3] != METHOD_OPEN;
     intruder.next++;
 }
 
@@ -106,7 +105,7 @@ static void say_again(struct nqtp_link *link, enum nqsim_intrusion what, const u
 {
     unsigned from = intruder.next ? (unsigned)nqsim_draw(HEARD) % intruder.next : 0;
     unsigned char said[NQSIM_SAID];
-    bool resumes = heard[from].resumes;
+    bool proves = heard[from].proves;
 
     if (!intruder.next) {
         say_garbage(link);
@@ -120,7 +119,7 @@ static void say_again(struct nqtp_link *link, enum nqsim_intrusion what, const u
     if (what == NQSIM_INTRUDE_CHANGED)
         change(said + (nqsim_draw(2) ? HELLO_RECORD : 0), nqsim_draw(2) ? AUTH_RECORD : 64);
     say(link, said, what == NQSIM_INTRUDE_HALF ? nqsim_draw(HELLO_RECORD) : HELLO_RECORD);
-    if (what == NQSIM_INTRUDE_HALF || (!resumes && what != NQSIM_INTRUDE_OPEN))
+    if (what == NQSIM_INTRUDE_HALF || (!proves && what != NQSIM_INTRUDE_OPEN))
         return;
     say(link, said + HELLO_RECORD, AUTH_RECORD);
 }

@@ -188,12 +188,14 @@ static struct packet *packet_new(const struct nqt_buf *buf)
     return packet;
 }
 
-/* Behind what is due earlier: messages overtake each other. */
-static void join_flight(struct nqtp_link *to, struct packet *packet)
+/* Behind what is due earlier: messages overtake each other.  In a stream only what is made to. */
+static void join_flight(struct nqtp_link *to, struct packet *packet, bool overtakes)
 {
     struct packet **at = to->last;
 
-    if (nqsim_state.lossy)
+    if (overtakes && to->first && !to->first->off)
+        at = &to->first;
+    else if (nqsim_state.lossy)
         for (at = &to->first; *at && (*at)->due <= packet->due; at = &(*at)->next)
             ;
     packet->next = *at;
@@ -203,10 +205,40 @@ static void join_flight(struct nqtp_link *to, struct packet *packet)
     to->flying += packet->len;
 }
 
+static void launch(struct nqtp_link *from, struct nqtp_link *to, struct packet *packet,
+                   bool overtakes)
+{
+    const struct nqsim_weather *weather = &nqsim_state.weather;
+
+    packet->due = nqsim_now(from) + (int64_t)nqsim_draw((uint64_t)weather->delay_max_us + 1) * US;
+    if (nqsim_state.lossy && nqsim_draw(1000) < weather->late_1000)
+        packet->due += (int64_t)nqsim_draw((uint64_t)weather->late_us + 1) * US;
+    join_flight(to, packet, overtakes);
+    nqsim_poke(to);
+}
+
+/* Past somebody in the middle. */
+static void pass(struct nqtp_link *from, struct nqtp_link *to, struct packet *packet)
+{
+    enum nqsim_fate fate = nqsim_tamper(packet);
+    struct packet *twin = NULL;
+
+    if (fate == NQSIM_IS_LOST) {
+        free(packet);
+        return;
+    }
+    if (fate == NQSIM_GOES_TWICE)
+        twin = calloc(1, sizeof(*twin) + packet->len);
+    if (twin)
+        memcpy(twin, packet, sizeof(*twin) + packet->len);
+    launch(from, to, packet, fate == NQSIM_OVERTAKES);
+    if (twin)
+        launch(from, to, twin, false);
+}
+
 /* False: no memory. */
 static bool fly(struct nqtp_link *from, struct nqtp_link *to, const struct nqt_buf *buf)
 {
-    const struct nqsim_weather *weather = &nqsim_state.weather;
     struct packet *packet;
 
     if (from->wire->cut || from->mute || !to || to->state > DRAINING || !buf->len)
@@ -214,11 +246,7 @@ static bool fly(struct nqtp_link *from, struct nqtp_link *to, const struct nqt_b
     packet = packet_new(buf);
     if (!packet)
         return false;
-    packet->due = nqsim_now(from) + (int64_t)nqsim_draw((uint64_t)weather->delay_max_us + 1) * US;
-    if (nqsim_state.lossy && nqsim_draw(1000) < weather->late_1000)
-        packet->due += (int64_t)nqsim_draw((uint64_t)weather->late_us + 1) * US;
-    join_flight(to, packet);
-    nqsim_poke(to);
+    pass(from, to, packet);
     return true;
 }
 

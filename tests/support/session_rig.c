@@ -356,7 +356,7 @@ void nqtest_rig_connect(struct nqtest_rig *rig)
         sides[i]->wire_len = 0;
     }
     rig_random_bytes(rig, nonce, sizeof(nonce));
-    nqi_session_connect(&rig->a.session, nonce, rig->now);
+    nqi_session_connect(&rig->a.session, nonce, rig->a_features, rig->now);
 }
 
 static void rig_pull_one(struct nqtest_side *side)
@@ -530,6 +530,7 @@ static void greet_hello(struct nqtest_rig *rig)
     const struct nqi_session_conf *conf = &rig->b.conf;
     struct nqi_hello challenge = {.id = conf->id,
                                   .incarnation = conf->incarnation,
+                                  .features = rig->b_features,
                                   .max_message = conf->max_message,
                                   .keepalive_ns = conf->keepalive_ns,
                                   .expiry_ns = conf->expiry_ns};
@@ -537,6 +538,7 @@ static void greet_hello(struct nqtest_rig *rig)
 
     NQTEST_MUST(nqi_hello_read(greeting->hello + NQI_HEAD, &greeting->attach.hello) == NQ_OK);
     NQTEST_MUST(nqi_hello_agree(&greeting->attach.hello, &challenge));
+    greeting->attach.features = challenge.features;
     rig_random_bytes(rig, challenge.nonce, NQI_NONCE);
     nqi_hello_write(record, NQI_CHALLENGE, &challenge);
     nqi_transcript(greeting->hello, record, greeting->attach.transcript);

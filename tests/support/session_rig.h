@@ -101,6 +101,7 @@ struct nqtest_rig {
     uint64_t fuse;      /* bytes that still arrive, of both, before the link is lost */
     nq_uuid opening;    /* what b's session was asked for with */
     const uint8_t *psk; /* b's pre-shared key; NULL = none */
+    uint64_t a_features, b_features;
     uint64_t random;
 };
 

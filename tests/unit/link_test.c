@@ -98,7 +98,7 @@ static void owner_on_auth(void *arg, struct nqi_link *link, const struct nqi_att
     ck_assert_uint_eq(owner->auths++, 0);
     owner->attach = *attach;
     if (owner->reject_auth)
-        nqi_link_reject(link, NQ_REASON_DUPLICATE);
+        nqi_link_reject(link, NQ_REASON_DUPLICATE, NULL);
     else if (owner->move)
         nqi_link_hand_over(link, other, owner_on_moved, owner->bind);
     else if (owner->bind)
@@ -797,7 +797,7 @@ START_TEST(a_link_may_be_refused_where_it_has_moved_to)
     say_auth();
     nqi_strand_leave(other);
     ck_assert(nqi_strand_try(other));
-    nqi_link_reject(link_, NQ_REASON_DUPLICATE);
+    nqi_link_reject(link_, NQ_REASON_DUPLICATE, NULL);
     nqi_strand_leave(other);
     check_reject_behind(GREETING);
     lose(NQT_E_EOF, "all is sent");

@@ -217,6 +217,20 @@ START_TEST(a_server_that_was_restarted_is_believed_because_it_has_the_key)
 }
 END_TEST
 
+/* The last words are proven, too, or they would be taken for a stranger's. */
+START_TEST(who_is_disconnected_is_told)
+{
+    nq_queue *server = nqtest_server(_i, with_keys("{'key': " KEY1 "}", NULL));
+    nq_queue *client = nqtest_join(server, with_keys("{'key': " KEY1 "}", ONE));
+    const nq_uuid id = nqtest_id(1);
+
+    ck_assert_int_eq(nq_disconnect(server, &id), NQ_OK);
+    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_PEER_GONE).reason, NQ_REASON_DISCONNECTED);
+    nq_free(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* Whoever takes the server's place without the key gets nothing. */
 START_TEST(what_waits_is_for_the_server_with_the_key)
 {
@@ -259,6 +273,7 @@ Suite *nqtest_suite(void)
     nqtest_each(kept, who_has_the_key_takes_the_place_of_his_former_life);
     nqtest_each(kept, an_id_with_a_key_is_nobody_elses);
     nqtest_each(kept, a_server_that_was_restarted_is_believed_because_it_has_the_key);
+    nqtest_each(kept, who_is_disconnected_is_told);
     nqtest_each(kept, what_waits_is_for_the_server_with_the_key);
     suite_add_tcase(suite, kept);
     return suite;

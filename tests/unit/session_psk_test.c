@@ -1,4 +1,5 @@
 /* core/session*.c with a pre-shared key: what is proven, by whom, and what is not believed. */
+#include "core/pool.h"
 #include "tests/support/session_rig.h"
 #include "tests/support/suite.h"
 #include <check.h>
@@ -208,6 +209,150 @@ START_TEST(a_refusal_ends_a_session_only_where_nothing_is_proven_anyway)
 }
 END_TEST
 
+/* ---- guarded ---- */
+
+static const struct {
+    uint64_t a, b;
+    bool guarded;
+} links[] = {
+    {0, 0, true},
+    {NQI_FEATURE_SAFE, 0, true},
+    {0, NQI_FEATURE_SAFE, true},
+    {NQI_FEATURE_SAFE, NQI_FEATURE_SAFE, false},
+};
+
+START_TEST(a_link_is_guarded_unless_both_ends_know_that_it_is_safe)
+{
+    rig.a_features = links[_i].a;
+    rig.b_features = links[_i].b;
+    nqtest_rig_attach(&rig);
+    ck_assert_int_eq(rig.a.session.guard.on, links[_i].guarded);
+    ck_assert_int_eq(rig.b.session.guard.on, links[_i].guarded);
+    nqtest_rig_put(&rig.a, 1000);
+    nqtest_pull(&rig.a, true);
+    ck_assert_uint_eq(rig.a.wire_len, NQI_HEAD + 1000 + (links[_i].guarded ? 20 : 0));
+    nqtest_finish(&rig);
+    nqtest_rig_lose(&rig, 0, 0);
+    ck_assert(!rig.a.session.guard.on && !rig.b.session.guard.on);
+}
+END_TEST
+
+START_TEST(a_session_that_was_opened_is_not_guarded)
+{
+    rig.a.conf.psk = rig.psk = NULL;
+    nqtest_rig_attach(&rig);
+    ck_assert(!rig.a.session.guard.on && !rig.b.session.guard.on);
+}
+END_TEST
+
+/* However the bytes are read, and with WELCOME and the first frames in one read. */
+START_TEST(messages_of_all_sizes_pass_both_ways)
+{
+    static const size_t sizes[] = {0, 1, 64, 2000, 4096, 32740, 32760, 32768, 40000, 300000};
+
+    rig.split = (enum nqtest_split)_i;
+    for (size_t i = 0; i < 60; i++) {
+        nqtest_rig_put(&rig.a, sizes[i % NQI_LEN(sizes)]);
+        nqtest_rig_put(&rig.b, sizes[i * 7 % NQI_LEN(sizes)]);
+    }
+    nqtest_rig_attach(&rig);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.a.delivered, 60);
+    ck_assert_uint_eq(rig.b.delivered, 60);
+}
+END_TEST
+
+/* A payload of many records, and pings that pass between them. */
+START_TEST(control_records_pass_between_the_records_of_a_large_message)
+{
+    rig.a.conf.record = 100000;
+    nqtest_rig_attach(&rig);
+    nqtest_rig_put(&rig.a, 1000000);
+    for (unsigned i = 0; i < 20; i++) {
+        rig.a.pull_cap = 1 + i % 3;
+        nqtest_pull(&rig.a, true);
+        rig.a.session.ping_due = true;
+        ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+    }
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 1);
+}
+END_TEST
+
+/* What arrived of a buffer of many records is not sent again, what did not is. */
+START_TEST(a_link_that_is_lost_in_the_midst_of_a_buffer_costs_nothing)
+{
+    enum { MESSAGES = 1500 };
+
+    rig.resume = true;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < MESSAGES; i++)
+        nqtest_rig_put(&rig.a, 40);
+    nqtest_pull(&rig.a, true);
+    ck_assert_uint_gt(rig.a.wire_len, 40000);
+    nqtest_rig_lose(&rig, (size_t)_i * 5000, 0);
+    ck_assert_uint_eq(rig.a.sessions, 0);
+    nqtest_rig_attach(&rig);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, MESSAGES);
+}
+END_TEST
+
+/* Each byte of what is on the way is changed once; the session goes on over the next link. */
+START_TEST(whatever_is_changed_on_the_way_the_session_goes_on_and_nothing_of_it_is_used)
+{
+    rig.resume = true;
+    nqtest_rig_attach(&rig);
+    for (size_t at = 0; at < 20 + NQI_HEAD + 30; at++) {
+        struct nqtest_rig_put *put = nqtest_rig_put(&rig.a, 30);
+        uint64_t delivered = rig.b.delivered;
+
+        nqtest_pull(&rig.a, true);
+        ck_assert_uint_ge(rig.a.wire_len, 20 + NQI_HEAD + 30);
+        rig.a.wire[at] ^= 0x10;
+        if (nqtest_feed(&rig.a, SIZE_MAX) != NQ_OK) { /* else a longer frame is waited for */
+            ck_assert_int_eq(rig.b.err, NQ_ERR_CLOSED);
+            ck_assert_int_eq(rig.b.session.bye_reason, NQ_REASON_AUTH);
+        }
+        ck_assert_uint_eq(rig.b.delivered, delivered);
+        nqtest_rig_lose(&rig, 0, 0);
+        nqtest_rig_attach(&rig);
+        nqtest_finish(&rig);
+        ck_assert_int_eq(put->outcome, NQ_DELIVERED);
+    }
+    ck_assert_uint_eq(rig.a.sessions, 0);
+}
+END_TEST
+
+START_TEST(records_without_a_frame_are_no_sign_of_life)
+{
+    int64_t heard;
+
+    nqtest_rig_attach(&rig);
+    heard = rig.a.session.last_rx;
+    rig.now += NQI_NS_PER_S;
+    nqtest_inject_record(&rig.b, NQI_REJECT, 0, NQ_REASON_NO_SESSION, 0, 0, "", 0);
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_ERR_CLOSED);
+    ck_assert_int_eq(rig.a.session.bye_reason, NQ_REASON_AUTH);
+    ck_assert_int_eq(rig.a.session.last_rx, heard);
+}
+END_TEST
+
+START_TEST(without_memory_for_frames_they_are_made_later)
+{
+    nqtest_rig_attach(&rig);
+    nqtest_rig_put(&rig.a, 100000);
+    for (unsigned n = 1; n < 12; n++) {
+        nqi_pool_fail_after(n);
+        nqtest_pull(&rig.a, true);
+        nqi_pool_fail_after(0);
+    }
+    rig.a.session.starved = false;
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 1);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_psk");
@@ -225,6 +370,16 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, who_has_not_the_key_cannot_say_that_a_session_is_not_known);
     tcase_add_test(tcase, without_a_key_no_session_is_not_known);
     tcase_add_loop_test(tcase, a_refusal_ends_a_session_only_where_nothing_is_proven_anyway, 0, 2);
+    tcase_add_loop_test(tcase, a_link_is_guarded_unless_both_ends_know_that_it_is_safe, 0,
+                        (int)NQI_LEN(links));
+    tcase_add_test(tcase, a_session_that_was_opened_is_not_guarded);
+    tcase_add_loop_test(tcase, messages_of_all_sizes_pass_both_ways, 0, NQTEST_SPLITS);
+    tcase_add_test(tcase, control_records_pass_between_the_records_of_a_large_message);
+    tcase_add_loop_test(tcase, a_link_that_is_lost_in_the_midst_of_a_buffer_costs_nothing, 0, 16);
+    tcase_add_test(tcase,
+                   whatever_is_changed_on_the_way_the_session_goes_on_and_nothing_of_it_is_used);
+    tcase_add_test(tcase, records_without_a_frame_are_no_sign_of_life);
+    tcase_add_test(tcase, without_memory_for_frames_they_are_made_later);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 static struct nqtest_rig rig;
+static const uint8_t psk[NQI_KEY] = {1, 2, 3};
 
 static uint64_t below(uint64_t n)
 {
@@ -172,6 +173,10 @@ static void converse(uint64_t seed)
     choose_conf(&rig.b);
     rig.split = (enum nqtest_split)below(NQTEST_SPLITS);
     rig.resume = one_in(2);
+    if (one_in(3)) {
+        rig.a.conf.psk = rig.psk = psk;
+        rig.a_features = rig.b_features = one_in(4) ? NQI_FEATURE_SAFE : 0;
+    }
     memory_fails = one_in(3);
     for (uint64_t steps = 10 + any_size(400); steps; steps--)
         do_step(memory_fails);
