@@ -164,6 +164,40 @@ static nq_err conf_root(struct conf_load *load)
     return conf_object(load, "", load->root);
 }
 
+/* ---- who this is ------------------------------------------------------------------------- */
+
+/* Every side needs a key that it can use: a client its own. */
+static nq_err conf_keys(struct conf_load *load)
+{
+    struct nqi_conf *conf = load->conf;
+    char id[NQ_UUID_TEXT];
+    nq_err err;
+
+    conf->keyed = load->psk.set;
+    if (!conf->keyed)
+        return NQ_OK;
+    err = nqi_keyring_load(load->psk.str, &conf->keyring);
+    if (err == NQ_ERR_NOMEM)
+        return err;
+    nq_uuid_format(&conf->id, id);
+    if (err)
+        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk", "%s", nq_error());
+    else if (!conf->server && !nqi_keyring_find(conf->keyring, &conf->id)->known)
+        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk",
+                      "%s has no key for this side's id %s, and no \"key\" for all others",
+                      load->psk.str, id);
+    return NQ_OK;
+}
+
+static nq_err conf_identity(struct conf_load *load)
+{
+    nq_err err = NQ_OK;
+
+    if (!json_object_get(load->root, "id"))
+        err = nq_uuid_random(&load->conf->id);
+    return err ? err : conf_keys(load);
+}
+
 /* ---- transports ------------------------------------------------------------------------- */
 
 static nq_err conf_transports(struct conf_load *load)
@@ -219,38 +253,13 @@ static void conf_follow(struct conf_load *load, const char *object, const char *
     *num = limit;
 }
 
-/* Every side needs a key that it can use: a client its own. */
-static nq_err conf_keys(struct conf_load *load)
-{
-    struct nqi_conf *conf = load->conf;
-    char id[NQ_UUID_TEXT];
-    nq_err err;
-
-    if (!load->psk.set)
-        return NQ_OK;
-    err = nqi_keyring_load(load->psk.str, &conf->keyring);
-    if (err == NQ_ERR_NOMEM)
-        return err;
-    nq_uuid_format(&conf->id, id);
-    if (err)
-        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk", "%s", nq_error());
-    else if (!conf->server && !nqi_keyring_find(conf->keyring, &conf->id)->known)
-        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk",
-                      "%s has no key for this side's id %s, and no \"key\" for all others",
-                      load->psk.str, id);
-    return NQ_OK;
-}
-
 static nq_err conf_finish(struct conf_load *load)
 {
     struct nqi_conf *conf = load->conf;
-    nq_err err = NQ_OK;
 
     conf_follow(load, "limits", "max_message", &conf->max_message, "memory", conf->memory);
     conf_follow(load, "session", "coalesce", &conf->coalesce, "record", conf->record);
-    if (!json_object_get(load->root, "id"))
-        err = nq_uuid_random(&conf->id);
-    return err ? err : conf_keys(load);
+    return NQ_OK;
 }
 
 /* ---- load ------------------------------------------------------------------------------- */
@@ -323,6 +332,8 @@ static nq_err conf_walk(struct conf_load *load)
 
     if (!err)
         err = conf_root(load);
+    if (!err)
+        err = conf_identity(load);
     if (!err)
         err = conf_transports(load);
     if (!err)

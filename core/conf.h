@@ -55,7 +55,8 @@ struct nqi_conf {
     uint32_t workers;
     /* security */
     bool insecure;
-    struct nqi_keyring *keyring; /* owned; NULL = no pre-shared keys */
+    bool keyed;                  /* a file of pre-shared keys is named */
+    struct nqi_keyring *keyring; /* owned; of that; NULL = no keys */
 };
 
 /* Answers with the module of that name, or NQ_ERR_PLUGIN with the reason in nq_error().

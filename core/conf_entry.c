@@ -41,7 +41,8 @@ static bool entry_has_tls(const struct nqi_options *options)
     return false;
 }
 
-/* Without TLS and without a key a queue is open, so it stays on this host. */
+/* Without TLS and without a key a queue is open, so it stays on this host.  With a key all that
+ * passes is proven, also where it can be read. */
 static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_options *options,
                              const char *at)
 {
@@ -286,7 +287,7 @@ static void entry_check(const struct nqi_conf_ground *ground, const struct nqi_c
 {
     entry_check_caps(ground->notes, nqi_options_module(options), at, conf->server);
     entry_check_required(ground->notes, options, json, at);
-    if (!conf->insecure)
+    if (!conf->insecure && !conf->keyed)
         entry_check_open(ground->notes, options, at);
 }
 
@@ -314,6 +315,7 @@ nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, 
         err = entry_keys(ground, options, json, at);
     if (err)
         return err;
+    nqi_options_set_proven(options, conf->keyed);
     entry_check(ground, conf, options, json, at);
     if (nqi_options_inner(options))
         entry_check(ground, conf, nqi_options_inner(options), json, at);

@@ -15,8 +15,8 @@ struct nqi_conf_ground {
 };
 
 /* Check the entry `json` at the pointer `at` and append it to conf->transports, which has room.
- * The keys `server` and `insecure` of `conf` are read before.  Problems are noted; an entry
- * without a module is left out.
+ * The keys `server`, `insecure` and `keyed` of `conf` are read before.  Problems are noted; an
+ * entry without a module is left out.
  * @return NQ_OK, also after a problem; NQ_ERR_NOMEM */
 NQ_MUST_CHECK nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json,
                                     const char *at, struct nqi_conf *conf);

@@ -7,6 +7,7 @@
 
 struct nqi_options {
     const struct nqt_module *module;
+    bool proven;
     struct nqi_options *inner; /* owned; of the transport that `module` stands on, or NULL */
     struct nqi_value values[]; /* module->nopt of them */
 };
@@ -214,12 +215,22 @@ static const struct nqi_value *options_get(const struct nqi_options *options, co
     return &options->values[i];
 }
 
+void nqi_options_set_proven(struct nqi_options *options, bool proven)
+{
+    for (; options; options = options->inner)
+        options->proven = proven;
+}
+
 int nqi_options_int(const struct nqi_options *options, const char *name, int64_t *ret)
 {
     const struct nqi_value *value = options_get(options, name,
                                                 1u << NQT_OPT_BOOL | 1u << NQT_OPT_INT |
                                                     1u << NQT_OPT_SIZE | 1u << NQT_OPT_DURATION);
 
+    if (strcmp(name, NQT_FACT_PROVEN) == 0) {
+        *ret = options->proven;
+        return NQT_OK;
+    }
     if (!value)
         return NQT_E_CONFIG;
     *ret = value->num;

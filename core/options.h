@@ -34,6 +34,8 @@ void nqi_options_free(struct nqi_options *options);
  * none. */
 void nqi_options_set_inner(struct nqi_options *options, struct nqi_options *inner);
 struct nqi_options *nqi_options_inner(const struct nqi_options *options);
+/* What NQT_FACT_PROVEN answers to the module, and to the one it stands on. */
+void nqi_options_set_proven(struct nqi_options *options, bool proven);
 const struct nqt_module *nqi_options_module(const struct nqi_options *options);
 
 /* Read option `i`.  @return as nqi_value_read(), which also explains `folder` and `why`. */

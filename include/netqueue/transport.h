@@ -196,6 +196,10 @@ struct nqt_addr {
 typedef void (*nqt_resolved_fn)(void *arg, const struct nqt_addr *addrs, uint32_t n,
                                 const struct nqt_error *err);
 
+/* Names that cfg_int answers besides the options: facts of the queue.  Earlier cores say
+ * NQT_E_CONFIG. */
+#define NQT_FACT_PROVEN "core.proven" /* 1: nobody on the way can forge what passes unnoticed */
+
 struct nqt_host {
     uint32_t size;
     uint16_t abi_major, abi_minor;
@@ -215,7 +219,8 @@ struct nqt_host {
     const void *(*ext)(nqt_core *, const char *id); /* families of features, by name */
 
     /* only during the call that received the nqt_cfg; strings live until it returns.
-     * 0 = found (or its default), NQT_E_CONFIG = not set and no default. */
+     * 0 = found (or its default), NQT_E_CONFIG = not set and no default.
+     * cfg_int also answers to the names NQT_FACT_. */
     int (*cfg_int)(nqt_cfg *, const char *name, int64_t *out); /* BOOL INT SIZE DURATION */
     int (*cfg_str)(nqt_cfg *, const char *name, const char **out);
     int (*cfg_list)(nqt_cfg *, const char *name, uint32_t i, const char **out);

@@ -74,7 +74,7 @@ const struct nqt_opt mqtt_opt_table[MQTT_OPTIONS] = {
      .def = "false",
      .type = NQT_OPT_BOOL,
      .help = "Whoever runs the broker, or may publish there, may read and write this queue; "
-             "needed unless the broker is on this host"},
+             "needed unless the broker is on this host, or there is a pre-shared key"},
     {.name = "tls.ca",
      .type = NQT_OPT_PATH,
      .help = "TLS to the broker, whose certificate one of this file signed"},
@@ -140,17 +140,20 @@ static bool opts_is_loopback(const char *host)
     return strcasecmp(host, "localhost") == 0;
 }
 
-/* Records carry no proof of who sent them: a broker elsewhere reads and writes as it likes. */
+/* A broker elsewhere reads and writes as it likes, unless what passes is proven end to end. */
 static int opts_trust(const struct nqt_host *host, nqt_cfg *cfg, const struct mqtt_opts *opts,
                       struct nqt_error *err)
 {
-    int64_t trust = 0;
+    int64_t trust = 0, proven = 0;
+
+    if (!host->cfg_int(cfg, NQT_FACT_PROVEN, &proven) && proven)
+        return NQT_OK;
 
     if (opts_is_loopback(opts->host) || (!host->cfg_int(cfg, "trust_broker", &trust) && trust))
         return NQT_OK;
     return nqt_fail(err, NQT_E_CONFIG,
                     "trust_broker: the broker \"%.60s\" is not on this host, and can read and "
-                    "forge all that passes; if that is all right, set \"trust_broker\": true",
+                    "forge all that passes: use a pre-shared key, or set \"trust_broker\": true",
                     opts->host);
 }
 

@@ -49,6 +49,10 @@ START_TEST(a_broker_elsewhere_must_be_trusted)
         ck_assert_ptr_nonnull(strstr(err.text, "set \"trust_broker\": true"));
     opts[1] = (struct nqtest_opt){"trust_broker", "true"};
     ck_assert_int_eq(open_client(opts, &err), NQT_OK);
+    opts[1] = (struct nqtest_opt){NQT_FACT_PROVEN, "true"};
+    ck_assert_int_eq(open_client(opts, &err), NQT_OK);
+    opts[1] = (struct nqtest_opt){NQT_FACT_PROVEN, "false"};
+    ck_assert_int_eq(open_client(opts, &err), hosts[_i].here ? NQT_OK : NQT_E_CONFIG);
 }
 END_TEST
 

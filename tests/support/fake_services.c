@@ -186,8 +186,10 @@ static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t *type)
     const struct host_cfg *own = (const struct host_cfg *)cfg;
     const struct nqt_module *module = own->module;
     const char *text = NULL;
-    bool known = false;
+    bool known = strcmp(name, NQT_FACT_PROVEN) == 0;
 
+    if (known)
+        *type = NQT_OPT_BOOL;
     for (uint32_t i = 0; i < module->nopt; i++) {
         if (strcmp(module->opt[i].name, name) != 0)
             continue;

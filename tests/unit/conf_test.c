@@ -383,6 +383,43 @@ START_TEST(addresses_beyond_loopback_need_the_word_insecure)
 }
 END_TEST
 
+/* A file of keys that is gone after the test. */
+static void write_keys(char path[64])
+{
+    static const char keys[] = "{\"key\": \"000102030405060708090a0b0c0d0e0f\"}";
+    int fd;
+
+    snprintf(path, 64, "/tmp/nqtest-conf-XXXXXX");
+    fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, keys, sizeof(keys) - 1), sizeof(keys) - 1);
+    close(fd);
+}
+
+START_TEST(with_a_key_an_address_may_be_anywhere)
+{
+    char text[512], path[64];
+    int64_t proven = -1;
+
+    write_keys(path);
+    snprintf(
+        text, sizeof(text),
+        "{'purpose': '%s', 'transport': 'tcp', 'host': '192.0.2.1', 'security': {'psk': '%s'}}",
+        _i ? "server" : "client", path);
+    ck_assert_int_eq(load(text), NQ_OK);
+    ck_assert(conf->keyed);
+    ck_assert_ptr_nonnull(conf->keyring);
+    ck_assert_int_eq(nqi_options_int(conf->transports[0].options, NQT_FACT_PROVEN, &proven), 0);
+    ck_assert_int_eq(proven, 1);
+    ck_assert_int_eq(unlink(path), 0);
+    nqi_conf_free(conf);
+    conf = NULL;
+    ck_assert_int_eq(load(text), NQ_ERR_CONFIG); /* of the keys alone, not of the address */
+    ck_assert_uint_eq(problems.count, 1);
+    ck_assert_str_eq(problems.path[0], "/security/psk");
+}
+END_TEST
+
 START_TEST(local_transports_are_never_open)
 {
     ck_assert_int_eq(load("{'purpose': 'client', 'transport': 'odd', 'name': 'x'}"), NQ_OK);
@@ -496,6 +533,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, problems_need_nobody_who_listens);
     tcase_add_test(tc, what_strangers_write_is_cut_and_made_printable);
     tcase_add_test(tc, malformed_json_is_one_problem_with_line_and_column);
+    tcase_add_loop_test(tc, with_a_key_an_address_may_be_anywhere, 0, 2);
     tcase_add_loop_test(tc, addresses_beyond_loopback_need_the_word_insecure, 0,
                         (int)NQI_LEN(hosts));
     tcase_add_test(tc, local_transports_are_never_open);

@@ -150,6 +150,18 @@ START_TEST(a_plugin_reads_what_the_file_says)
 }
 END_TEST
 
+START_TEST(a_plugin_learns_whether_what_passes_is_proven)
+{
+    int64_t proven = -1;
+
+    ck_assert_int_eq(nqi_options_int(options, NQT_FACT_PROVEN, &proven), 0);
+    ck_assert_int_eq(proven, 0);
+    nqi_options_set_proven(options, true);
+    ck_assert_int_eq(nqi_options_int(options, NQT_FACT_PROVEN, &proven), 0);
+    ck_assert_int_eq(proven, 1);
+}
+END_TEST
+
 START_TEST(what_is_not_set_has_its_default_or_none)
 {
     const char *text = "untouched";
@@ -255,6 +267,7 @@ Suite *nqtest_suite(void)
 
     tcase_add_checked_fixture(values, setup, teardown);
     tcase_add_test(values, a_plugin_reads_what_the_file_says);
+    tcase_add_test(values, a_plugin_learns_whether_what_passes_is_proven);
     tcase_add_test(values, what_is_not_set_has_its_default_or_none);
     tcase_add_test(values, wrong_names_types_and_places_are_refused_untouched);
     tcase_add_test(values, a_refused_value_keeps_the_former_one);
