@@ -62,12 +62,12 @@ static struct nqi_txbuf *guard_front(const struct nqi_session *session)
 }
 
 /* @return false: there is nothing for a frame, or no memory */
-static bool guard_add_frame(struct nqi_session *session, bool data)
+static bool guard_add_frame(struct nqi_session *session)
 {
     struct nqi_txbuf *front = guard_front(session), *body, *frame;
     uint32_t len = NQI_GUARD_PAYLOAD - (front ? (uint32_t)front->buf.len : 0);
 
-    if (!session->framed && data && session->ready.head)
+    if (!session->framed && session->ready.head && nqi_session_data_may_go(session))
         guard_take_ready(session);
     body = session->framed;
     if (!front && !body)
@@ -87,14 +87,15 @@ static bool guard_add_frame(struct nqi_session *session, bool data)
     return true;
 }
 
-void nqi_session_fill_frames(struct nqi_session *session, bool data, uint32_t cap)
+uint32_t nqi_session_pull_frames(struct nqi_session *session, struct nqt_buf **bufs, uint32_t cap)
 {
     if (session->welcome_due && session->control.head) {
         session->welcome_due = false;
         guard_push_frame(session, nqi_txbuf_of(nqi_fifo_pop(&session->control)));
     }
-    while (!session->welcome_due && session->nframes < cap && guard_add_frame(session, data))
+    while (!session->welcome_due && session->nframes < cap && guard_add_frame(session))
         continue;
+    return nqi_session_list(&session->frames, bufs, 0, cap);
 }
 
 void nqi_session_frames_taken(struct nqi_session *session, uint32_t n)

@@ -110,8 +110,39 @@ static inline void nqi_session_raise_credit(struct nqi_session *session, uint64_
     session->credit_bytes = NQI_MAX(session->credit_bytes, bytes);
 }
 
+/* Append what is in `fifo` to the `n` buffers in `bufs`.  @return how many there are then */
+static inline uint32_t nqi_session_list(const struct nqi_fifo *fifo, struct nqt_buf **bufs,
+                                        uint32_t n, uint32_t cap)
+{
+    for (struct nqi_node *node = fifo->head; node && n < cap; node = node->next) {
+        bufs[n] = &nqi_txbuf_of(node)->buf;
+        bufs[n]->ops->ref(bufs[n]); /* the transport's */
+        n++;
+    }
+    return n;
+}
+
+/* Until both have greeted, records stay back; after the peer's good-bye all of them do. */
+static inline bool nqi_session_data_may_go(const struct nqi_session *session)
+{
+    return !session->greeting_due &&
+           (session->state == NQI_SESSION_UP || session->state == NQI_SESSION_CLOSING);
+}
+
 /* The link took one of `ready`. */
-void nqi_session_hand_over(struct nqi_session *session);
+static inline void nqi_session_hand_over(struct nqi_session *session)
+{
+    struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
+
+    session->ready_bytes -= txbuf->buf.len;
+    if (!txbuf->last_seq) { /* BYE */
+        nqi_txbuf_unref(txbuf);
+        return;
+    }
+    session->handed = txbuf->last_seq;
+    session->reached = NQI_MAX(session->reached, session->handed);
+    nqi_fifo_push(&session->unacked, &txbuf->node);
+}
 
 /* ---- session_guard.c -------------------------------------------------------------------- */
 
@@ -119,8 +150,8 @@ void nqi_session_hand_over(struct nqi_session *session);
 void nqi_session_guard_begin(struct nqi_session *session, bool server);
 void nqi_session_guard_end(struct nqi_session *session);
 
-/* Make frames of what is in `control` and, if `data`, in `ready`, until there are `cap`. */
-void nqi_session_fill_frames(struct nqi_session *session, bool data, uint32_t cap);
+/* Make frames of what may go; as nqi_session_pull(). */
+uint32_t nqi_session_pull_frames(struct nqi_session *session, struct nqt_buf **bufs, uint32_t cap);
 
 /* The link took the first `n` frames. */
 void nqi_session_frames_taken(struct nqi_session *session, uint32_t n);
@@ -163,7 +194,7 @@ void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);
 /* The limits that the peer may be told now, absolute; they never shrink. */
 void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes);
 
-/* Bytes of records.  @return as nqi_session_receive() */
+/* Bytes of records that came in frames.  @return as nqi_session_receive() */
 NQ_MUST_CHECK nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data,
                                                  size_t len, int64_t now);
 

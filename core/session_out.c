@@ -190,22 +190,10 @@ static void tx_bye(struct nqi_session *session)
 
 /* ---- to the link ------------------------------------------------------------------------ */
 
-/* Append what is in `fifo` to the `n` buffers in `bufs`.  @return how many there are then */
-static uint32_t out_list(const struct nqi_fifo *fifo, struct nqt_buf **bufs, uint32_t n,
-                         uint32_t cap)
-{
-    for (struct nqi_node *node = fifo->head; node && n < cap; node = node->next) {
-        bufs[n] = &nqi_txbuf_of(node)->buf;
-        bufs[n]->ops->ref(bufs[n]); /* the transport's */
-        n++;
-    }
-    return n;
-}
-
 uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf **bufs,
                           uint32_t cap)
 {
-    bool had_output = session->ready.head, data;
+    bool had_output = session->ready.head;
     uint32_t n;
 
     if (session->state == NQI_SESSION_DOWN)
@@ -219,29 +207,10 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
     if (control_due(session) ||
         (session->ready.head && !had_output && control_rides_along(session)))
         tx_control(session);
-    /* Until both have greeted, records stay back; after the peer's good-bye all of them do. */
-    data = !session->greeting_due &&
-           (session->state == NQI_SESSION_UP || session->state == NQI_SESSION_CLOSING);
-    if (NQI_UNLIKELY(session->guard.on)) {
-        nqi_session_fill_frames(session, data, cap);
-        return out_list(&session->frames, bufs, 0, cap);
-    }
-    n = out_list(&session->control, bufs, 0, cap);
-    return data ? out_list(&session->ready, bufs, n, cap) : n;
-}
-
-void nqi_session_hand_over(struct nqi_session *session)
-{
-    struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
-
-    session->ready_bytes -= txbuf->buf.len;
-    if (!txbuf->last_seq) { /* BYE */
-        nqi_txbuf_unref(txbuf);
-        return;
-    }
-    session->handed = txbuf->last_seq;
-    session->reached = NQI_MAX(session->reached, session->handed);
-    nqi_fifo_push(&session->unacked, &txbuf->node);
+    if (NQI_UNLIKELY(session->guard.on))
+        return nqi_session_pull_frames(session, bufs, cap);
+    n = nqi_session_list(&session->control, bufs, 0, cap);
+    return nqi_session_data_may_go(session) ? nqi_session_list(&session->ready, bufs, n, cap) : n;
 }
 
 void nqi_session_taken(struct nqi_session *session, uint32_t n)

@@ -446,27 +446,27 @@ static bool rx_is_complete(const struct nqi_session_rx *rx)
     return (rx->stage == RX_BODY && !rx->left) || (rx->stage == RX_CONTROL && !rx->head.length);
 }
 
-/* A client's WELCOME came, and what is behind it is in frames. */
-static bool rx_turns_to_frames(const struct nqi_session *session, bool guarded)
-{
-    return session->guard.on != guarded;
-}
-
-nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data, size_t len,
-                                   int64_t now)
+/* @param framed  the bytes came in frames */
+static inline nq_err rx_records(struct nqi_session *session, const uint8_t *data, size_t len,
+                                bool framed, int64_t now)
 {
     struct nqi_buf in = nqi_buf_over(data, len);
-    bool guarded = session->guard.on;
 
     while (nqi_buf_left(&in) || rx_is_complete(&session->rx)) {
         nq_err err = rx_step(session, &in, now);
 
         if (err)
             return err;
-        if (NQI_UNLIKELY(rx_turns_to_frames(session, guarded)))
+        if (!framed && NQI_UNLIKELY(session->guard.on)) /* that was WELCOME */
             return nqi_session_receive_frames(session, in.at, nqi_buf_left(&in), now);
     }
     return NQ_OK;
+}
+
+nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data, size_t len,
+                                   int64_t now)
+{
+    return rx_records(session, data, len, true, now);
 }
 
 nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data, size_t len,
@@ -475,7 +475,7 @@ nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data, siz
     if (NQI_UNLIKELY(session->guard.on))
         return nqi_session_receive_frames(session, data, len, now);
     nqi_session_note(session, now);
-    return nqi_session_receive_records(session, data, len, now);
+    return rx_records(session, data, len, false, now);
 }
 
 size_t nqi_session_space(struct nqi_session *session, unsigned char **ret)
