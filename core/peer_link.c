@@ -29,7 +29,7 @@ static nq_err peer_received(struct nqi_peer *peer, nq_err err)
     if (err < 0) {
         nqi_peer_lost(peer, nqi_peer_reason(peer, err), nq_error());
     } else if (peer_is_misled(peer)) {
-        nqi_link_reject(peer->link, NQ_REASON_IDENTITY);
+        nqi_link_reject(peer->link, NQ_REASON_IDENTITY, NULL);
         nqi_peer_lost(peer, NQ_REASON_IDENTITY, "the server's certificate is for another id");
     } else {
         nqi_peer_follow_session(peer);
