@@ -74,6 +74,9 @@ static void link_secured(struct nqtp_link *link)
     link->tls->secure = true;
     link->tls->more = true; /* the other side may have gone on at once */
     link->blocked = tcp_tls_is_full(link);
+    /* Another thread may have seen the socket readable meanwhile and left that to this one, which
+     * would come to it before LINK_UP: a new watch tells later. */
+    tcp_link_unwatch(link);
     tcp_link_up(link);
     if (tcp_link_open(link))
         tcp_tls_resume(link);
