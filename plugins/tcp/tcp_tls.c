@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #define STORE_LOOK_NS INT64_C(1000000000)
-#define STORE_READ ((size_t)4 * (TCP_TLS_RECORD + 256)) /* records that one recv() may bring */
 #define STORE_FILES 4
 
 /* Both versions have only ciphers that authenticate and have forward secrecy. */
@@ -238,7 +237,6 @@ static bool store_configure(SSL_CTX *ctx, const struct tcp_tls_opts *opts)
     /* An idle link needs no room for records. */
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(ctx, 1);
-    SSL_CTX_set_default_read_buffer_len(ctx, STORE_READ);
     SSL_CTX_set_alpn_select_cb(ctx, store_choose_alpn, NULL);
     SSL_CTX_set_info_callback(ctx, tcp_tls_on_step);
 #ifdef TCP_TLS_KEYLOG

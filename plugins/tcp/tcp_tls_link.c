@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINK_JUNK_READS 16 /* of what a stranger still says */
+#define LINK_JUNK_READS 16                             /* of what a stranger still says */
+#define LINK_READ ((size_t)4 * (TCP_TLS_RECORD + 256)) /* records that one recv() may bring */
 
 /* ---- reading on ------------------------------------------------------------------------- */
 
@@ -71,6 +72,7 @@ static void link_refuse(struct nqtp_link *link, int state)
 
 static void link_secured(struct nqtp_link *link)
 {
+    SSL_set_default_read_buffer_len(link->tls->ssl, LINK_READ); /* a stranger gets one record's */
     link->tls->secure = true;
     link->tls->more = true; /* the other side may have gone on at once */
     link->blocked = tcp_tls_is_full(link);
@@ -152,7 +154,10 @@ void tcp_tls_begin(struct nqtp_link *link)
         tcp_link_down(link, NQT_E_NOMEM, 0, "%s: no memory for TLS", link->peer);
         return;
     }
-    tcp_tls_handshake(link);
+    if (link->ep->listen)
+        tcp_link_watch(link); /* the client speaks first, and until then costs little */
+    else
+        tcp_tls_handshake(link);
 }
 
 /* ---- the end ---------------------------------------------------------------------------- */
