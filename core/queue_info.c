@@ -185,7 +185,7 @@ static void stats_add_rooms(nq_queue *queue, struct nq_stats *stats)
 static void stats_add_transports(nq_queue *queue, struct nq_stats *stats)
 {
     for (size_t i = 0; i < queue->neps; i++) {
-        struct nq_health_info health;
+        struct nq_health_info health = {.state = NQ_HEALTH_IDLE};
 
         stats->send_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_SEND_CALLS);
         stats->recv_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_RECV_CALLS);
