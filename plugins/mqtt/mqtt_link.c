@@ -295,6 +295,9 @@ void mqtt_link_watch(struct nqtp_link *link)
     if (link->watching || link->state != MQTT_UP)
         return;
     link->watching = true;
+    pthread_mutex_lock(&link->ep->mtx);
+    link->seen = link->tx_acked;
+    pthread_mutex_unlock(&link->ep->mtx);
     link_set_timer(link, MQTT_PROBE_NS);
 }
 

@@ -313,6 +313,45 @@ START_TEST(servers_of_different_names_share_a_broker)
 }
 END_TEST
 
+static bool is_acknowledged(const void *arg)
+{
+    struct nqtp_link *link = ((const struct nqtest_link *)arg)->plugin;
+    bool all;
+
+    pthread_mutex_lock(&link->ep->mtx);
+    all = link->tx_acked == link->tx_seq;
+    pthread_mutex_unlock(&link->ep->mtx);
+    return all;
+}
+
+static bool is_unwatched(const void *arg)
+{
+    return !((const struct nqtest_link *)arg)->plugin->watching;
+}
+
+/* Also when the clock had stopped after other records, which were acknowledged. */
+START_TEST(a_record_without_an_answer_is_asked_for_at_the_first_look)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+    long calls;
+
+    nqtest_push(rig.c, 10, 10, 1, 1);
+    nqtest_advance(rig.client_host, MQTT_PROBE_NS);
+    NQTEST_UNTIL(is_acknowledged, rig.c);
+    nqtest_advance(rig.client_host, MQTT_PROBE_NS);
+    NQTEST_UNTIL(is_unwatched, rig.c);
+    nqtest_broker_pause(true);
+    nqtest_push(rig.c, 10, 10, 1, 1);
+    calls = atomic_load(&rig.client_host->send_calls);
+    nqtest_advance(rig.client_host, MQTT_PROBE_NS);
+    nqtest_settle(50);
+    ck_assert_int_eq(atomic_load(&rig.client_host->send_calls), calls + 1);
+    nqtest_broker_pause(false);
+    nqtest_until_received(rig.s, 20);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 START_TEST(a_client_that_comes_first_waits_for_its_server)
 {
     struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
@@ -414,6 +453,7 @@ static void add_broker(TCase *tc)
     tcase_add_test(tc, packets_stay_below_the_brokers_limit);
     tcase_add_loop_test(tc, a_broker_that_wants_a_password_says_so, 0, 2);
     tcase_add_test(tc, servers_of_different_names_share_a_broker);
+    tcase_add_test(tc, a_record_without_an_answer_is_asked_for_at_the_first_look);
     tcase_add_test(tc, a_client_that_comes_first_waits_for_its_server);
     tcase_add_loop_test(tc, health_is_that_of_the_connection_to_the_broker, 0, 2);
     tcase_add_test(tc, a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone);
