@@ -453,3 +453,30 @@ void nqtest_push(struct nqtest_link *link, uint64_t len, size_t buf_len, uint32_
             tx->done += lens[i];
     }
 }
+
+/* ---- health ----------------------------------------------------------------------------- */
+
+void nqtest_host_health(nqt_ep *cookie, const struct nqt_health *health)
+{
+    struct nqtest_ep *ep = (struct nqtest_ep *)cookie;
+
+    ck_assert_uint_eq(health->size, sizeof(*health));
+    ck_assert_uint_le(health->state, NQT_HEALTH_CLOSED);
+    ck_assert_msg(!ep->host->gone, "health() after mod_close()");
+    pthread_mutex_lock(&ep->host->mtx);
+    ck_assert_msg(!ep->closed, "health() after EP_CLOSED");
+    ep->health = health->state;
+    snprintf(ep->health_text, sizeof(ep->health_text), "%s", health->text ? health->text : "");
+    pthread_mutex_unlock(&ep->host->mtx);
+}
+
+bool nqtest_health_is(const struct nqtest_ep *ep, uint32_t state, const char *part)
+{
+    struct nqtest_host *host = ep->host;
+    bool is;
+
+    pthread_mutex_lock(&host->mtx);
+    is = ep->health == state && (!part || strstr(ep->health_text, part));
+    pthread_mutex_unlock(&host->mtx);
+    return is;
+}

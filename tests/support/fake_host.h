@@ -39,8 +39,7 @@ struct nqtest_ep {
     unsigned ups, downs, closed;
     char name[128]; /* of EP_UP */
     struct nqt_error err;
-    /* of health(), under the host's mtx */
-    unsigned tellings;
+    /* what health() told last; under the host's mtx */
     uint32_t health;
     char health_text[216];
     enum nqtest_accept accept;
@@ -166,6 +165,10 @@ void nqtest_settle(int ms);
 /* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
 unsigned nqtest_turn(int ms);
 void nqtest_advance(struct nqtest_host *host, int64_t ns);
+
+/* What the plugin told last of the endpoint's health: NQT_HEALTH_*, and whether its text has `part`
+ * in it (NULL = any).  Nothing told: NQT_HEALTH_IDLE. */
+bool nqtest_health_is(const struct nqtest_ep *ep, uint32_t state, const char *part);
 
 /* Conditions of nqtest_until(). */
 bool nqtest_is_up(const void *link);

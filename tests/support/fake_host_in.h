@@ -72,4 +72,7 @@ int64_t nqtest_now(const struct nqtest_host *host);
 /* Free the watches that were deleted. */
 void nqtest_sweep(struct nqtest_host *host);
 
+/* fake_host.c: the service `health`.  Thread: any. */
+void nqtest_host_health(nqt_ep *cookie, const struct nqt_health *health);
+
 #endif

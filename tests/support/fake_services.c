@@ -164,21 +164,6 @@ static const void *host_ext(nqt_core *core, const char *id)
     return NULL;
 }
 
-static void host_health(nqt_ep *cookie, const struct nqt_health *health)
-{
-    struct nqtest_ep *ep = (struct nqtest_ep *)cookie;
-
-    ck_assert_uint_eq(health->size, sizeof(*health));
-    ck_assert_uint_le(health->state, NQT_HEALTH_CLOSED);
-    ck_assert_msg(!ep->host->gone, "health() after mod_close()");
-    pthread_mutex_lock(&ep->host->mtx);
-    ck_assert_msg(!ep->closed, "health() after EP_CLOSED");
-    ep->tellings++;
-    ep->health = health->state;
-    snprintf(ep->health_text, sizeof(ep->health_text), "%s", health->text ? health->text : "");
-    pthread_mutex_unlock(&ep->host->mtx);
-}
-
 /* ---- options ------------------------------------------------------------------------ */
 
 static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t *type)
@@ -513,5 +498,5 @@ const struct nqt_host nqtest_host_table = {
     .rx_space = host_rx_space,
     .rx_commit = host_rx_commit,
     .cfg_inner = host_cfg_inner,
-    .health = host_health,
+    .health = nqtest_host_health,
 };
