@@ -8,6 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define GREETING_SANITIZED true
+#elif defined(__has_feature)
+#define GREETING_SANITIZED (NQI_ASAN || __has_feature(thread_sanitizer))
+#else
+#define GREETING_SANITIZED NQI_ASAN
+#endif
+
 #define ONE "00000000-0000-4000-8000-000000000001" /* nqtest_id(1) */
 #define TWO "00000000-0000-4000-8000-000000000002"
 #define KEY1 "'0123456789abcdef0123456789abcdef01234567'"
@@ -231,6 +239,54 @@ START_TEST(who_is_disconnected_is_told)
 }
 END_TEST
 
+/* ---- nothing is left of it ---- */
+
+/* How often the 32 bytes whose complement is `not_key` stand in memory that this process can
+ * write. */
+static unsigned count_in_memory(const uint8_t not_key[32])
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long from, to;
+    unsigned found = 0;
+    char line[512], mode[5];
+
+    ck_assert_ptr_nonnull(maps);
+    while (fgets(line, sizeof(line), maps)) {
+        if (sscanf(line, "%lx-%lx %4s", &from, &to, mode) != 3 || strncmp(mode, "rw", 2) != 0)
+            continue;
+        for (const uint8_t *at = (const uint8_t *)from; at + 32 <= (const uint8_t *)to; at++) {
+            unsigned n = 0;
+
+            while (n < 32 && at[n] == 255 - not_key[n])
+                n++;
+            found += n == 32;
+        }
+    }
+    fclose(maps);
+    return found;
+}
+
+/* What the protocol makes of the key that is written.  Sanitizers have memory of their own, and do
+ * not want it read. */
+START_TEST(keys_are_gone_from_memory_when_the_queues_are)
+{
+    /* HMAC-SHA-256 over "nq1 key", keyed with the 20 bytes of KEY1; complemented */
+    static const uint8_t not_key[32] = {0xa4, 0x93, 0x5a, 0xb7, 0x89, 0xd6, 0x24, 0xbe,
+                                        0x2a, 0x63, 0xe0, 0xee, 0x07, 0x2e, 0xf4, 0x98,
+                                        0x87, 0x78, 0xf1, 0x45, 0x9c, 0x09, 0x24, 0x15,
+                                        0x66, 0x21, 0x5d, 0x2a, 0xd9, 0x10, 0x89, 0xbf};
+    nq_queue *server = nqtest_server(NQTEST_TCP, with_keys("{'key': " KEY1 "}", NULL));
+    nq_queue *client = nqtest_join(server, with_keys("{'key': " KEY1 "}", ONE));
+
+    nqtest_put(client, nqtest_msg("up"));
+    nqtest_get_text(server, "up");
+    ck_assert_uint_eq(count_in_memory(not_key), 2); /* each queue's own */
+    nqtest_end(client);
+    nqtest_end(server);
+    ck_assert_uint_eq(count_in_memory(not_key), 0);
+}
+END_TEST
+
 /* Whoever takes the server's place without the key gets nothing. */
 START_TEST(what_waits_is_for_the_server_with_the_key)
 {
@@ -273,6 +329,8 @@ Suite *nqtest_suite(void)
     nqtest_each(kept, who_has_the_key_takes_the_place_of_his_former_life);
     nqtest_each(kept, an_id_with_a_key_is_nobody_elses);
     nqtest_each(kept, a_server_that_was_restarted_is_believed_because_it_has_the_key);
+    if (!GREETING_SANITIZED)
+        tcase_add_test(kept, keys_are_gone_from_memory_when_the_queues_are);
     nqtest_each(kept, who_is_disconnected_is_told);
     nqtest_each(kept, what_waits_is_for_the_server_with_the_key);
     suite_add_tcase(suite, kept);
