@@ -11,7 +11,8 @@
  * One tag is for all that leaves together, up to 32 KiB, and not for each small record: a record of
  * 64 bytes would take more time for its tag than for all the rest.  Why this tag: of those at hand
  * it has the least state (272 bytes; GMAC 4400), the least cost of small frames (50 ns), takes the
- * same time for all data and on every processor, and makes over 2 GB/s.
+ * same time for all data and on every processor, and makes over 2 GB/s.  UMAC is three times as
+ * fast with large messages, and has 2.7 KiB of state for each direction of each link.
  *
  * It hides nothing: whoever is on the way can read. */
 #ifndef NQ_CORE_GUARD_H
