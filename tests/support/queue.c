@@ -416,6 +416,25 @@ void nqtest_end_thread(pthread_t thread)
     ck_assert_int_eq(pthread_timedjoin_np(thread, NULL, &until), 0);
 }
 
+static bool thread_is_asleep(pid_t thread)
+{
+    char path[64], state = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)thread);
+    file = fopen(path, "re");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+    fclose(file);
+    return state == 'S';
+}
+
+void nqtest_until_asleep(const _Atomic pid_t *thread)
+{
+    while (!*thread || !thread_is_asleep(*thread))
+        sched_yield();
+}
+
 unsigned nqtest_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");

@@ -105,6 +105,9 @@ void nqtest_block_fini(struct nqtest_block *block);
  * wake-up that was lost. */
 void nqtest_end_thread(pthread_t thread);
 
+/* Until that thread, which stores its number before it calls what waits, sleeps in the kernel. */
+void nqtest_until_asleep(const _Atomic pid_t *thread);
+
 /* Descriptors that this process has open. */
 unsigned nqtest_descriptors(void);
 /* There are no more than that; a library with threads of its own may close some a moment later. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
@@ -622,6 +623,7 @@ struct putter {
     nq_queue *queue;
     nq_msg *msg;
     nq_err err;
+    _Atomic pid_t thread;
     _Atomic bool done;
 };
 
@@ -629,6 +631,7 @@ static void *putter_run(void *arg)
 {
     struct putter *putter = arg;
 
+    putter->thread = gettid();
     putter->err = nq_put(putter->queue, putter->msg, NULL, 0, NULL);
     putter->done = true;
     return NULL;
@@ -638,11 +641,10 @@ static void *putter_run(void *arg)
 static pthread_t putter_start(struct putter *putter, nq_queue *queue)
 {
     pthread_t thread;
-    nq_msg *none;
 
     *putter = (struct putter){.queue = queue, .msg = nqtest_number(2)};
     ck_assert_int_eq(pthread_create(&thread, NULL, putter_run, putter), 0);
-    ck_assert_int_eq(nq_get(queue, NULL, 0, 30 * NQTEST_MS, &none), NQ_AGAIN);
+    nqtest_until_asleep(&putter->thread);
     ck_assert(!putter->done);
     return thread;
 }
@@ -856,6 +858,7 @@ struct many {
     size_t n;
     nq_future *future;
     nq_err err;
+    _Atomic pid_t thread;
     _Atomic bool done;
 };
 
@@ -863,6 +866,7 @@ static void *many_run(void *arg)
 {
     struct many *many = arg;
 
+    many->thread = gettid();
     many->err = nq_put(many->queue, nqtest_number(2), many->peers, many->n, &many->future);
     many->done = true;
     return NULL;
@@ -871,11 +875,10 @@ static void *many_run(void *arg)
 static pthread_t many_start(struct many *many, nq_queue *queue, const nq_uuid *peers, size_t n)
 {
     pthread_t thread;
-    nq_msg *none;
 
     *many = (struct many){.queue = queue, .peers = peers, .n = n};
     ck_assert_int_eq(pthread_create(&thread, NULL, many_run, many), 0);
-    ck_assert_int_eq(nq_get(queue, NULL, 0, 30 * NQTEST_MS, &none), NQ_AGAIN);
+    nqtest_until_asleep(&many->thread);
     ck_assert(!many->done);
     return thread;
 }
