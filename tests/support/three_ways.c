@@ -48,7 +48,7 @@ static void check_message(nq_msg *msg, unsigned way, unsigned i)
 {
     nq_msg *want = message(way, i);
     const void *a, *b;
-    size_t alen, blen;
+    size_t alen = 0, blen = 0;
 
     must(nq_msg_data(msg, &a, &alen) == NQ_OK && nq_msg_data(want, &b, &blen) == NQ_OK, "reading");
     must(alen == blen && (alen == 0 || memcmp(a, b, alen) == 0), "comparing");
