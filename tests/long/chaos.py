@@ -415,12 +415,12 @@ def large(tap, options, rng):
         cuts = [LargeCut(size // 3 + rng.randrange(size // 3), True, 1.05),
                 LargeCut(264 + rng.randrange(168), False, 0)]
         stage.proxy.plan = lambda: cuts.pop() if cuts else None
+        counted = []  # from the start: the first cut may come while the client still opens
+        stage.proxy.when_cut = lambda: counted.append(stage.proxy.taken)
         # SIZE of all messages is that of the one.
         stage.add(0, session, "-b", str(size), "-q", limits=limits)
         stage.add(1, session, "-b", str(size), limits=limits)
         began = time.monotonic()
-        counted = []
-        stage.proxy.when_cut = lambda: counted.append(stage.proxy.taken)
         wrong = stage.finish()
         carried = stage.proxy.taken
         tap.ok(not wrong, "a large message settles, though the first welcome was lost" +
