@@ -148,12 +148,13 @@ void nqi_loop_wake(struct nqi_loop *loop)
     uint64_t one = 1;
     int cancel;
 
-    if (!nqi_loop_poll_wake(loop))
+    if (nqi_loop_polled_here(loop))
         return;
     /* Who kicks has promised a wake-up already: no cancellation in between. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     if (write(loop->kick, &one, sizeof(one)) < 0)
         assert(errno == EAGAIN); /* the counter is full: readable all the same */
+    nqi_loop_poll_wake(loop);    /* who is woken takes the kick out of epoll */
     pthread_setcancelstate(cancel, NULL);
 }
 

@@ -93,8 +93,11 @@ enum nqi_polled {
 /* Sleep where the poller says.  Thread: the token's holder.  Blocks: up to `timeout_ns`. */
 enum nqi_polled nqi_loop_poll(struct nqi_loop *loop, int64_t timeout_ns);
 
-/* End that sleep, or the next one, at once.  @return false: this very thread is inside of it, and
- * the poller returns by itself.  Thread: any, not under `lock`. */
-bool nqi_loop_poll_wake(struct nqi_loop *loop);
+/* This very thread is inside of that sleep: the poller returns by itself. */
+bool nqi_loop_polled_here(const struct nqi_loop *loop);
+
+/* End that sleep, or the next one, at once, unless it is this thread's.  Thread: any, not under
+ * `lock`. */
+void nqi_loop_poll_wake(struct nqi_loop *loop);
 
 #endif

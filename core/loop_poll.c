@@ -60,21 +60,23 @@ bool nqi_loop_drop_poller(struct nqi_loop *loop, const void *arg)
     return dropped;
 }
 
-bool nqi_loop_poll_wake(struct nqi_loop *loop)
+bool nqi_loop_polled_here(const struct nqi_loop *loop)
+{
+    return poll_inside == loop;
+}
+
+void nqi_loop_poll_wake(struct nqi_loop *loop)
 {
     int cancel;
 
-    if (poll_inside == loop)
-        return false;
-    if (!atomic_load(&loop->has_poller)) /* a new one begins with a wake */
-        return true;
+    if (nqi_loop_polled_here(loop) || !atomic_load(&loop->has_poller))
+        return; /* a new one begins with a wake */
     /* The transport's wake() may write to a descriptor, where a thread can be cancelled. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pthread_mutex_lock(&loop->poll_lock);
     poll_end(loop);
     pthread_mutex_unlock(&loop->poll_lock);
     pthread_setcancelstate(cancel, NULL);
-    return true;
 }
 
 /* True: it is this thread's now, until poll_leave(). */

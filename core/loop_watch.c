@@ -167,7 +167,7 @@ nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,
     }
     /* Whoever sleeps in a poller comes back, and into epoll. */
     if (!atomic_fetch_add(&serial->loop->nfds, 1))
-        (void)nqi_loop_poll_wake(serial->loop);
+        nqi_loop_poll_wake(serial->loop);
     if (watch_ctl(watch, EPOLL_CTL_ADD, events)) {
         nq_err err = nqi_fail_errno("cannot watch descriptor %d", fd);
 
@@ -237,7 +237,7 @@ void nqi_timer_set(struct nqi_watch *watch, int64_t at)
     nqi_loop_arm(loop);
     pthread_mutex_unlock(&loop->lock);
     if (at < atomic_load(&loop->poll_until))
-        (void)nqi_loop_poll_wake(loop);
+        nqi_loop_poll_wake(loop);
 }
 
 void nqi_watch_del(struct nqi_watch *watch)
