@@ -194,6 +194,17 @@ static void broker_thread_over(void *arg)
     mqtt_ep_unref(ep);
 }
 
+/* In the endpoint's serial.  Without memory for that it waits for some: a thread that nobody joins
+ * may outlive what OpenSSL does at exit, and then leaves its error state behind. */
+static void broker_ask_for_join(struct nqtp_ep *ep)
+{
+    while (ep->mod->host->post(ep->serial, broker_thread_over, ep)) {
+        pthread_mutex_lock(&ep->mtx);
+        (void)mqtt_wait(ep, mqtt_clock() + BROKER_REPOST_NS);
+        pthread_mutex_unlock(&ep->mtx);
+    }
+}
+
 static void *broker_run(void *arg)
 {
     struct nqtp_ep *ep = arg;
@@ -221,11 +232,7 @@ static void *broker_run(void *arg)
     mqtt_links_end(ep, NQT_E_CLOSED, "the endpoint is closed");
     nqt_tell_health(ep->mod->host, ep->cookie, NQT_HEALTH_CLOSED, NULL);
     pthread_mutex_unlock(&ep->mtx);
-    /* Joined in the endpoint's serial; without memory to post, nobody will. */
-    if (ep->mod->host->post(ep->serial, broker_thread_over, ep)) {
-        pthread_detach(pthread_self());
-        mqtt_ep_unref(ep);
-    }
+    broker_ask_for_join(ep);
     return NULL;
 }
 
