@@ -321,6 +321,8 @@ static void life_with_failure(bool server, bool other, long nth)
     if (nqtest_can(NQT_CAP_DRAIN) && link && link->ups && !link->downs)
         (void)nqtest_shutdown(link);
     nqtest_settle(2);
+    nqtest_host_close(hosts[1]);
+    nqtest_host_close(hosts[0]);
     nqtest_host_free(hosts[1]);
     nqtest_host_free(hosts[0]);
     ck_assert_int_eq(nqtest_bufs, 0);

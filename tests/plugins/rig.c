@@ -56,6 +56,8 @@ struct nqtest_rig nqtest_rig_up(const struct nqtest_opt *server, const struct nq
 
 void nqtest_rig_free(struct nqtest_rig *rig)
 {
+    nqtest_host_close(rig->client_host);
+    nqtest_host_close(rig->server_host);
     nqtest_host_free(rig->client_host);
     nqtest_host_free(rig->server_host);
     ck_assert_int_eq(nqtest_bufs, 0);

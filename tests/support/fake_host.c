@@ -228,11 +228,14 @@ static bool host_is_quiet(const void *arg)
     return true;
 }
 
-void nqtest_host_free(struct nqtest_host *host)
+void nqtest_host_close(struct nqtest_host *host)
 {
     struct nqtest_link *link;
     struct nqtest_ep *ep;
 
+    if (host->closing)
+        return;
+    host->closing = true;
     (void)nqtest_fds(); /* while they are open: are they close-on-exec? */
     /* An ACCEPT may come until its endpoint is closed. */
     for (ep = host->eps; ep; ep = ep->next)
@@ -246,6 +249,14 @@ void nqtest_host_free(struct nqtest_host *host)
         nqtest_ep_close(ep);
     }
     host->resolve_held = false;
+}
+
+void nqtest_host_free(struct nqtest_host *host)
+{
+    struct nqtest_link *link;
+    struct nqtest_ep *ep;
+
+    nqtest_host_close(host);
     nqtest_until(host_is_quiet, host, "EP_CLOSED");
     host->module->ops->mod_close(host->mod);
     host->gone = true;

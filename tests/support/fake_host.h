@@ -100,7 +100,8 @@ struct nqtest_host {
     struct nqtest_ep *eps;
     struct nqtest_link *links;
     struct nqtest_watch *watches;
-    bool gone; /* mod_close() has returned */
+    bool closing; /* nqtest_host_close() */
+    bool gone;    /* mod_close() has returned */
     unsigned depth;
     bool handling;
     int64_t shift; /* nqtest_advance() */
@@ -130,7 +131,11 @@ extern _Atomic long nqtest_bufs;
 
 /* mod_open(); NULL: it failed.  @param fail_mem  as in the struct */
 struct nqtest_host *nqtest_host_new(const struct nqt_module *module, long fail_mem);
-/* Close what is open, wait for the last events, mod_close(), check that nothing stays behind. */
+/* Close what is open.  For hosts that have links with each other: none then waits in vain for the
+ * other's answer to its end, for as long as the transport allows. */
+void nqtest_host_close(struct nqtest_host *host);
+/* The same unless it was done, wait for the last events, mod_close(), check that nothing stays
+ * behind. */
 void nqtest_host_free(struct nqtest_host *host);
 
 /* ep_open(); 0 or the plugin's error, then *ret is untouched. */

@@ -372,6 +372,16 @@ void nqtest_end(nq_queue *queue)
     nq_free(queue);
 }
 
+void nqtest_part(nq_queue *server, nq_queue *client)
+{
+    (void)!nq_close(client, 0, NULL);
+    while (nqtest_stats(server).links || nqtest_stats(client).links) {
+        ck_assert_int_ge(nq_poll(server), 0);
+        ck_assert_int_ge(nq_poll(client), 0);
+    }
+    nq_free(client);
+}
+
 /* ---- memory that tells when it is released ---- */
 
 static void block_released(void *arg, void *data, size_t len)

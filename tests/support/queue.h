@@ -89,6 +89,10 @@ void nqtest_drive_until(nq_queue *queue, uint64_t (*look)(nq_queue *queue), uint
 /* Close within NQTEST_WAIT, and free. */
 void nqtest_end(nq_queue *queue);
 
+/* Close and free a client whose server nobody else drives, which so could not answer its good-bye.
+ */
+void nqtest_part(nq_queue *server, nq_queue *client);
+
 /* ---- memory that tells when it is released ---- */
 
 struct nqtest_block {

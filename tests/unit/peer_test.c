@@ -598,7 +598,7 @@ START_TEST(each_allocation_of_a_put_may_fail)
         while (nq_get(server, NULL, 0, 0, &got) == NQ_OK)
             nq_msg_free(got);
     }
-    nq_free(client);
+    nqtest_part(server, client);
     nq_free(server);
 }
 END_TEST
@@ -619,9 +619,7 @@ START_TEST(each_allocation_of_a_greeting_may_fail)
             turn(server, client);
             ck_assert_int_lt(nqtest_clock(), until);
         }
-        nq_free(client);
-        while (nqtest_stats(server).links)
-            ck_assert_int_eq(nq_poll(server), NQ_OK);
+        nqtest_part(server, client);
     }
     nq_free(server);
 }

@@ -240,7 +240,7 @@ START_TEST(a_program_drives_its_queues_by_poll)
     }
     ck_assert_uint_eq(got, 2000);
     ck_assert_int_eq(nqtest_outcome(last, NULL), NQ_DELIVERED);
-    nq_free(client);
+    nqtest_part(server, client);
     nq_free(server);
 }
 END_TEST
@@ -261,8 +261,8 @@ START_TEST(the_descriptor_is_readable_while_messages_wait)
     nq_msg_free(nqtest_get(server));
     while (poll_once(server, 100)) /* the acknowledgement */
         nqtest_drain_events(server, NQ_EVENT_PEER_UP);
-    nq_free(client);
-    nq_free(server);
+    nqtest_end(server); /* first: nobody drives it */
+    nqtest_end(client);
 }
 END_TEST
 

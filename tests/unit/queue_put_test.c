@@ -852,6 +852,14 @@ static nq_queue *blocking_server(int transport, nq_queue *stopped[2], nq_uuid pe
     return server;
 }
 
+/* The stopped ones first: they say good-bye while the server still answers. */
+static void free_all(nq_queue *server, nq_queue *stopped[2])
+{
+    nq_free(stopped[0]);
+    nq_free(stopped[1]);
+    nq_free(server);
+}
+
 struct many {
     nq_queue *queue;
     const nq_uuid *peers;
@@ -899,9 +907,7 @@ START_TEST(a_put_that_waits_goes_on_when_one_of_several_parts_is_cancelled)
     ck_assert_int_eq(many.err, NQ_OK);
     nq_future_free(future);
     nq_future_free(many.future);
-    nq_free(server);
-    nq_free(stopped[0]);
-    nq_free(stopped[1]);
+    free_all(server, stopped);
 }
 END_TEST
 
@@ -924,9 +930,7 @@ START_TEST(a_close_ends_the_wait_for_one_of_several_peers)
     ck_assert_int_eq(outcome, NQ_NOT_DELIVERED);
     ck_assert_int_eq(reason, NQ_REASON_LOCAL_CLOSE);
     nq_future_free(many.future);
-    nq_free(server);
-    nq_free(stopped[0]);
-    nq_free(stopped[1]);
+    free_all(server, stopped);
 }
 END_TEST
 
