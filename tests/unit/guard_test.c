@@ -177,6 +177,43 @@ START_TEST(what_is_before_the_body_is_copied_and_the_body_is_not)
 }
 END_TEST
 
+/* What another implementation says, Python's, with the AES of the openssl command:
+ *
+ *     k = hmac.new(bytes(range(32)), label + bytes(range(100, 132)), hashlib.sha256).digest()
+ *     s = aes_128_ecb(k[:16], number.to_bytes(16, 'big'))
+ *     r = int.from_bytes(k[16:], 'little') & 0x0ffffffc0ffffffc0ffffffc0fffffff
+ *     m = struct.pack('>I', 20) + bytes(at * 7 for at in range(20))
+ *     a = 0
+ *     for at in range(0, len(m), 16):
+ *         a = (a + int.from_bytes(m[at:at + 16] + b'\1', 'little')) * r % (2**130 - 5)
+ *     tag = ((a + int.from_bytes(s, 'little')) % 2**128).to_bytes(16, 'little') */
+static const struct {
+    bool server;
+    uint8_t first[NQI_GUARD_TAG], second[NQI_GUARD_TAG]; /* of two frames */
+} tags[] = {
+    {false,
+     {0xe7, 0xe0, 0x3e, 0xb1, 0xda, 0x3b, 0x5a, 0x1b, 0xa1, 0xf4, 0xf4, 0x9d, 0x72, 0x21, 0x21,
+      0xbe},
+     {0x2f, 0xea, 0xee, 0x46, 0x5a, 0xad, 0xfd, 0x4b, 0x79, 0x19, 0xb0, 0xfc, 0x37, 0x9e, 0x17,
+      0x36}},
+    {true,
+     {0xbf, 0x4a, 0xea, 0x39, 0x7c, 0xca, 0x19, 0x07, 0x41, 0x86, 0xfb, 0x3b, 0x0a, 0x87, 0x32,
+      0xfa},
+     {0xbe, 0xa9, 0xac, 0x60, 0xbf, 0x31, 0x1c, 0xae, 0x1d, 0x6f, 0x36, 0x3a, 0x73, 0xa1, 0xe8,
+      0x6d}},
+};
+
+START_TEST(tags_are_what_the_protocol_says)
+{
+    struct nqi_guard *guard = tags[_i].server ? &server : &client;
+
+    send_all(guard, 20);
+    send_all(guard, 20);
+    ck_assert_mem_eq(wire + 24, tags[_i].first, NQI_GUARD_TAG);
+    ck_assert_mem_eq(wire + 64, tags[_i].second, NQI_GUARD_TAG);
+}
+END_TEST
+
 /* ---- what somebody on the way does ---- */
 
 START_TEST(no_bit_can_be_changed)
@@ -307,6 +344,7 @@ Suite *nqtest_suite(void)
                         (int)(NQI_LEN(lengths) * NQI_LEN(pieces)));
     tcase_add_test(tcase, both_directions_have_keys_of_their_own);
     tcase_add_test(tcase, what_is_before_the_body_is_copied_and_the_body_is_not);
+    tcase_add_loop_test(tcase, tags_are_what_the_protocol_says, 0, NQI_LEN(tags));
     tcase_add_test(tcase, no_bit_can_be_changed);
     tcase_add_loop_test(tcase, frames_are_told_apart_by_their_place, 0, WAYS);
     tcase_add_loop_test(tcase, a_length_that_no_frame_has_is_refused_at_once, 0, 4);
