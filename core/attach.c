@@ -1,10 +1,12 @@
-/* Fixed layouts, integers compared before they are used; HMAC and SHA-256 are nettle's. */
+/* Fixed layouts, integers compared before they are used; SHA-256 is nettle's. */
 #include "core/attach.h"
 
 #include "core/err.h"
-#include <nettle/hmac.h>
+#include "core/mac.h"
 #include <nettle/memops.h>
 #include <nettle/sha2.h>
+
+static_assert(NQI_KEY == NQI_MAC, "proofs and keys are what nqi_mac() gives");
 
 static const uint8_t attach_magic[4] = {0xff, 'n', 'q', '1'};
 
@@ -139,16 +141,10 @@ void nqi_transcript(const uint8_t *hello, const uint8_t *challenge, uint8_t *ret
 static void attach_prove(const char *label, const uint8_t *key, const uint8_t *transcript,
                          const uint8_t *before, const uint8_t *record, size_t len, uint8_t *ret)
 {
-    struct hmac_sha256_ctx ctx;
+    const struct nqi_mac_part parts[] = {
+        {transcript, NQI_KEY}, {before, before ? NQI_KEY : 0}, {record, len}};
 
-    hmac_sha256_set_key(&ctx, NQI_KEY, key);
-    hmac_sha256_update(&ctx, strlen(label), (const uint8_t *)label);
-    hmac_sha256_update(&ctx, NQI_KEY, transcript);
-    if (before)
-        hmac_sha256_update(&ctx, NQI_KEY, before);
-    hmac_sha256_update(&ctx, len, record);
-    hmac_sha256_digest(&ctx, NQI_KEY, ret);
-    explicit_bzero(&ctx, sizeof(ctx));
+    nqi_mac(key, NQI_KEY, label, parts, NQI_LEN(parts), ret);
 }
 
 static void psk_prove(const uint8_t *record, const uint8_t *psk, const uint8_t *transcript,
@@ -197,16 +193,12 @@ bool nqi_welcome_is_proven(const uint8_t *record, const uint8_t *key, const uint
 void nqi_psk_session_key(const uint8_t *psk, const nq_uuid *session, const nq_uuid *opening,
                          const nq_uuid *client, const nq_uuid *server, uint8_t *ret)
 {
-    const nq_uuid *const all[] = {session, opening, client, server};
-    static const char label[] = "nq1 session";
-    struct hmac_sha256_ctx ctx;
+    const struct nqi_mac_part parts[] = {{session->bytes, sizeof(session->bytes)},
+                                         {opening->bytes, sizeof(opening->bytes)},
+                                         {client->bytes, sizeof(client->bytes)},
+                                         {server->bytes, sizeof(server->bytes)}};
 
-    hmac_sha256_set_key(&ctx, NQI_KEY, psk);
-    hmac_sha256_update(&ctx, strlen(label), (const uint8_t *)label);
-    for (size_t i = 0; i < NQI_LEN(all); i++)
-        hmac_sha256_update(&ctx, sizeof(all[i]->bytes), all[i]->bytes);
-    hmac_sha256_digest(&ctx, NQI_KEY, ret);
-    explicit_bzero(&ctx, sizeof(ctx));
+    nqi_mac(psk, NQI_KEY, "nq1 session", parts, NQI_LEN(parts), ret);
 }
 
 /* ---- AUTH, WELCOME ---------------------------------------------------------------------- */

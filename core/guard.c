@@ -2,10 +2,12 @@
 #include "core/guard.h"
 
 #include "core/err.h"
+#include "core/mac.h"
 #include "core/pool.h"
-#include <nettle/hmac.h>
 #include <nettle/memops.h>
 #include <string.h>
+
+static_assert(POLY1305_AES_KEY_SIZE == NQI_MAC, "a key is what nqi_mac() gives");
 
 #define GUARD_FRAME_MAX (NQI_GUARD_HEAD + NQI_GUARD_PAYLOAD + NQI_GUARD_TAG)
 
@@ -14,16 +16,12 @@
 static void guard_set_key(struct poly1305_aes_ctx *ctx, const char *label, const uint8_t *key,
                           const uint8_t *transcript)
 {
-    struct hmac_sha256_ctx hmac;
-    uint8_t own[POLY1305_AES_KEY_SIZE];
+    const struct nqi_mac_part part = {transcript, NQI_KEY};
+    uint8_t own[NQI_MAC];
 
-    hmac_sha256_set_key(&hmac, NQI_KEY, key);
-    hmac_sha256_update(&hmac, strlen(label), (const uint8_t *)label);
-    hmac_sha256_update(&hmac, NQI_KEY, transcript);
-    hmac_sha256_digest(&hmac, sizeof(own), own);
+    nqi_mac(key, NQI_KEY, label, &part, 1, own);
     poly1305_aes_set_key(ctx, own);
     explicit_bzero(own, sizeof(own));
-    explicit_bzero(&hmac, sizeof(hmac));
 }
 
 void nqi_guard_begin(struct nqi_guard *guard, const uint8_t *key, const uint8_t *transcript,

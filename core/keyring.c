@@ -4,10 +4,10 @@
 #include "core/keyring.h"
 
 #include "core/err.h"
+#include "core/mac.h"
 #include "core/random.h"
 #include <nettle/base16.h>
 #include <nettle/base64.h>
-#include <nettle/hmac.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,18 +156,6 @@ static bool keyring_is_one_byte(const uint8_t *raw, size_t len)
     return len && !memcmp(raw, raw + 1, len - 1);
 }
 
-/* What is written becomes a key of NQI_KEY bytes. */
-static void keyring_condense(const uint8_t *raw, size_t len, uint8_t *ret)
-{
-    static const char label[] = "nq1 key";
-    struct hmac_sha256_ctx ctx;
-
-    hmac_sha256_set_key(&ctx, len, raw);
-    hmac_sha256_update(&ctx, strlen(label), (const uint8_t *)label);
-    hmac_sha256_digest(&ctx, NQI_KEY, ret);
-    explicit_bzero(&ctx, sizeof(ctx));
-}
-
 static nq_err keyring_key(struct keyring_text *text, uint8_t *ret)
 {
     uint8_t raw[BASE64_DECODE_LENGTH(BASE64_ENCODE_RAW_LENGTH(NQI_KEY_MOST))];
@@ -185,7 +173,7 @@ static nq_err keyring_key(struct keyring_text *text, uint8_t *ret)
             keyring_wrong(text, "a key is 16 to 128 random bytes in hexadecimal digits or base64, "
                                 "not a word or a sentence: `openssl rand -hex 32` makes one");
     else
-        keyring_condense(raw, len, ret);
+        nqi_mac(raw, len, "nq1 key", NULL, 0, ret); /* of any length: one of NQI_KEY bytes */
     explicit_bzero(raw, sizeof(raw));
     return err;
 }

@@ -17,7 +17,7 @@ pure() { # object
 }
 
 tested=0
-for stem in buf chunk stream msg frame txbuf attach guard session; do
+for stem in buf mac chunk stream msg frame txbuf attach guard session; do
     for source in "$top_srcdir/core/$stem.c" "$top_srcdir/core/${stem}"_*.c; do
         [ -e "$source" ] || continue
         name=${source##*/}
