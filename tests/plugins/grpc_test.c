@@ -107,12 +107,7 @@ static const struct nqtest_opt wrong[][3] = {
 
 START_TEST(options_that_cannot_be_meant_are_errors_of_opening)
 {
-    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
-    struct nqt_error err = {.size = sizeof(err)};
-    struct nqtest_ep *ep;
-
-    ck_assert_int_eq(nqtest_ep_open(host, false, wrong[_i], &ep, &err), NQT_E_CONFIG);
-    nqtest_host_free(host);
+    nqtest_open_is_refused(&grpc_LTX_nqt0_module, false, wrong[_i], NQT_E_CONFIG, NULL);
 }
 END_TEST
 

@@ -153,14 +153,8 @@ static const struct {
 
 START_TEST(files_that_cannot_be_meant_are_errors_of_opening)
 {
-    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
-    struct nqt_error err = {.size = sizeof(err)};
-    struct nqtest_ep *ep;
-
-    ck_assert_int_eq(nqtest_ep_open(host, wrongs[_i].listen, wrongs[_i].opts, &ep, &err),
-                     NQT_E_CONFIG);
-    ck_assert_msg(strstr(err.text, wrongs[_i].text), "%s", err.text);
-    nqtest_host_free(host);
+    nqtest_open_is_refused(&grpc_LTX_nqt0_module, wrongs[_i].listen, wrongs[_i].opts, NQT_E_CONFIG,
+                           wrongs[_i].text);
 }
 END_TEST
 

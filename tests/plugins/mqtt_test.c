@@ -129,29 +129,19 @@ START_TEST(names_that_would_be_more_than_one_level_of_a_topic_are_refused)
 {
     static const char *const names[] = {"", "a/b", "a+", "#", "$sys", "a b", "\xc3\xa4"};
     struct nqtest_opt opts[] = {{"server", NULL}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
-    struct nqt_error err = {.size = sizeof(err)};
-    struct nqtest_ep *ep;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         opts[0].value = names[i];
-        ck_assert_int_eq(nqtest_ep_open(host, true, opts, &ep, &err), NQT_E_CONFIG);
-        ck_assert_ptr_nonnull(strstr(err.text, "server"));
+        nqtest_open_is_refused(&mqtt_LTX_nqt0_module, true, opts, NQT_E_CONFIG, "server");
     }
-    nqtest_host_free(host);
 }
 END_TEST
 
 START_TEST(a_password_without_a_user_is_refused)
 {
     static const struct nqtest_opt opts[] = {{"password", "x"}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
-    struct nqt_error err = {.size = sizeof(err)};
-    struct nqtest_ep *ep;
 
-    ck_assert_int_eq(nqtest_ep_open(host, false, opts, &ep, &err), NQT_E_CONFIG);
-    ck_assert_ptr_nonnull(strstr(err.text, "user"));
-    nqtest_host_free(host);
+    nqtest_open_is_refused(&mqtt_LTX_nqt0_module, false, opts, NQT_E_CONFIG, "user");
 }
 END_TEST
 

@@ -313,6 +313,18 @@ int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_op
     return rc;
 }
 
+void nqtest_open_is_refused(const struct nqt_module *module, bool listen,
+                            const struct nqtest_opt *opts, int code, const char *part)
+{
+    struct nqtest_host *host = nqtest_host_new(module, 0);
+    struct nqt_error err = {.size = sizeof(err)};
+    struct nqtest_ep *ep;
+
+    ck_assert_int_eq(nqtest_ep_open(host, listen, opts, &ep, &err), code);
+    ck_assert_msg(!part || strstr(err.text, part), "%s", err.text);
+    nqtest_host_free(host);
+}
+
 void nqtest_ep_close(struct nqtest_ep *ep)
 {
     struct nqtp_ep *plugin = ep->plugin;

@@ -141,6 +141,10 @@ void nqtest_host_free(struct nqtest_host *host);
 /* ep_open(); 0 or the plugin's error, then *ret is untouched. */
 int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_opt *opts,
                    struct nqtest_ep **ret, struct nqt_error *err);
+/* ep_open() on a host of its own must fail with `code` and a text that has `part` in it (NULL =
+ * any), and nothing stays behind. */
+void nqtest_open_is_refused(const struct nqt_module *module, bool listen,
+                            const struct nqtest_opt *opts, int code, const char *part);
 void nqtest_ep_close(struct nqtest_ep *ep);
 /* connect(); NULL: it failed, with *err. */
 struct nqtest_link *nqtest_connect(struct nqtest_ep *ep, struct nqt_error *err);
