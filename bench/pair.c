@@ -43,3 +43,26 @@ struct bench_pair bench_pair_connect(void)
     close(listener);
     return pair;
 }
+
+void bench_count_bytes(const struct bench_opts *opts, bench_receive_fn receive, void *arg,
+                       struct bench_result *result)
+{
+    uint64_t skip = opts->warmup * opts->size, total = skip + opts->count * opts->size;
+    uint64_t got = 0, first = 0;
+    char *buf = bench_pages(opts->read_size);
+    int64_t start = 0;
+
+    while (got < total) {
+        size_t n = receive(arg, buf, opts->read_size);
+
+        if (n == 0)
+            bench_die("receive", "the other side has gone");
+        got += n;
+        if (start == 0 && got >= skip) {
+            start = bench_now_ns();
+            first = got;
+        }
+    }
+    result->seconds = (double)(bench_now_ns() - start) / 1e9;
+    result->messages = (total - first) / opts->size;
+}

@@ -228,26 +228,23 @@ static void raw_send_plain(const struct bench_opts *opts, int fd)
     }
 }
 
+struct raw_source {
+    const struct bench_opts *opts;
+    int fd;
+};
+
+static size_t raw_recv_some(void *arg, char *buf, size_t len)
+{
+    const struct raw_source *source = arg;
+
+    return raw_recv(source->opts, source->fd, buf, len);
+}
+
 static void raw_recv_plain(const struct bench_opts *opts, int fd, struct bench_result *result)
 {
-    uint64_t skip = opts->warmup * opts->size, total = skip + opts->count * opts->size;
-    uint64_t got = 0, first = 0;
-    char *buf = bench_pages(opts->read_size);
-    int64_t start = 0;
+    struct raw_source source = {opts, fd};
 
-    while (got < total) {
-        size_t n = raw_recv(opts, fd, buf, opts->read_size);
-
-        if (n == 0)
-            bench_die("recv", "the other side has gone");
-        got += n;
-        if (start == 0 && got >= skip) {
-            start = bench_now_ns();
-            first = got;
-        }
-    }
-    result->seconds = (double)(bench_now_ns() - start) / 1e9;
-    result->messages = (total - first) / opts->size;
+    bench_count_bytes(opts, raw_recv_some, &source, result);
 }
 
 static void raw_sender(const struct bench_opts *opts, int fd, void *arg)

@@ -71,25 +71,11 @@ static void tls_sender(const struct bench_opts *opts, int fd, void *arg)
     SSL_shutdown(ssl);
 }
 
-static void tls_receive(const struct bench_opts *opts, SSL *ssl, struct bench_result *result)
+static size_t tls_receive(void *ssl, char *buf, size_t len)
 {
-    uint64_t skip = opts->warmup * opts->size, total = skip + opts->count * opts->size;
-    uint64_t got = 0, first = 0;
-    char *buf = bench_pages(opts->read_size);
-    int64_t start = 0;
     size_t n;
 
-    while (got < total) {
-        if (SSL_read_ex(ssl, buf, opts->read_size, &n) != 1)
-            bench_die("SSL_read", "the other side has gone");
-        got += n;
-        if (start == 0 && got >= skip) {
-            start = bench_now_ns();
-            first = got;
-        }
-    }
-    result->seconds = (double)(bench_now_ns() - start) / 1e9;
-    result->messages = (total - first) / opts->size;
+    return SSL_read_ex(ssl, buf, len, &n) == 1 ? n : 0;
 }
 
 int main(int argc, char **argv)
@@ -112,7 +98,7 @@ int main(int argc, char **argv)
     ssl = tls_on(ctx, pair.fd[0], SSL_accept);
     snprintf(result.settings, sizeof(result.settings), "%s %s, read %zu", SSL_get_version(ssl),
              SSL_get_cipher_name(ssl), opts.read_size);
-    tls_receive(&opts, ssl, &result);
+    bench_count_bytes(&opts, tls_receive, ssl, &result);
     bench_peer_wait(&peer);
     bench_print(&opts, &result);
     return 0;
