@@ -622,6 +622,9 @@ END_TEST
 struct putter {
     nq_queue *queue;
     nq_msg *msg;
+    const nq_uuid *peers; /* `n` of them; NULL = all */
+    size_t n;
+    nq_future **future; /* NULL = none is wanted */
     nq_err err;
     _Atomic pid_t thread;
     _Atomic bool done;
@@ -632,17 +635,19 @@ static void *putter_run(void *arg)
     struct putter *putter = arg;
 
     putter->thread = gettid();
-    putter->err = nq_put(putter->queue, putter->msg, NULL, 0, NULL);
+    putter->err = nq_put(putter->queue, putter->msg, putter->peers, putter->n, putter->future);
     putter->done = true;
     return NULL;
 }
 
 /* A thread that puts into a full queue, and waits. */
-static pthread_t putter_start(struct putter *putter, nq_queue *queue)
+static pthread_t putter_start(struct putter *putter, nq_queue *queue, const nq_uuid *peers,
+                              size_t n, nq_future **future)
 {
     pthread_t thread;
 
-    *putter = (struct putter){.queue = queue, .msg = nqtest_number(2)};
+    *putter = (struct putter){
+        .queue = queue, .msg = nqtest_number(2), .peers = peers, .n = n, .future = future};
     ck_assert_int_eq(pthread_create(&thread, NULL, putter_run, putter), 0);
     nqtest_until_asleep(&putter->thread);
     ck_assert(!putter->done);
@@ -657,7 +662,7 @@ START_TEST(with_policy_block_a_put_waits_for_room)
 
     nqtest_put(client, nqtest_number(0));
     nqtest_put(client, nqtest_number(1));
-    thread = putter_start(&putter, client);
+    thread = putter_start(&putter, client, NULL, 0, NULL);
     server = nqtest_server_again("");
     for (uint64_t i = 0; i < 3; i++)
         ck_assert_uint_eq(nqtest_get_number(server), i);
@@ -677,7 +682,7 @@ START_TEST(a_put_that_waits_ends_when_the_queue_closes)
 
     nqtest_put(client, nqtest_number(0));
     nqtest_put(client, nqtest_number(1));
-    thread = putter_start(&putter, client);
+    thread = putter_start(&putter, client, NULL, 0, NULL);
     ck_assert_int_eq(nq_close(client, NQTEST_MS, &report), NQ_AGAIN);
     nqtest_end_thread(thread);
     ck_assert_int_eq(putter.err, NQ_ERR_CLOSED);
@@ -697,7 +702,7 @@ START_TEST(a_put_that_waits_goes_on_when_another_is_cancelled)
 
     nqtest_put(client, nqtest_number(0));
     future = nqtest_put_future(client, nqtest_number(1));
-    thread = putter_start(&putter, client);
+    thread = putter_start(&putter, client, NULL, 0, NULL);
     ck_assert_int_eq(nq_future_cancel(future), NQ_OK);
     nqtest_end_thread(thread);
     ck_assert_int_eq(putter.err, NQ_OK);
@@ -860,53 +865,22 @@ static void free_all(nq_queue *server, nq_queue *stopped[2])
     nq_free(server);
 }
 
-struct many {
-    nq_queue *queue;
-    const nq_uuid *peers;
-    size_t n;
-    nq_future *future;
-    nq_err err;
-    _Atomic pid_t thread;
-    _Atomic bool done;
-};
-
-static void *many_run(void *arg)
-{
-    struct many *many = arg;
-
-    many->thread = gettid();
-    many->err = nq_put(many->queue, nqtest_number(2), many->peers, many->n, &many->future);
-    many->done = true;
-    return NULL;
-}
-
-static pthread_t many_start(struct many *many, nq_queue *queue, const nq_uuid *peers, size_t n)
-{
-    pthread_t thread;
-
-    *many = (struct many){.queue = queue, .peers = peers, .n = n};
-    ck_assert_int_eq(pthread_create(&thread, NULL, many_run, many), 0);
-    nqtest_until_asleep(&many->thread);
-    ck_assert(!many->done);
-    return thread;
-}
-
 START_TEST(a_put_that_waits_goes_on_when_one_of_several_parts_is_cancelled)
 {
     nq_queue *stopped[2], *server;
     nq_uuid peers[2];
-    nq_future *future;
-    struct many many;
+    nq_future *future, *later = NULL;
+    struct putter putter;
     pthread_t thread;
 
     server = blocking_server(_i, stopped, peers, 1);
     ck_assert_int_eq(nq_put(server, nqtest_msg("to both"), peers, 2, &future), NQ_OK);
-    thread = many_start(&many, server, peers, 1);
+    thread = putter_start(&putter, server, peers, 1, &later);
     ck_assert_int_eq(nq_future_cancel(future), NQ_AGAIN); /* the other one has it, perhaps */
     nqtest_end_thread(thread);
-    ck_assert_int_eq(many.err, NQ_OK);
+    ck_assert_int_eq(putter.err, NQ_OK);
     nq_future_free(future);
-    nq_future_free(many.future);
+    nq_future_free(later);
     free_all(server, stopped);
 }
 END_TEST
@@ -917,19 +891,20 @@ START_TEST(a_close_ends_the_wait_for_one_of_several_peers)
     nq_outcome outcome;
     nq_reason reason;
     nq_uuid peers[2];
-    struct many many;
+    nq_future *future = NULL;
+    struct putter putter;
     pthread_t thread;
 
     server = blocking_server(_i, stopped, peers, 0);
-    thread = many_start(&many, server, peers, 2);
+    thread = putter_start(&putter, server, peers, 2, &future);
     ck_assert_int_eq(nq_close(server, 0, NULL), NQ_AGAIN);
     nqtest_end_thread(thread);
-    ck_assert_int_eq(many.err, NQ_OK);
-    ck_assert_int_eq(nq_future_wait(many.future, NQTEST_WAIT), NQ_OK);
-    ck_assert_int_eq(nq_future_peer_outcome(many.future, &peers[0], &outcome, &reason), NQ_OK);
+    ck_assert_int_eq(putter.err, NQ_OK);
+    ck_assert_int_eq(nq_future_wait(future, NQTEST_WAIT), NQ_OK);
+    ck_assert_int_eq(nq_future_peer_outcome(future, &peers[0], &outcome, &reason), NQ_OK);
     ck_assert_int_eq(outcome, NQ_NOT_DELIVERED);
     ck_assert_int_eq(reason, NQ_REASON_LOCAL_CLOSE);
-    nq_future_free(many.future);
+    nq_future_free(future);
     free_all(server, stopped);
 }
 END_TEST
