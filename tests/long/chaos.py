@@ -1,6 +1,6 @@
 """The chaos test: processes whose links are cut, that are stopped and killed.
 
-    ends (chaos_end)  <--->  proxy (chaos_proxy, in this process)  <--->  ends
+    ends (chaos_end)  <--->  proxy (support/proxy, in this process)  <--->  ends
         |                                                                  |
         +------------------------- logs --> chaos_audit -------------------+
 
@@ -24,15 +24,18 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+# pylint: disable=wrong-import-position
 import chaos_audit
 import chaos_mqtt
-from chaos_proxy import READ, Cut, Loop, Proxy
+import mqtt
+from proxy import READ, Cut, Loop, Proxy, free_port
 
 CLIENTS = 8
 KILL_CLIENTS = 2
@@ -58,18 +61,6 @@ class Tap:
 
     def note(self, text):
         print(f"# {text}", flush=True)
-
-
-def free_port():
-    """Of 127.0.0.1, below those that the system hands out itself; nobody listens on it now."""
-    while True:
-        port = random.randrange(12000, 30000)
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def uuid_of(number):
@@ -147,18 +138,7 @@ class Stage:
         self.port = free_port()
         self.proxy = Proxy(self.loop, self.port)
         self.all = []
-        self.broker = self.start_broker() if self.transport == "mqtt" else None
-
-    def start_broker(self):
-        broker = chaos_mqtt.broker(self.folder, self.port)
-        if not self.loop.wait(self.listens, 30):
-            broker.kill()
-            raise SystemExit("the broker does not listen")
-        return broker
-
-    def listens(self):
-        with socket.socket() as sock:
-            return not sock.connect_ex(("127.0.0.1", self.port))
+        self.broker = mqtt.Broker(self.port) if self.transport == "mqtt" else None
 
     def conf(self, number, session, **more):
         conf = {"purpose": "client" if number else "server", "id": uuid_of(number),
@@ -210,8 +190,7 @@ class Stage:
                 end.kill()
         self.proxy.close()
         if self.broker:
-            self.broker.kill()
-            self.broker.wait()
+            self.broker.end()
 
 
 def report(tap, faults, name):
@@ -319,7 +298,7 @@ def lossy(tap, options, rng):
         def on_loss():
             cuts["publishes"] += 1
             return cuts["publishes"] <= options.losses
-        stage.proxy.sieve = lambda: chaos_mqtt.Sieve(chaos_mqtt.Loss(rng, on_loss).drop)
+        stage.proxy.sieve = lambda _: chaos_mqtt.sieve(chaos_mqtt.Loss(rng, on_loss).drop)
         add_crowd(stage)
         began = time.monotonic()
         stage.loop.wait(lambda: cuts["publishes"] >= options.losses or
@@ -337,7 +316,7 @@ def lossy(tap, options, rng):
 
 def kill_often(stage, rng, victims, times):
     """Each time after a random number of lines in the logs.  Most lives last a second at least, or
-    clients would pause ever longer before they connect (see chaos_proxy)."""
+    clients would pause ever longer before they connect (see proxy)."""
     for i in range(times):
         victim = victims[i % len(victims)]
         before = chaos_progress(stage)

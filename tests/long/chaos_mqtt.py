@@ -1,59 +1,14 @@
-"""What the chaos test needs for MQTT: a broker, and publishes that get lost on their way."""
+"""What the chaos test needs for MQTT: publishes that get lost on their way."""
 
-import os
 import random
-import shutil
-import subprocess
 import time
 
-PUBLISH = 3
-QOS = 0x06
+import mqtt
 
 
-def mosquitto():
-    """Its path; None = it is not installed."""
-    return shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-
-
-def broker(folder, port):
-    """Start one on 127.0.0.1 that keeps nothing.  Whoever asks ends the process."""
-    config = os.path.join(folder, "broker.conf")
-    with open(config, "w", encoding="ascii") as file:
-        file.write(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-                   "set_tcp_nodelay true\nlog_dest none\n")
-    return subprocess.Popen([mosquitto(), "-c", config], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def packet_length(data):
-    """Of the MQTT packet that `data` begins with; 0 = its head is not there yet."""
-    length = 0
-    for i in range(1, min(len(data), 5)):
-        length |= (data[i] & 0x7f) << 7 * (i - 1)
-        if data[i] < 0x80:
-            return 1 + i + length
-    return 0
-
-
-class Sieve:
-    """One direction of a connection: whole packets pass, but for publishes at QoS 0 that `drop()`
-    says are lost."""
-
-    def __init__(self, drop):
-        self.drop = drop
-        self.rest = bytearray()
-
-    def feed(self, data):
-        passed = []
-        self.rest += data
-        while True:
-            length = packet_length(self.rest)
-            if not length or length > len(self.rest):
-                return b"".join(passed)
-            lost = self.rest[0] >> 4 == PUBLISH and not self.rest[0] & QOS and self.drop()
-            if not lost:
-                passed.append(bytes(self.rest[:length]))
-            del self.rest[:length]
+def sieve(drop):
+    """Of publishes at QoS 0, those are lost of which `drop()` says so."""
+    return mqtt.Sieve(lambda packet: mqtt.is_unanswered_publish(packet) and drop())
 
 
 class Loss:
@@ -78,7 +33,7 @@ class Loss:
 
 
 def blind_spots():
-    """Streams of packets that a Sieve takes apart wrongly, as lines for people."""
+    """Streams of packets that a sieve takes apart wrongly, as lines for people."""
     rng = random.Random(1)
     found = []
     publish = [b"\x30" + bytes([200, 1]) + bytes(200), b"\x30\x02ab"]
@@ -86,10 +41,10 @@ def blind_spots():
     for _ in range(100):
         packets = [rng.choice(publish + others) for _ in range(20)]
         stream = b"".join(packets)
-        sieve, out = Sieve(lambda: True), b""
+        through, out = sieve(lambda: True), b""
         while stream:
             n = rng.randrange(1, 300)
-            out += sieve.feed(stream[:n])
+            out += through.feed(stream[:n])
             stream = stream[n:]
         if out != b"".join(p for p in packets if p in others):
             found.append(f"a stream of {len(packets)} packets came out wrong")

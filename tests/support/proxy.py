@@ -13,6 +13,7 @@ One thread, no sleeps: sockets and timers only."""
 import collections
 import heapq
 import itertools
+import random
 import selectors
 import socket
 import struct
@@ -23,6 +24,18 @@ LOOK_S = 0.1  # a condition that no event of the loop makes true is looked at so
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 TYPE_WELCOME, TYPE_DATA = 3, 5
+
+
+def free_port():
+    """Of 127.0.0.1, below those that the system hands out itself; nobody listens on it now."""
+    while True:
+        port = random.randrange(12000, 30000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Loop:
@@ -104,7 +117,7 @@ class Pipe:
         self.ended = False
         self.paused = False
         self.records = Records()
-        self.sieve = link.proxy.sieve()  # leaves some of the bytes out; None = none
+        self.sieve = link.proxy.sieve(up)  # leaves some of the bytes out; None = none
 
     def reads(self):
         return not self.ended and not self.pending and not self.paused and not self.link.held
@@ -345,7 +358,7 @@ class Proxy:
         self.cuts = collections.Counter()
         self.first_turns = collections.Counter()  # of links that resumed
         self.taken = 0  # bytes that all links took
-        self.sieve = lambda: None  # asked for one for each direction of a new link
+        self.sieve = lambda up: None  # asked for one for each direction of a new link
         self.when_cut = lambda: None
         self.listeners = [socket.create_server(("127.0.0.1", 0), backlog=64)
                           for _ in range(ports)]
