@@ -1,4 +1,5 @@
-/* core/conf_doc.c: schema and reference say what the table says, and the committed ones too. */
+/* core/conf_doc.c and core/conf_schema.c: schema and reference say what the table says, and the
+ * committed ones too. */
 #include "core/conf_doc.h"
 #include "core/conf_table.h"
 #include "tests/support/alloc.h"
