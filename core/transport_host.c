@@ -1,4 +1,4 @@
-/* The host table: what plugins may call.
+/* The host table: what plugins may call.  The resolver is in transport_resolve.c.
  *
  * emit() copies the event.  Inside the object's strand the copy is pushed to the strand, so that it
  * is handled after the slot returned; elsewhere it goes through the loop's inbox. */
@@ -8,22 +8,8 @@
 #include "core/log.h"
 #include "core/options.h"
 #include "core/pool.h"
-#include "core/resolve.h"
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct nqi_serial *host_serial(nqt_serial *serial)
-{
-    return (struct nqi_serial *)serial;
-}
-
-static int host_rc(nq_err err)
-{
-    if (err >= 0)
-        return NQT_OK;
-    return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_SYS;
-}
 
 /* ---- small services --------------------------------------------------------------------- */
 
@@ -50,12 +36,12 @@ static int64_t host_now(nqt_core *core)
 
 static int host_post(nqt_serial *serial, void (*fn)(void *), void *arg)
 {
-    return host_rc(nqi_post(host_serial(serial), fn, arg));
+    return nqi_host_rc(nqi_post(nqi_host_serial(serial), fn, arg));
 }
 
 static int host_in_serial(nqt_serial *serial)
 {
-    return nqi_strand_inside(host_serial(serial)->strand);
+    return nqi_strand_inside(nqi_host_serial(serial)->strand);
 }
 
 static void host_count(nqt_core *core, uint32_t id, int64_t delta)
@@ -291,12 +277,13 @@ static int host_cfg_inner(nqt_cfg *cfg, const char *name, const struct nqt_modul
 static int host_fd_add(nqt_serial *serial, int fd, uint32_t events, void (*fn)(void *, uint32_t),
                        void *arg, nqt_watch **out)
 {
-    return host_rc(nqi_fd_add(host_serial(serial), fd, events, fn, arg, (struct nqi_watch **)out));
+    return nqi_host_rc(
+        nqi_fd_add(nqi_host_serial(serial), fd, events, fn, arg, (struct nqi_watch **)out));
 }
 
 static int host_fd_mod(nqt_watch *watch, uint32_t events)
 {
-    return host_rc(nqi_fd_mod((struct nqi_watch *)watch, events));
+    return nqi_host_rc(nqi_fd_mod((struct nqi_watch *)watch, events));
 }
 
 static void host_watch_del(nqt_watch *watch)
@@ -306,148 +293,12 @@ static void host_watch_del(nqt_watch *watch)
 
 static int host_timer_add(nqt_serial *serial, void (*fn)(void *), void *arg, nqt_watch **out)
 {
-    return host_rc(nqi_timer_add(host_serial(serial), fn, arg, (struct nqi_watch **)out));
+    return nqi_host_rc(nqi_timer_add(nqi_host_serial(serial), fn, arg, (struct nqi_watch **)out));
 }
 
 static void host_timer_set(nqt_watch *watch, int64_t at_ns)
 {
     nqi_timer_set((struct nqi_watch *)watch, at_ns < 0 ? NQI_NEVER : at_ns);
-}
-
-/* ---- the resolver ----------------------------------------------------------------------- */
-
-/* One question.  It is in its object's list until it is answered or cancelled, and outlives both
- * while the resolver still works on it. */
-struct nqi_request {
-    struct nqi_request *next, **at; /* in serial: the object's list; at = NULL: not in it */
-    struct nqi_serial *serial;      /* under host_resolve_lock: NULL once cancelled */
-    nqt_resolved_fn fn;
-    void *arg;
-    _Atomic uint32_t refs; /* the list's, the resolver's */
-    struct nqt_error err;
-    struct nqt_addr *addrs;
-    uint32_t n;
-};
-
-/* Between the resolver's thread, which posts to a serial, and the serial's end.  A leaf but for
- * nqi_post(). */
-static pthread_mutex_t host_resolve_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void request_unref(struct nqi_request *request)
-{
-    if (atomic_fetch_sub(&request->refs, 1) != 1)
-        return;
-    for (uint32_t i = 0; i < request->n; i++)
-        free((void *)(uintptr_t)request->addrs[i].addr);
-    free(request->addrs);
-    free(request);
-}
-
-/* In serial: take it off the list and answer. */
-static void request_answer(struct nqi_request *request)
-{
-    if (!request->at)
-        return;
-    *request->at = request->next;
-    if (request->next)
-        request->next->at = request->at;
-    request->at = NULL;
-    request->fn(request->arg, request->addrs, request->n, request->n ? NULL : &request->err);
-    request_unref(request);
-}
-
-static void request_run(void *arg)
-{
-    struct nqi_request *request = arg;
-
-    request_answer(request);
-    request_unref(request);
-}
-
-/* Keep what was found; running out of memory turns it into an error. */
-static void request_keep(struct nqi_request *request, const struct nqt_addr *addrs, uint32_t n,
-                         const struct nqt_error *err)
-{
-    if (err)
-        request->err = *err;
-    request->addrs = n ? calloc(n, sizeof(*addrs)) : NULL;
-    for (uint32_t i = 0; i < n && request->addrs; i++) {
-        void *copy = malloc(addrs[i].len);
-
-        if (!copy)
-            break;
-        memcpy(copy, addrs[i].addr, addrs[i].len);
-        request->addrs[request->n++] =
-            (struct nqt_addr){.size = sizeof(*addrs), .len = addrs[i].len, .addr = copy};
-    }
-    if (!request->n && !err)
-        request->err = (struct nqt_error){
-            .size = sizeof(request->err), .code = NQT_E_NOMEM, .text = "no memory for addresses"};
-}
-
-static void request_resolved(void *arg, const struct nqt_addr *addrs, uint32_t n,
-                             const struct nqt_error *err)
-{
-    struct nqi_request *request = arg;
-    bool posted = false;
-
-    request_keep(request, addrs, n, err);
-    pthread_mutex_lock(&host_resolve_lock);
-    if (request->serial)
-        posted = nqi_post(request->serial, request_run, request) == NQ_OK;
-    pthread_mutex_unlock(&host_resolve_lock);
-    if (!posted)
-        request_unref(request);
-}
-
-void nqi_requests_cancel(struct nqi_serial *serial)
-{
-    struct nqi_request **requests = &serial->requests;
-
-    while (*requests) {
-        struct nqi_request *request = *requests;
-
-        pthread_mutex_lock(&host_resolve_lock);
-        request->serial = NULL;
-        pthread_mutex_unlock(&host_resolve_lock);
-        *requests = request->next;
-        if (request->next)
-            request->next->at = requests;
-        request->at = NULL;
-        request->fn(request->arg, NULL, 0,
-                    &(struct nqt_error){
-                        .size = sizeof(struct nqt_error), .code = NQT_E_CLOSED, .text = "closed"});
-        request_unref(request);
-    }
-}
-
-static int host_resolve(nqt_serial *serial, const char *host, uint16_t port, uint32_t flags,
-                        nqt_resolved_fn fn, void *arg)
-{
-    struct nqi_request *request = calloc(1, sizeof(*request));
-    struct nqi_request **list;
-    nq_err err;
-
-    if (!request)
-        return NQT_E_NOMEM;
-    request->serial = host_serial(serial);
-    list = &request->serial->requests;
-    request->fn = fn;
-    request->arg = arg;
-    atomic_init(&request->refs, 2);
-    request->next = *list;
-    if (*list)
-        (*list)->at = &request->next;
-    request->at = list;
-    *list = request;
-    err = nqi_resolve(host, port, flags, request_resolved, request);
-    if (!err)
-        return NQT_OK;
-    *list = request->next;
-    if (*list)
-        (*list)->at = list;
-    free(request);
-    return host_rc(err);
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -524,7 +375,7 @@ const struct nqt_host nqi_transport_host = {
     .timer_add = host_timer_add,
     .timer_set = host_timer_set,
     .timer_del = host_watch_del,
-    .resolve = host_resolve,
+    .resolve = nqi_host_resolve,
     .rx_space = host_rx_space,
     .rx_commit = host_rx_commit,
     .cfg_inner = host_cfg_inner,

@@ -1,4 +1,4 @@
-/* The inside of endpoints and links, shared by transport.c and transport_host.c only. */
+/* The inside of endpoints and links, shared by the files transport*.c only. */
 #ifndef NQ_CORE_TRANSPORT_INSIDE_H
 #define NQ_CORE_TRANSPORT_INSIDE_H
 
@@ -72,6 +72,19 @@ struct nqt_link {
 
 extern const struct nqt_host nqi_transport_host;
 
+static inline struct nqi_serial *nqi_host_serial(nqt_serial *serial)
+{
+    return (struct nqi_serial *)serial;
+}
+
+/* Ours, as modules get it.  @return NQT_OK, NQT_E_NOMEM, NQT_E_SYS */
+static inline int nqi_host_rc(nq_err err)
+{
+    if (err >= 0)
+        return NQT_OK;
+    return err == NQ_ERR_NOMEM ? NQT_E_NOMEM : NQT_E_SYS;
+}
+
 /* transport_health.c; thread: any */
 void nqi_ep_health_init(nqt_ep *ep);
 void nqi_ep_health_fini(nqt_ep *ep);
@@ -79,6 +92,9 @@ void nqi_ep_health_fini(nqt_ep *ep);
 void nqi_ep_health_seen(nqt_ep *ep, nq_health_state state, const char *text);
 /* The host's service `health`. */
 void nqi_ep_health_told(nqt_ep *ep, const struct nqt_health *health);
+
+/* The text of a module's failure, as nqi_fail() keeps it.  @param rc  NQT_E_*  @return ours */
+nq_err nqi_transport_err(const char *name, int rc, const struct nqt_error *err);
 
 /* One event, in its object's serial. */
 void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event);
@@ -88,6 +104,9 @@ void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event);
  * that is running.  In serial. */
 void nqi_tlink_breach(nqt_link *link, const char *rule);
 
+/* transport_resolve.c: the host's service `resolve`. */
+int nqi_host_resolve(nqt_serial *serial, const char *host, uint16_t port, uint32_t flags,
+                     nqt_resolved_fn fn, void *arg);
 /* Answer all open questions with NQT_E_CLOSED.  In serial. */
 void nqi_requests_cancel(struct nqi_serial *serial);
 

@@ -1,4 +1,5 @@
-/* core/transport_host.c: what modules call: reading, posts, timers, the resolver. */
+/* core/transport_host.c and core/transport_resolve.c: what modules call: reading, posts, timers,
+ * the resolver. */
 #include "core/pool.h"
 #include "tests/support/suite.h"
 #include "tests/support/transport_rig.h"

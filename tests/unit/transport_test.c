@@ -1,5 +1,5 @@
-/* core/transport.c: slots are called as their contract says, events come up after the slot and in
- * order, and a module that breaks the contract harms its link alone. */
+/* core/transport.c and core/transport_link.c: slots are called as their contract says, events come
+ * up after the slot and in order, and a module that breaks the contract harms its link alone. */
 #include "core/pool.h"
 #include "tests/support/suite.h"
 #include "tests/support/transport_rig.h"

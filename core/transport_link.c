@@ -1,0 +1,309 @@
+/* Links over the slots of a module: a client's, which it connects, and a server's, which it takes
+ * from an endpoint.  A link is released after its last event, and not before it was closed. */
+#include "core/transport_inside.h"
+
+#include "core/err.h"
+#include "core/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int tlink_poll(void *arg)
+{
+    nqt_link *link = arg;
+
+    return link->ep->core->module->ops->rx_poll(link->plug);
+}
+
+static int tlink_arm(void *arg, int on)
+{
+    nqt_link *link = arg;
+
+    return link->ep->core->module->ops->rx_arm(link->plug, on);
+}
+
+/* A client's link is all that its endpoint has; a server's come and go. */
+static void tlink_see(nqt_link *link, nq_health_state state, const char *text)
+{
+    if (!link->ep->listen)
+        nqi_ep_health_seen(link->ep, state, text);
+}
+
+static void tlink_end(struct nqi_work *work);
+
+static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
+                           const struct nqi_tlink_events *events, void *arg)
+{
+    const struct nqt_ops *ops = ep->core->module->ops;
+    nqt_link *link = calloc(1, sizeof(*link));
+
+    if (!link) {
+        nqi_fail(NQ_ERR_NOMEM, "no memory for a link");
+        return NULL;
+    }
+    link->serial.strand = nqi_strand_ref(strand);
+    link->serial.loop = loop;
+    link->ep = ep;
+    link->events = events;
+    link->arg = arg;
+    link->end.run = tlink_end;
+    if (NQT_HAS(struct nqt_ops, ops, rx_poll) && NQT_HAS(struct nqt_ops, ops, rx_arm))
+        link->hot =
+            (struct nqi_hot){.poll = tlink_poll, .arm = tlink_arm, .arg = link, .strand = strand};
+    return link;
+}
+
+static void tlink_free(nqt_link *link)
+{
+    struct nqi_strand *strand = link->serial.strand;
+
+    nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    free(link);
+    nqi_strand_unref(strand);
+}
+
+/* The last event. */
+static void tlink_end(struct nqi_work *work)
+{
+    nqt_link *link = NQI_CONTAINER(work, nqt_link, end);
+    const struct nqi_tlink_events *events = link->events;
+    void *arg = link->arg;
+
+    tlink_free(link);
+    events->closed(arg);
+}
+
+void nqi_tlink_breach(nqt_link *link, const char *rule)
+{
+    struct nqt_error err = {.size = sizeof(err), .code = NQT_E_INVAL};
+    struct nqt_event event = {
+        .size = sizeof(event), .kind = NQT_EV_LINK_DOWN, .ep = link->ep, .link = link, .err = &err};
+    const char *name = link->ep->core->module->name;
+
+    nqi_log(NQ_LOG_ERROR, "transport %s breaks the contract: %s", name, rule);
+    snprintf(err.text, sizeof(err.text), "transport %s breaks the contract: %s", name, rule);
+    nqi_transport_host.emit(link->ep->core, &event, 1);
+}
+
+nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
+                         const struct nqi_tlink_events *events, void *arg, nqt_link **ret)
+{
+    const struct nqt_module *module = ep->core->module;
+    nqt_link *link = tlink_new(ep, strand, loop, events, arg);
+    struct nqt_error err = {.size = sizeof(err)};
+    int rc;
+
+    if (!link)
+        return NQ_ERR_NOMEM;
+    tlink_see(link, NQ_HEALTH_CONNECTING, NULL);
+    rc = module->ops->connect(ep->plug, link, (nqt_serial *)&link->serial, &link->plug, &err);
+    if (rc < 0) {
+        tlink_see(link, NQ_HEALTH_FAILING, err.text);
+        nqi_requests_cancel(&link->serial);
+        tlink_free(link);
+        return nqi_transport_err(module->name, rc, &err);
+    }
+    *ret = link;
+    return NQ_OK;
+}
+
+nq_err nqi_tlink_accept(nqt_ep *ep, struct nqtp_link *plink, struct nqi_strand *strand,
+                        struct nqi_loop *loop, const struct nqi_tlink_events *events, void *arg,
+                        nqt_link **ret)
+{
+    const struct nqt_module *module = ep->core->module;
+    nqt_link *link = tlink_new(ep, strand, loop, events, arg);
+    struct nqt_error err = {.size = sizeof(err)};
+    int rc;
+
+    if (!link)
+        return NQ_ERR_NOMEM;
+    link->plug = plink;
+    rc = module->ops->attach(plink, link, (nqt_serial *)&link->serial);
+    if (rc < 0) {
+        nqi_requests_cancel(&link->serial);
+        tlink_free(link);
+        return nqi_transport_err(module->name, rc, &err);
+    }
+    *ret = link;
+    return NQ_OK;
+}
+
+void nqi_tlink_refuse(nqt_ep *ep, struct nqtp_link *plink)
+{
+    ep->core->module->ops->close(plink);
+}
+
+nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t *taken)
+{
+    int rc = NQT_E_LOST;
+
+    *taken = 0;
+    if (link->up)
+        rc = link->ep->core->module->ops->send(link->plug, bufs, n, 0, taken);
+    if (*taken > n) {
+        nqi_tlink_breach(link, "send() took more buffers than it was given");
+        *taken = n;
+        rc = NQT_E_INVAL;
+    }
+    for (uint32_t i = *taken; i < n; i++)
+        bufs[i]->ops->unref(bufs[i]);
+    return rc < 0 ? NQ_ERR_LINK : NQ_OK;
+}
+
+void nqi_tlink_hold(nqt_link *link, bool hold)
+{
+    const struct nqt_ops *ops = link->ep->core->module->ops;
+
+    if (link->up && NQT_HAS(struct nqt_ops, ops, rx_hold))
+        ops->rx_hold(link->plug, hold);
+}
+
+bool nqi_tlink_shutdown(nqt_link *link)
+{
+    const struct nqt_ops *ops = link->ep->core->module->ops;
+
+    return link->up && NQT_HAS(struct nqt_ops, ops, shutdown) && ops->shutdown(link->plug) >= 0;
+}
+
+void nqi_tlink_close(nqt_link *link)
+{
+    if (link->closing)
+        return;
+    if (link->up)
+        tlink_see(link, NQ_HEALTH_IDLE, NULL);
+    link->closing = true;
+    link->up = false;
+    nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    nqi_requests_cancel(&link->serial);
+    if (link->gone)
+        nqi_strand_run(link->serial.strand, &link->end);
+    else
+        link->ep->core->module->ops->close(link->plug);
+}
+
+static struct nqt_info tlink_info(const nqt_link *link)
+{
+    struct nqt_info info = {.size = sizeof(info)};
+
+    if (!link->up || link->ep->core->module->ops->info(link->plug, &info) < 0)
+        info = (struct nqt_info){.size = sizeof(info)};
+    return info;
+}
+
+const char *nqi_tlink_peer(const nqt_link *link)
+{
+    struct nqt_info info = tlink_info(link);
+
+    return info.peer ? info.peer : "";
+}
+
+uint64_t nqi_tlink_caps(const nqt_link *link)
+{
+    return tlink_info(link).caps;
+}
+
+bool nqi_tlink_identity(const nqt_link *link, nq_uuid *ret)
+{
+    static const char urn[] = "urn:uuid:";
+    struct nqt_info info = tlink_info(link);
+
+    if (!(info.caps & NQT_CAP_PEER_IDENTITY) || !info.peer_identity)
+        return false;
+    if (strncmp(info.peer_identity, urn, sizeof(urn) - 1) != 0 ||
+        nq_uuid_parse(info.peer_identity + sizeof(urn) - 1, ret))
+        *ret = (nq_uuid){0}; /* proven to be nobody that there could be */
+    return true;
+}
+
+uint64_t nqi_tlink_max_message(const nqt_link *link)
+{
+    return tlink_info(link).max_message;
+}
+
+struct nqi_serial *nqi_tlink_serial(nqt_link *link)
+{
+    return &link->serial;
+}
+
+void nqi_tlink_touch(nqt_link *link)
+{
+    nqi_hot_touch(nqi_loop_hot(link->serial.loop), &link->hot);
+}
+
+/* ---- events of links -------------------------------------------------------------------- */
+
+static void tlink_down(nqt_link *link, const struct nqt_error *err)
+{
+    if (link->down || link->closing)
+        return;
+    tlink_see(link, err && err->code == NQT_E_EOF ? NQ_HEALTH_IDLE : NQ_HEALTH_FAILING,
+              err ? err->text : NULL);
+    link->down = true;
+    link->up = false;
+    nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    link->events->down(link->arg, err);
+}
+
+static void tlink_message(nqt_link *link, const struct nqt_event *event)
+{
+    nq_err err = NQ_OK;
+
+    for (uint32_t i = 0; i < event->nbuf; i++) {
+        struct nqt_buf *buf = event->buf[i];
+
+        if (link->up && !err)
+            err = link->events->message(link->arg, buf);
+        buf->ops->unref(buf);
+    }
+    nqi_tlink_touch(link);
+}
+
+static void tlink_up(nqt_link *link)
+{
+    if (link->closing)
+        return;
+    if (link->up || link->down) {
+        nqi_tlink_breach(link, "LINK_UP twice");
+        return;
+    }
+    link->up = true;
+    tlink_see(link, NQ_HEALTH_READY, nqi_tlink_peer(link));
+    link->events->up(link->arg);
+}
+
+/* LINK_CLOSED.  Before close() the owner still has the link: it is told to let go. */
+static void tlink_closed(nqt_link *link)
+{
+    if (link->closing) {
+        tlink_end(&link->end);
+        return;
+    }
+    link->gone = true;
+    link->up = false;
+    nqi_tlink_breach(link, "LINK_CLOSED without close()");
+}
+
+void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event)
+{
+    switch (event->kind) {
+    case NQT_EV_LINK_UP:
+        tlink_up(link);
+        break;
+    case NQT_EV_WRITABLE:
+        if (link->up)
+            link->events->writable(link->arg);
+        break;
+    case NQT_EV_RX:
+        tlink_message(link, event);
+        break;
+    case NQT_EV_LINK_DOWN:
+        tlink_down(link, event->err);
+        break;
+    case NQT_EV_LINK_CLOSED:
+        tlink_closed(link);
+        break;
+    default:
+        nqi_tlink_breach(link, "an event that a link does not have");
+    }
+}
