@@ -1,4 +1,4 @@
-/* The inside of a waiting room, shared by wait.c, wait_keeper.c and wait_spin.c only. */
+/* The inside of a waiting room, shared by the files wait*.c only. */
 #ifndef NQ_CORE_WAIT_ROOM_H
 #define NQ_CORE_WAIT_ROOM_H
 

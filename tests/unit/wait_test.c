@@ -1,5 +1,5 @@
-/* core/wait.c: whoever waits is woken, in each mode.  A lost wake-up shows as a test that does not
- * end: Check's time limit fails it. */
+/* core/wait.c and core/wait_life.c: whoever waits is woken, in each mode.  A lost wake-up shows as
+ * a test that does not end: Check's time limit fails it. */
 #include "core/wait.h"
 #include "core/wait_room.h"
 #include "tests/support/room.h"
