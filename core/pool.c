@@ -1,7 +1,7 @@
 /* The pool: magazines of blocks per thread, exchanged whole with one depot per class.
  *
  *     thread's cache            depot of the class           system
- *     loaded <-> spare  <----->  full magazines     <----->  aligned_alloc, mmap
+ *     loaded <-> spare  <----->  full magazines     <----->  pool_system.c
  *
  * A magazine is an array of pointers, so that taking a block does not touch its memory,
  * which another processor may have written last.  Each thread has two of each class, so
@@ -12,21 +12,19 @@
  * Everything is last in, first out: the block freed last is the warmest.  Every block
  * is the system's own, no slab, so that any of them can go back. */
 #include "core/pool.h"
+
+#include "core/pool_system.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define POOL_CLASSES 32                   /* 64, 128, then 192, 256, 384, ... 4 MiB */
 #define POOL_SMALL 19                     /* classes below POOL_BIG: 64 B to 48 KiB */
 #define POOL_TOP ((size_t)4 << 20)        /* the last class */
-#define POOL_MAPPED ((size_t)128 << 10)   /* from here on whole pages, by mmap() */
 #define POOL_MAG_SLOTS 30                 /* a magazine is four cache lines */
 #define POOL_MAG_BYTES ((size_t)32 << 10) /* what a magazine of large blocks may hold */
 #define POOL_EMPTY 64
-#define POOL_PAGE 4096
-#define POOL_HUGE ((size_t)2 << 20)
 #define POOL_LIMIT ((size_t)64 << 20)
 
 /* ---- state ------------------------------------------------------------------------------ */
@@ -102,62 +100,6 @@ static uint32_t pool_mag_cap(unsigned class)
     return (uint32_t)NQI_MIN(NQI_MAX(n, 2), POOL_MAG_SLOTS);
 }
 
-/* ---- the system ------------------------------------------------------------------------- */
-
-static size_t pool_pages(size_t len)
-{
-    return (len + POOL_PAGE - 1) & ~(size_t)(POOL_PAGE - 1);
-}
-
-static void *pool_map_pages(size_t size)
-{
-    void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    return block == MAP_FAILED ? NULL : block;
-}
-
-/* On a boundary of huge pages: a fault for each small page of a fresh block can cost ten
- * times what filling it costs. */
-static void *pool_map_huge(size_t size)
-{
-    unsigned char *map;
-    size_t skew;
-
-    if (size > SIZE_MAX - POOL_HUGE)
-        return NULL;
-    map = pool_map_pages(size + POOL_HUGE);
-    if (!map)
-        return NULL;
-    skew = -(uintptr_t)map & (POOL_HUGE - 1);
-    if (skew)
-        munmap(map, skew);
-    if (skew < POOL_HUGE)
-        munmap(map + skew + size, POOL_HUGE - skew);
-#ifdef MADV_HUGEPAGE
-    (void)madvise(map + skew, size, MADV_HUGEPAGE); /* a refusal does not matter */
-#endif
-    return map + skew;
-}
-
-static void *pool_map(size_t size)
-{
-    return size >= POOL_HUGE ? pool_map_huge(size) : pool_map_pages(size);
-}
-
-/* `size` is a class or whole pages. */
-static void *pool_system_alloc(size_t size)
-{
-    return size >= POOL_MAPPED ? pool_map(size) : aligned_alloc(NQI_CACHE_LINE, size);
-}
-
-static void pool_system_free(void *block, size_t size)
-{
-    if (size >= POOL_MAPPED)
-        munmap(block, size);
-    else
-        free(block);
-}
-
 /* ---- depots ----------------------------------------------------------------------------- */
 
 static void pool_count(struct pool_depot *depot, size_t more, size_t less)
@@ -222,14 +164,14 @@ static bool pool_depot_drop(unsigned class)
     if (class >= POOL_SMALL) {
         big = pool_depot_take_big(class);
         if (big)
-            pool_system_free(big, size);
+            nqi_pool_system_free(big, size);
         return big;
     }
     mag = pool_depot_take(class, NULL);
     if (!mag)
         return false;
     for (uint32_t i = 0; i < mag->n; i++)
-        pool_system_free(mag->block[i], size);
+        nqi_pool_system_free(mag->block[i], size);
     free(mag);
     return true;
 }
@@ -349,10 +291,10 @@ static void *pool_refill(unsigned class)
         pool_mine->of[class].spare = loaded;
     } else {
         if (!pool_thread_begin())
-            return pool_system_alloc(pool_class_size(class));
+            return nqi_pool_system_alloc(pool_class_size(class));
         mag = pool_depot_take(class, loaded);
         if (!mag)
-            return pool_system_alloc(pool_class_size(class));
+            return nqi_pool_system_alloc(pool_class_size(class));
     }
     pool_mine->of[class].loaded = mag;
     return mag->block[--mag->n];
@@ -365,7 +307,7 @@ static void pool_spill(unsigned class, void *block)
     struct pool_mag *mag = NULL;
 
     if (!pool_thread_begin()) {
-        pool_system_free(block, pool_class_size(class));
+        nqi_pool_system_free(block, pool_class_size(class));
         return;
     }
     cache = pool_mine;
@@ -381,7 +323,7 @@ static void pool_spill(unsigned class, void *block)
     if (mag)
         mag->block[mag->n++] = block;
     else
-        pool_system_free(block, pool_class_size(class));
+        nqi_pool_system_free(block, pool_class_size(class));
 }
 
 /* ---- the ways that are not ordinary ----------------------------------------------------- */
@@ -419,7 +361,8 @@ static void *pool_off_alloc(size_t len)
 {
     void *block;
 
-    if (posix_memalign(&block, len >= POOL_MAPPED ? POOL_PAGE : NQI_CACHE_LINE, len ? len : 1))
+    if (posix_memalign(&block, len >= NQI_POOL_MAPPED ? NQI_POOL_PAGE : NQI_CACHE_LINE,
+                       len ? len : 1))
         return NULL;
     return block;
 }
@@ -430,11 +373,11 @@ static void *pool_on_alloc(size_t len, unsigned class)
     void *big;
 
     if (class >= POOL_CLASSES)
-        return len > SIZE_MAX - POOL_PAGE ? NULL : pool_map(pool_pages(len));
+        return len > SIZE_MAX - NQI_POOL_PAGE ? NULL : nqi_pool_system_alloc(nqi_pool_pages(len));
     if (class < POOL_SMALL)
         return pool_refill(class);
     big = pool_depot_take_big(class);
-    return big ? big : pool_system_alloc(pool_class_size(class));
+    return big ? big : nqi_pool_system_alloc(pool_class_size(class));
 }
 
 /* The thread's loaded magazine of `class`, or NULL. */
@@ -464,7 +407,7 @@ static void *pool_odd_alloc(size_t len)
 static void pool_on_free(void *block, size_t len, unsigned class)
 {
     if (class >= POOL_CLASSES)
-        munmap(block, pool_pages(len));
+        nqi_pool_system_free(block, nqi_pool_pages(len));
     else if (class >= POOL_SMALL)
         pool_depot_give_big(class, block);
     else
@@ -506,7 +449,7 @@ size_t nqi_pool_size(size_t len)
     if (pool_off())
         return len;
     if (len > POOL_TOP)
-        return len > SIZE_MAX - POOL_PAGE ? len : pool_pages(len);
+        return len > SIZE_MAX - NQI_POOL_PAGE ? len : nqi_pool_pages(len);
     return pool_class_size(pool_class(len));
 }
 

@@ -1,4 +1,5 @@
-/* core/pool.c: blocks are whole, warm, bounded, and survive any mix of threads.
+/* core/pool.c and core/pool_system.c: blocks are whole, warm, bounded, and survive any mix of
+ * threads.
  *
  * Where a tool switches the pool off, the tests of what it keeps have nothing to see. */
 #include "core/pool.h"
