@@ -175,6 +175,27 @@ static nq_err put_refuse(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *pa
     return NQ_OK;
 }
 
+/* With room reserved for it.  @return NULL: *err is what the put comes to; else that is NQ_OK */
+static struct nqi_put *put_admit(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part,
+                                 nq_err *err)
+{
+    struct nqi_put *put;
+
+    if (!put_reserve(peer, msg->stream.nbytes)) {
+        *err = put_refuse(peer, msg, part);
+        return NULL;
+    }
+    put = put_new(peer, msg, part);
+    if (!put) {
+        put_unreserve(peer, msg->stream.nbytes);
+        *err = NQ_ERR_NOMEM;
+        return NULL;
+    }
+    put->reserved = true;
+    *err = NQ_OK;
+    return put;
+}
+
 /* Straight into the stage: nothing is before it. */
 static bool put_at_once(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part, nq_err *err)
 {
@@ -211,16 +232,10 @@ static nq_err put_inside(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *pa
 
     if (peer->state != NQI_PEER_ENDED && put_at_once(peer, msg, part, &err))
         return err;
-    if (!put_reserve(peer, msg->stream.nbytes))
-        return put_refuse(peer, msg, part);
-    put = put_new(peer, msg, part);
-    if (!put) {
-        put_unreserve(peer, msg->stream.nbytes);
-        return NQ_ERR_NOMEM;
-    }
-    put->reserved = true;
-    put_enqueue(put);
-    return NQ_OK;
+    put = put_admit(peer, msg, part, &err);
+    if (put)
+        put_enqueue(put);
+    return err;
 }
 
 nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
@@ -234,17 +249,12 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
         nqi_strand_leave(strand);
         return err;
     }
-    if (!put_reserve(peer, msg->stream.nbytes))
-        return put_refuse(peer, msg, part);
-    put = put_new(peer, msg, part);
-    if (!put) {
-        put_unreserve(peer, msg->stream.nbytes);
-        return NQ_ERR_NOMEM;
+    put = put_admit(peer, msg, part, &err);
+    if (put) {
+        put->work.run = put_run;
+        nqi_strand_run(strand, &put->work);
     }
-    put->reserved = true;
-    put->work.run = put_run;
-    nqi_strand_run(strand, &put->work);
-    return NQ_OK;
+    return err;
 }
 
 /* ---- leaving the queue early ------------------------------------------------------------ */
