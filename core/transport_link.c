@@ -85,10 +85,23 @@ void nqi_tlink_breach(nqt_link *link, const char *rule)
     nqi_transport_host.emit(link->ep->core, &event, 1);
 }
 
+/* The module has answered.  A link that it refused never was. */
+static nq_err tlink_begin(nqt_link *link, int rc, const struct nqt_error *err, nqt_link **ret)
+{
+    const char *name = link->ep->core->module->name;
+
+    if (rc < 0) {
+        nqi_requests_cancel(&link->serial);
+        tlink_free(link);
+        return nqi_transport_err(name, rc, err);
+    }
+    *ret = link;
+    return NQ_OK;
+}
+
 nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
                          const struct nqi_tlink_events *events, void *arg, nqt_link **ret)
 {
-    const struct nqt_module *module = ep->core->module;
     nqt_link *link = tlink_new(ep, strand, loop, events, arg);
     struct nqt_error err = {.size = sizeof(err)};
     int rc;
@@ -96,22 +109,17 @@ nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop 
     if (!link)
         return NQ_ERR_NOMEM;
     tlink_see(link, NQ_HEALTH_CONNECTING, NULL);
-    rc = module->ops->connect(ep->plug, link, (nqt_serial *)&link->serial, &link->plug, &err);
-    if (rc < 0) {
+    rc = ep->core->module->ops->connect(ep->plug, link, (nqt_serial *)&link->serial, &link->plug,
+                                        &err);
+    if (rc < 0)
         tlink_see(link, NQ_HEALTH_FAILING, err.text);
-        nqi_requests_cancel(&link->serial);
-        tlink_free(link);
-        return nqi_transport_err(module->name, rc, &err);
-    }
-    *ret = link;
-    return NQ_OK;
+    return tlink_begin(link, rc, &err, ret);
 }
 
 nq_err nqi_tlink_accept(nqt_ep *ep, struct nqtp_link *plink, struct nqi_strand *strand,
                         struct nqi_loop *loop, const struct nqi_tlink_events *events, void *arg,
                         nqt_link **ret)
 {
-    const struct nqt_module *module = ep->core->module;
     nqt_link *link = tlink_new(ep, strand, loop, events, arg);
     struct nqt_error err = {.size = sizeof(err)};
     int rc;
@@ -119,14 +127,8 @@ nq_err nqi_tlink_accept(nqt_ep *ep, struct nqtp_link *plink, struct nqi_strand *
     if (!link)
         return NQ_ERR_NOMEM;
     link->plug = plink;
-    rc = module->ops->attach(plink, link, (nqt_serial *)&link->serial);
-    if (rc < 0) {
-        nqi_requests_cancel(&link->serial);
-        tlink_free(link);
-        return nqi_transport_err(module->name, rc, &err);
-    }
-    *ret = link;
-    return NQ_OK;
+    rc = ep->core->module->ops->attach(plink, link, (nqt_serial *)&link->serial);
+    return tlink_begin(link, rc, &err, ret);
 }
 
 void nqi_tlink_refuse(nqt_ep *ep, struct nqtp_link *plink)
