@@ -298,7 +298,8 @@ START_TEST(what_waits_is_for_the_server_with_the_key)
     nq_free(server);
     nqtest_put(client, nqtest_msg("a secret"));
     server = nqtest_server_again("");
-    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_REFUSED).reason, NQ_REASON_AUTH);
+    while (nqtest_event(client, NQ_EVENT_REFUSED).reason != NQ_REASON_AUTH)
+        continue; /* an attempt before it listened */
     ck_assert_uint_eq(nqtest_stats(server).peers, 0);
     nq_free(server);
     server = nqtest_server_again(keys);
