@@ -193,6 +193,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("absent");
     TCase *tc = tcase_create("absent");
 
+    tcase_add_checked_fixture(tc, NULL, nqtest_broker_threads_end);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_client_tries_with_pauses_says_why_and_delivers_when_its_server_comes,
                         0, (int)(sizeof(absent) / sizeof(absent[0])));

@@ -1,5 +1,6 @@
 /* See contract.h: coming up, closing at any time, what cannot work, and failures of the host. */
 #include "tests/plugins/contract.h"
+#include "tests/support/broker.h"
 #include <string.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
@@ -388,9 +389,9 @@ void nqtest_contract(Suite *suite, const struct nqtest_transport *transport, voi
     TCase *failures = tcase_create("contract, failures");
 
     nqtest_tested = transport;
-    tcase_add_checked_fixture(life, setup, NULL);
-    tcase_add_checked_fixture(delivery, setup, NULL);
-    tcase_add_checked_fixture(failures, setup, NULL);
+    tcase_add_checked_fixture(life, setup, nqtest_broker_threads_end);
+    tcase_add_checked_fixture(delivery, setup, nqtest_broker_threads_end);
+    tcase_add_checked_fixture(failures, setup, nqtest_broker_threads_end);
     tcase_set_timeout(delivery, 60);
     tcase_set_timeout(life, 30);
     tcase_set_timeout(failures, 30);

@@ -168,6 +168,7 @@ Suite *nqtest_suite(void)
 
     if (nqtest_transport_of("mqtt") < 0)
         return suite;
+    tcase_add_checked_fixture(tc, NULL, nqtest_broker_threads_end);
     tcase_set_timeout(tc, 240);
     tcase_add_loop_test(tc, a_broker_that_is_killed_under_load_loses_and_doubles_nothing, 0, 2);
     tcase_add_test(tc, a_broker_that_ends_in_order_under_load_loses_and_doubles_nothing);

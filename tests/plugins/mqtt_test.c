@@ -469,7 +469,7 @@ Suite *nqtest_suite(void)
         return suite;
     }
     nqtest_contract(suite, &mqtt, setup);
-    tcase_add_checked_fixture(broker, setup, NULL);
+    tcase_add_checked_fixture(broker, setup, nqtest_broker_threads_end);
     tcase_set_timeout(broker, 60);
     add_broker(broker);
     suite_add_tcase(suite, broker);

@@ -229,6 +229,7 @@ Suite *nqtest_suite(void)
     }
     maker = getpid();
     atexit(remove_all);
+    tcase_add_checked_fixture(tls, NULL, nqtest_broker_threads_end);
     tcase_set_timeout(tls, 60);
     tcase_add_loop_test(tls, bytes_pass_through_an_encrypted_broker, 0, 2);
     tcase_add_test(tls, a_broker_that_wants_a_certificate_gets_it);

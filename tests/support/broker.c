@@ -2,9 +2,11 @@
 #include "tests/support/broker.h"
 #include <arpa/inet.h>
 #include <check.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,4 +149,40 @@ void nqtest_broker_pause(bool pause)
 {
     ck_assert_int_gt(broker_pid, 0);
     kill(broker_pid, pause ? SIGSTOP : SIGCONT);
+}
+
+/* The kernel knows them by the name that paho gives them. */
+static bool broker_thread_of_paho(const char *task)
+{
+    static const char name[] = "MQTTAsync";
+    char path[64], comm[sizeof(name)] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", task);
+    file = fopen(path, "re");
+    if (!file) /* it has just ended */
+        return false;
+    if (!fgets(comm, sizeof(comm), file))
+        comm[0] = '\0';
+    fclose(file);
+    return !strcmp(comm, name);
+}
+
+static bool broker_threads_run(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
+    bool found = false;
+
+    ck_assert_ptr_nonnull(dir);
+    while (!found && (entry = readdir(dir)))
+        found = broker_thread_of_paho(entry->d_name);
+    closedir(dir);
+    return found;
+}
+
+void nqtest_broker_threads_end(void)
+{
+    while (broker_threads_run()) /* no longer than the test may take */
+        sched_yield();
 }

@@ -21,4 +21,9 @@ void nqtest_broker_end(void); /* the same by SIGTERM */
 /* SIGSTOP and SIGCONT. */
 void nqtest_broker_pause(bool pause);
 
+/* A teardown: until paho's threads are gone.  It calls them ended a moment before they are, and
+ * what OpenSSL keeps for a thread that ends when OpenSSL has cleaned up at exit is nobody's any
+ * more. */
+void nqtest_broker_threads_end(void);
+
 #endif

@@ -5,6 +5,7 @@
 #ifndef NQTEST_QUEUE_H
 #define NQTEST_QUEUE_H
 
+#include "tests/support/broker.h"
 #include <netqueue/netqueue.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -24,8 +25,9 @@ int nqtest_transport_of(const char *name); /* its number; -1 = not here */
 /* What a configuration calls it. */
 const char *nqtest_transport_name(int transport);
 #define nqtest_each(tc, test) nqtest_each_of(tc, test, 1)
-#define nqtest_each_of(tc, test, variants) \
-    tcase_add_loop_test(tc, test, 0, NQTEST_TRANSPORTS *(variants))
+#define nqtest_each_of(tc, test, variants)                           \
+    (tcase_add_checked_fixture(tc, NULL, nqtest_broker_threads_end), \
+     tcase_add_loop_test(tc, test, 0, NQTEST_TRANSPORTS * (variants)))
 
 /* Open a queue from a format of JSON with ' for ". */
 __attribute__((format(printf, 1, 2))) nq_queue *nqtest_open(const char *format, ...);
