@@ -15,6 +15,7 @@
 #define TCP_H
 
 #include <netinet/in.h>
+#include <netqueue/transport_accept.h>
 #include <netqueue/transport_kit.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,7 +29,6 @@
 
 #define TCP_DRAIN_NS INT64_C(2000000000) /* shutdown() waits so long for the peer's end */
 #define TCP_TLS_IDENTITY 46              /* "urn:uuid:", a UUID and a NUL */
-#define TCP_PAUSE_NS INT64_C(100000000)  /* no accept for so long after EMFILE */
 
 struct tcp_addr {
     socklen_t len;
@@ -94,12 +94,9 @@ struct nqtp_ep {
 
     /* in the endpoint's serial */
     bool closed;
-    bool paused; /* out of descriptors: the listeners sleep until the timer */
     struct tcp_listener listener[TCP_LISTENERS_MAX];
     uint32_t nlistener;
-    int spare_fd; /* given up to accept, and so refuse, when descriptors run out; -1 = none */
-    nqt_watch *pause;
-    int64_t warned_ns; /* when the last warning about that was logged */
+    struct nqt_door door;
 };
 
 /*

@@ -7,7 +7,6 @@
 #endif
 #include "tcp.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +14,6 @@
 
 #define LISTEN_ACCEPTS 16   /* in one callback; others want their turn */
 #define LISTEN_PORT_TRIES 8 /* to find one port that is free on every address */
-#define LISTEN_WARN_NS INT64_C(10000000000)
 
 void tcp_ep_ref(struct nqtp_ep *ep)
 {
@@ -37,47 +35,12 @@ void tcp_ep_unref(struct nqtp_ep *ep)
 
 /* ---- accepting -------------------------------------------------------------------------- */
 
-static void listen_watch_all(struct nqtp_ep *ep, uint32_t events)
-{
-    for (uint32_t i = 0; i < ep->nlistener; i++)
-        (void)ep->mod->host->fd_mod(ep->listener[i].watch, events);
-}
-
-static void listen_go_on(void *arg)
+static void listen_watch_all(void *arg, int on)
 {
     struct nqtp_ep *ep = arg;
 
-    ep->paused = false;
-    listen_watch_all(ep, POLLIN);
-}
-
-static void listen_pause(struct nqtp_ep *ep, const char *cause)
-{
-    const struct nqtp_mod *mod = ep->mod;
-    int64_t now = mod->host->now_ns(mod->core);
-
-    if (!ep->warned_ns || now - ep->warned_ns > LISTEN_WARN_NS) {
-        ep->warned_ns = now;
-        nqt_log(mod->host, mod->core, NQT_LOG_WARN, "tcp: a connection was refused: %s", cause);
-    }
-    ep->paused = true;
-    listen_watch_all(ep, 0);
-    mod->host->timer_set(ep->pause, now + TCP_PAUSE_NS);
-}
-
-/* No descriptor is left.  A client that waits in the backlog should learn it rather than hang:
- * give the spare one up, accept and close. */
-static void listen_turn_away(struct nqtp_ep *ep, int listener)
-{
-    int fd;
-
-    if (ep->spare_fd < 0)
-        return;
-    close(ep->spare_fd);
-    fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0)
-        close(fd);
-    ep->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    for (uint32_t i = 0; i < ep->nlistener; i++)
+        (void)ep->mod->host->fd_mod(ep->listener[i].watch, on ? POLLIN : 0);
 }
 
 /* False: the system is short of something. */
@@ -105,25 +68,10 @@ static bool listen_accept(struct tcp_listener *listener)
 
     if (fd >= 0 && listen_take(ep, fd, &peer))
         return true;
-    if (fd >= 0) {
-        listen_pause(ep, "no memory");
-        return false;
-    }
-    switch (errno) {
-    case EMFILE:
-    case ENFILE:
-        listen_turn_away(ep, listener->fd);
-        listen_pause(ep, "too many open files; raise the limit (ulimit -n)");
-        return false;
-    case ENOBUFS:
-    case ENOMEM:
-        listen_pause(ep, "the system has no memory for sockets");
-        return false;
-    case EAGAIN:
-        return false;
-    default:
-        return true; /* that one connection is gone already: ECONNABORTED and the like */
-    }
+    if (fd < 0)
+        return nqt_door_failed(&ep->door, listener->fd, errno);
+    nqt_door_rest(&ep->door, "no memory");
+    return false;
 }
 
 static void listen_event(void *arg, uint32_t events)
@@ -131,7 +79,7 @@ static void listen_event(void *arg, uint32_t events)
     struct tcp_listener *listener = arg;
 
     (void)events;
-    if (listener->ep->closed || listener->ep->paused)
+    if (listener->ep->closed || listener->ep->door.resting)
         return;
     for (int i = 0; i < LISTEN_ACCEPTS && listen_accept(listener); i++)
         continue;
@@ -261,7 +209,7 @@ static int listen_bind(struct nqtp_ep *ep, const struct tcp_addr *addrs, uint32_
         return rc;
     getsockname(ep->listener[0].fd, &first.u.sa, &first.len);
     tcp_addr_text(&first, name);
-    nqt_log(ep->mod->host, ep->mod->core, NQT_LOG_INFO, "tcp: listening on %s (%u address%s)", name,
+    nqt_log(ep->mod->host, ep->mod->core, NQT_LOG_INFO, "listening on %s (%u address%s)", name,
             ep->nlistener, ep->nlistener > 1 ? "es" : "");
     (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = name);
     return NQT_OK;
@@ -296,13 +244,10 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
     const struct nqt_host *host = ep->mod->host;
     struct tcp_addr addrs[2];
     uint32_t n;
-    int rc = host->timer_add(ep->serial, listen_go_on, ep, &ep->pause);
+    int rc = nqt_door_open(&ep->door, host, ep->mod->core, ep->serial, listen_watch_all, ep);
 
-    if (rc) {
-        ep->pause = NULL;
+    if (rc)
         return nqt_fail(err, rc, "listen on %s: no timer", ep->opts.host);
-    }
-    ep->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     n = tcp_addr_known(&ep->opts, true, addrs);
     if (n)
         return listen_bind(ep, addrs, n, err);
@@ -319,10 +264,7 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
 static void listen_release(struct nqtp_ep *ep)
 {
     listen_stop(ep);
-    nqt_timer_stop(ep->mod->host, &ep->pause);
-    if (ep->spare_fd >= 0)
-        close(ep->spare_fd);
-    ep->spare_fd = -1;
+    nqt_door_close(&ep->door);
 }
 
 int tcp_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg, int listen,
@@ -337,7 +279,6 @@ int tcp_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cf
     ep->cookie = cookie;
     ep->serial = serial;
     ep->listen = listen != 0;
-    ep->spare_fd = -1;
     atomic_init(&ep->refs, 1);
     rc = tcp_opts_read(mod->host, cfg, &ep->opts, err);
     if (!rc && !listen && !ep->opts.port)

@@ -336,12 +336,12 @@ static void store_refresh(const struct nqtp_ep *ep, struct tcp_tls_store *store)
         return;
     if (store_read(&ep->opts, &ctx, &err)) {
         nqt_log(mod->host, mod->core, NQT_LOG_WARN,
-                "tcp: changed files are not used, the old ones hold on: %s", err.text);
+                "changed files are not used, the old ones hold on: %s", err.text);
         return;
     }
     SSL_CTX_free(store->ctx);
     store->ctx = ctx;
-    nqt_log(mod->host, mod->core, NQT_LOG_INFO, "tcp: new certificates are in use");
+    nqt_log(mod->host, mod->core, NQT_LOG_INFO, "new certificates are in use");
 }
 
 SSL *tcp_tls_store_new_ssl(struct nqtp_ep *ep)

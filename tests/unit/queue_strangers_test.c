@@ -1,0 +1,210 @@
+/* core/queue_strangers.c: how many may be there who have not said who they are, from one source and
+ * in all, and who is not listened to for a while. */
+#include "core/base.h"
+#include "tests/support/queue.h"
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HERE 0x7f000001u
+#define NEAR 0x7f000102u
+#define FAR 0x7f0a0b0cu
+
+static uint64_t refusals(nq_queue *queue)
+{
+    return nqtest_stats(queue).refusals;
+}
+
+static uint64_t accepted(nq_queue *queue)
+{
+    return nqtest_stats(queue).links;
+}
+
+static uint64_t no_links(nq_queue *queue)
+{
+    return !nqtest_stats(queue).links;
+}
+
+/* One more, and the server has it. */
+static int knock(nq_queue *server, uint32_t source)
+{
+    uint64_t before = accepted(server);
+    int fd = nqtest_knock_from(source);
+
+    nqtest_drive_until(server, accepted, before + 1);
+    return fd;
+}
+
+static bool is_open(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_DONTWAIT) < 0;
+}
+
+/* The server ends it. */
+static void check_ended(nq_queue *server, int fd)
+{
+    while (is_open(fd))
+        ck_assert_int_ge(nq_poll(server), 0);
+    close(fd);
+}
+
+START_TEST(one_too_many_of_a_source_ends_the_oldest_of_that_source)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_strangers': 2},"
+                                                 " 'progress': {'mode': 'manual'}");
+    int far = knock(server, FAR), first = knock(server, HERE), second = knock(server, HERE);
+    int near = knock(server, NEAR), third = nqtest_knock_from(HERE);
+    struct nq_event event;
+
+    nqtest_drive_until(server, refusals, 1);
+    event = nqtest_event(server, NQ_EVENT_REFUSED);
+    ck_assert_int_eq(event.reason, NQ_REASON_LIMIT);
+    ck_assert_ptr_nonnull(strstr(event.text, "127.0.0.1:"));
+    check_ended(server, first);
+    ck_assert(is_open(far) && is_open(second) && is_open(near) && is_open(third));
+    ck_assert_uint_eq(refusals(server), 1);
+    nq_free(server);
+    close(far), close(second), close(near), close(third);
+}
+END_TEST
+
+START_TEST(one_too_many_in_all_ends_the_oldest)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'strangers': 3},"
+                                                 " 'progress': {'mode': 'manual'}");
+    int oldest = knock(server, FAR), other = knock(server, HERE), near = knock(server, NEAR);
+    int late = nqtest_knock_from(NEAR);
+
+    nqtest_drive_until(server, refusals, 1);
+    check_ended(server, oldest);
+    ck_assert(is_open(other) && is_open(near) && is_open(late));
+    nq_free(server);
+    close(other), close(near), close(late);
+}
+END_TEST
+
+START_TEST(who_left_is_counted_no_more)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_strangers': 2},"
+                                                 " 'progress': {'mode': 'manual'}");
+
+    for (unsigned i = 0; i < 10; i++) {
+        int fds[] = {knock(server, HERE), knock(server, HERE)};
+
+        ck_assert(is_open(fds[0]) && is_open(fds[1]));
+        close(fds[0]), close(fds[1]);
+        nqtest_drive_until(server, no_links, 1);
+    }
+    ck_assert_uint_eq(nqtest_drain_events(server, NQ_EVENT_REFUSED), 20); /* closed by them */
+    nqtest_end(server);
+}
+END_TEST
+
+/* Who has said who he is is a stranger no more. */
+START_TEST(peers_are_not_counted)
+{
+    nq_queue *server =
+                 nqtest_server(NQTEST_TCP, ", 'limits': {'source_strangers': 1, 'strangers': 1}"),
+             *clients[5];
+
+    for (unsigned i = 0; i < NQI_LEN(clients); i++)
+        clients[i] = nqtest_join(server, "");
+    ck_assert_uint_eq(nqtest_stats(server).peers, NQI_LEN(clients));
+    ck_assert_uint_eq(refusals(server), 0);
+    for (unsigned i = 0; i < NQI_LEN(clients); i++)
+        nqtest_end(clients[i]);
+    nqtest_end(server);
+}
+END_TEST
+
+/* ---- failures ---- */
+
+static void fail_from(nq_queue *server, uint32_t source)
+{
+    uint64_t before = refusals(server);
+    int fd = nqtest_knock_from(source);
+
+    ck_assert_int_eq(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+    nqtest_drive_until(server, refusals, before + 1);
+    check_ended(server, fd);
+}
+
+START_TEST(who_fails_too_often_is_closed_unseen_and_others_are_not)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_failures': 3},"
+                                                 " 'progress': {'mode': 'manual'}");
+    struct nq_event event;
+    uint64_t told;
+    int fd;
+
+    for (unsigned i = 0; i < 3; i++)
+        fail_from(server, FAR);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_int_eq(nqtest_event(server, NQ_EVENT_REFUSED).reason, NQ_REASON_PROTOCOL);
+    event = nqtest_event(server, NQ_EVENT_REFUSED);
+    ck_assert_int_eq(event.reason, NQ_REASON_LIMIT);
+    ck_assert_msg(strstr(event.text, "127.10.11.12: too many failed attempts"), "%s", event.text);
+    told = refusals(server);
+    check_ended(server, nqtest_knock_from(FAR));
+    ck_assert_uint_eq(refusals(server), told); /* no event for each of them */
+    fd = knock(server, HERE);
+    ck_assert(is_open(fd));
+    close(fd);
+    nq_free(server);
+}
+END_TEST
+
+START_TEST(who_is_lost_without_a_word_has_not_failed)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_failures': 1},"
+                                                 " 'progress': {'mode': 'manual'}");
+
+    for (unsigned i = 0; i < 5; i++) {
+        close(knock(server, HERE));
+        nqtest_drive_until(server, no_links, 1);
+    }
+    nqtest_drain_events(server, NQ_EVENT_REFUSED);
+    fail_from(server, HERE);
+    check_ended(server, nqtest_knock_from(HERE));
+    nq_free(server);
+}
+END_TEST
+
+/* An id that is in use, which proves nothing. */
+START_TEST(who_tries_anothers_id_fails)
+{
+    const char *id = ", 'id': '00000000-0000-4000-8000-000000000001'";
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_failures': 2}");
+    nq_queue *first = nqtest_join(server, id), *second = nqtest_client(id);
+
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(nqtest_event(server, NQ_EVENT_REFUSED).reason, NQ_REASON_DUPLICATE);
+    ck_assert_int_eq(nqtest_event(server, NQ_EVENT_REFUSED).reason, NQ_REASON_LIMIT);
+    nqtest_put(first, nqtest_msg("still here"));
+    nqtest_get_text(server, "still here");
+    nq_free(second);
+    nqtest_end(first);
+    nqtest_end(server);
+}
+END_TEST
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("queue_strangers");
+    TCase *tcase = tcase_create("strangers");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, one_too_many_of_a_source_ends_the_oldest_of_that_source);
+    tcase_add_test(tcase, one_too_many_in_all_ends_the_oldest);
+    tcase_add_test(tcase, who_left_is_counted_no_more);
+    tcase_add_test(tcase, peers_are_not_counted);
+    tcase_add_test(tcase, who_fails_too_often_is_closed_unseen_and_others_are_not);
+    tcase_add_test(tcase, who_is_lost_without_a_word_has_not_failed);
+    tcase_add_test(tcase, who_tries_anothers_id_fails);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
