@@ -2,14 +2,8 @@
  * would be written. */
 #include "core/attach.h"
 #include "tests/fuzz/fuzz.h"
-#include <stdlib.h>
+#include "tests/fuzz/records.h"
 #include <string.h>
-
-#define MUST(x)      \
-    do {             \
-        if (!(x))    \
-            abort(); \
-    } while (0)
 
 static void *copy_of(const uint8_t *data, size_t len)
 {
@@ -61,7 +55,7 @@ static void fuzz_auth(const uint8_t *data)
     struct nqi_auth auth;
 
     if (!nqi_auth_read(exact, &auth))
-        MUST(auth.method == NQI_AUTH_OPEN || auth.method == NQI_AUTH_RESUME);
+        MUST(auth.method >= NQI_AUTH_OPEN && auth.method <= NQI_AUTH_PSK);
     free(exact);
 }
 
@@ -86,4 +80,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (len >= NQI_WELCOME_RECORD)
         fuzz_welcome(data);
     return 0;
+}
+
+void fuzz_seeds(void)
+{
+    for (size_t i = 0; i < NQI_LEN(fuzz_records); i++) {
+        fuzz_add_record(&fuzz_records[i]);
+        fuzz_seed();
+    }
+    fuzz_add_hello(NQI_HELLO);
+    fuzz_seed();
 }

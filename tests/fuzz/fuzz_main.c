@@ -1,7 +1,7 @@
-/* Replays inputs without libFuzzer: each argument is a file. */
+/* An entry point without libFuzzer and AFL++: each argument is a file, which is replayed; `--seeds
+ * FOLDER` writes what fuzzing begins with. */
 #include "tests/fuzz/fuzz.h"
 #include <stdio.h>
-#include <stdlib.h>
 
 /* The whole file in exactly the memory that it takes, so that a tool sees a byte too many. */
 static uint8_t *read_file(const char *path, size_t *len)
@@ -25,6 +25,7 @@ static uint8_t *read_file(const char *path, size_t *len)
 
 int main(int argc, char **argv)
 {
+    LLVMFuzzerInitialize(&argc, &argv);
     for (int i = 1; i < argc; i++) {
         size_t len;
         uint8_t *data = read_file(argv[i], &len);

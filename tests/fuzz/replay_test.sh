@@ -1,20 +1,17 @@
 #!/bin/sh
-# The inputs that fuzzing begins with do no harm.
+# The inputs that fuzzing begins with do no harm, and those that did once do none any more.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 tap_mktemp
+: "${NQ_FUZZ:?}"
 
-fuzz=$top_builddir/tests/fuzz
-
-replay() { # name
-    mkdir "$tap_tmp/$1" && "$fuzz/fuzz_seeds" "$1" "$tap_tmp/$1" &&
-        "$fuzz/$1_fuzz" "$tap_tmp/$1"/* /dev/null
+replay() { # program, name
+    "$top_builddir/$1" --seeds "$tap_tmp/$2" &&
+        find "$tap_tmp/$2" "$top_srcdir/tests/fuzz/corpus" -path "*/$2/*" -type f -print0 |
+        xargs -0 "$top_builddir/$1" /dev/null
 }
 
-for name in frame session; do
-    if [ -x "$fuzz/${name}_fuzz" ]; then
-        check "$name: the seeds" replay "$name"
-    else
-        not_ok "$name: tests/fuzz/${name}_fuzz is missing"
-    fi
+for program in $NQ_FUZZ; do
+    name=${program##*/}
+    check "${name%_fuzz}: seeds and corpus" replay "$program" "${name%_fuzz}"
 done
 tap_done

@@ -8,16 +8,11 @@
  * written that is not there. */
 #include "core/session.h"
 #include "tests/fuzz/fuzz.h"
-#include <stdlib.h>
+#include "tests/fuzz/records.h"
 #include <string.h>
 
 #define FUZZ_PUTS 64
 #define FUZZ_BUFS 16
-#define MUST(x)      \
-    do {             \
-        if (!(x))    \
-            abort(); \
-    } while (0)
 
 enum {
     OP_RECEIVE, /* u16 length, bytes */
@@ -139,7 +134,7 @@ static uint64_t fuzz_received(const struct fuzz *fuzz, uint8_t part)
 {
     const struct nqi_session *session = &fuzz->session;
 
-    return session->acked + (session->reached - session->acked) * part / 255;
+    return session->acked + (session->handed - session->acked) * part / 255;
 }
 
 static void fuzz_attach_server(struct fuzz *fuzz, bool resumes, uint8_t part)
@@ -156,7 +151,8 @@ static void fuzz_attach_server(struct fuzz *fuzz, bool resumes, uint8_t part)
     if (resumes)
         MUST(!nqi_session_resume(session, &attach, fuzz->now));
     else
-        nqi_session_begin(session, &attach, &attach.hello.id, key, fuzz->now);
+        nqi_session_begin(session, &attach, &attach.hello.id, key,
+                          attach.auth.method == NQI_AUTH_PSK, fuzz->now);
 }
 
 static void fuzz_attach_client(struct fuzz *fuzz, bool resumes, uint8_t part)
@@ -171,7 +167,7 @@ static void fuzz_attach_client(struct fuzz *fuzz, bool resumes, uint8_t part)
     struct nqi_hello hello = fuzz_hello();
     uint8_t raw[NQI_HELLO_RECORD];
 
-    nqi_session_connect(session, fuzz_bytes, 0, fuzz->now);
+    nqi_session_connect(session, &(struct nqi_psk){0}, fuzz_bytes, 0, fuzz->now);
     if (!fuzz->greets)
         return;
     fuzz_pull_one(fuzz);
@@ -231,7 +227,8 @@ static void fuzz_receive(struct fuzz *fuzz, bool direct)
         room = nqi_session_space(&fuzz->session, &space);
     if (room) {
         len = NQI_MIN(len, room);
-        memcpy(space, nqi_buf_span(&fuzz->in, len), len);
+        if (len)
+            memcpy(space, nqi_buf_span(&fuzz->in, len), len);
         err = nqi_session_commit(&fuzz->session, len, fuzz->now);
     } else {
         exact = malloc(len ? len : 1);
@@ -393,4 +390,56 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         MUST(!fuzz.puts[i].open);
     MUST(!fuzz.untracked && !fuzz.reserved && !fuzz.session.in_flight);
     return 0;
+}
+
+/* ---- seeds ---- */
+
+static void seed_receive(unsigned op, uint8_t type)
+{
+    size_t from;
+
+    for (size_t i = 0; i < NQI_LEN(fuzz_records); i++) {
+        if (fuzz_records[i].type != type)
+            continue;
+        fuzz_add_u8(op);
+        from = fuzz_added();
+        fuzz_add_record(&fuzz_records[i]);
+        fuzz_add_length(from);
+    }
+}
+
+/* Some of everything. */
+static void seed_conversation(unsigned op)
+{
+    static const uint8_t ops[] = {2, 16,  0, 100, 2,  32, 1, 0, 2, 8, 0,  50, 2, 1, 40, 0,
+                                  3, 255, 5, 0,   11, 4,  5, 6, 5, 0, 20, 3,  1, 4, 200};
+    static const uint8_t end[] = {7, 130, 3, 255, 7, 2, 7, 0, 7, 1, 3, 255, 5, 100, 0};
+
+    fuzz_add(ops, sizeof(ops));
+    seed_receive(op, NQI_DATA);
+    seed_receive(op, NQI_PING);
+    seed_receive(op, NQI_ACK);
+    fuzz_add(ops, sizeof(ops));
+    seed_receive(OP_RECEIVE, NQI_BYE);
+    fuzz_add(ops, sizeof(ops));
+    fuzz_add(end, sizeof(end));
+}
+
+void fuzz_seeds(void)
+{
+    static const uint8_t pull[] = {OP_PULL, 255, OP_RECEIVE};
+    size_t from;
+
+    for (unsigned how = 0; how < 64; how++)
+        for (unsigned op = OP_RECEIVE; op <= OP_COMMIT; op++) {
+            fuzz_add_u8(how);
+            if ((how & 33) == 1) { /* a client that is to be greeted */
+                fuzz_add(pull, sizeof(pull));
+                from = fuzz_added();
+                fuzz_add_hello(NQI_CHALLENGE);
+                fuzz_add_length(from);
+            }
+            seed_conversation(op);
+            fuzz_seed();
+        }
 }
