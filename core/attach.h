@@ -75,6 +75,13 @@ struct nqi_welcome {
     uint8_t proof[NQI_KEY];
 };
 
+/* Keys that go together are a circle: who has proven one of a circle is nobody yet in another.  0 =
+ * no keys; the numbers are the queue's own. */
+struct nqi_psk {
+    uint32_t circle;
+    const uint8_t *key; /* NQI_KEY bytes, borrowed; NULL = none */
+};
+
 /* What a server's link has learned of who wants in; handed to the session that is to take it. */
 struct nqi_attach {
     struct nqi_hello hello;

@@ -4,6 +4,7 @@
 #include "core/conf.h"
 #include "core/conf_entry.h"
 #include "core/conf_json.h"
+#include "core/conf_keys.h"
 #include "core/conf_note.h"
 #include "core/err.h"
 #include "core/options.h"
@@ -166,27 +167,14 @@ static nq_err conf_root(struct conf_load *load)
 
 /* ---- who this is ------------------------------------------------------------------------- */
 
-/* Every side needs a key that it can use: a client its own. */
 static nq_err conf_keys(struct conf_load *load)
 {
     struct nqi_conf *conf = load->conf;
-    char id[NQ_UUID_TEXT];
-    nq_err err;
 
     conf->keyed = load->psk.set;
-    if (!conf->keyed)
-        return NQ_OK;
-    err = nqi_keyring_load(load->psk.str, &conf->keyring);
-    if (err == NQ_ERR_NOMEM)
-        return err;
-    nq_uuid_format(&conf->id, id);
-    if (err)
-        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk", "%s", nq_error());
-    else if (!conf->server && !nqi_keyring_find(conf->keyring, &conf->id)->known)
-        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/security/psk",
-                      "%s has no key for this side's id %s, and no \"key\" for all others",
-                      load->psk.str, id);
-    return NQ_OK;
+    return conf->keyed
+               ? nqi_conf_keys(&load->notes, "/security/psk", load->psk.str, conf, &conf->keystore)
+               : NQ_OK;
 }
 
 static nq_err conf_identity(struct conf_load *load)
@@ -208,6 +196,7 @@ static nq_err conf_transports(struct conf_load *load)
         .folder = load->folder,
         .paths = (const char *const *)load->paths.list,
         .npaths = load->paths.count,
+        .psk = load->psk.str,
     };
     json_t *list = json_object_get(load->root, "transports");
     size_t n = load->brief ? 1 : json_array_size(list);
@@ -234,6 +223,17 @@ static nq_err conf_transports(struct conf_load *load)
             return err;
     }
     return NQ_OK;
+}
+
+/* Transports that are not here can be done without while there is another. */
+static void conf_need_transport(struct conf_load *load)
+{
+    const struct nqi_conf *conf = load->conf;
+
+    for (size_t i = 0; i < conf->ntransports; i++)
+        if (conf->transports[i].module)
+            return;
+    nqi_conf_insist(&load->notes);
 }
 
 /* ---- rules between keys ----------------------------------------------------------------- */
@@ -264,14 +264,22 @@ static nq_err conf_finish(struct conf_load *load)
 
 /* ---- load ------------------------------------------------------------------------------- */
 
+void nqi_conf_transport_fini(struct nqi_conf_transport *transport)
+{
+    nqi_options_free(transport->options);
+    free(transport->absent);
+    nqi_keystore_close(transport->keystore);
+    free(transport->psk);
+}
+
 void nqi_conf_free(struct nqi_conf *conf)
 {
     if (!conf)
         return;
     for (size_t i = 0; i < conf->ntransports; i++)
-        nqi_options_free(conf->transports[i].options);
+        nqi_conf_transport_fini(&conf->transports[i]);
     free(conf->transports);
-    nqi_keyring_free(conf->keyring);
+    nqi_keystore_close(conf->keystore);
     free(conf);
 }
 
@@ -336,9 +344,10 @@ static nq_err conf_walk(struct conf_load *load)
         err = conf_identity(load);
     if (!err)
         err = conf_transports(load);
-    if (!err)
-        err = conf_finish(load);
-    return err;
+    if (err)
+        return err;
+    conf_need_transport(load);
+    return conf_finish(load);
 }
 
 nq_err nqi_conf_load(const char *path, const char *text, size_t len, nqi_conf_module_fn module,

@@ -7,12 +7,13 @@
 #define NQ_CORE_CONF_H
 
 #include "core/base.h"
-#include "core/keyring.h"
+#include "core/keystore.h"
 #include <netqueue/check.h>
 #include <netqueue/transport.h>
 #include <netqueue/uuid.h>
 
 #define NQI_UNLIMITED UINT64_MAX
+#define NQI_CIRCLE_QUEUE 1u /* of the keys in /security/psk */
 
 enum nqi_policy {
     NQI_POLICY_FAIL,
@@ -26,15 +27,26 @@ enum nqi_ack { NQI_ACK_QUEUED, NQI_ACK_CONSUMED };
 struct nqi_options; /* one transport's checked options: what nqt_cfg reads */
 
 struct nqi_conf_transport {
-    const struct nqt_module *module;
+    const struct nqt_module *module; /* NULL: a client does without it; see below */
     struct nqi_options *options;
+    struct nqi_conf_absent *absent; /* without a module: owned */
+    uint32_t circle;                /* which keys its links go by: 0 = none; NQI_CIRCLE_QUEUE; or
+                                     * its own, and one number for one file */
+    char *psk;                      /* of its own: the file's path, owned ... */
+    struct nqi_keystore *keystore;  /* ... and what is in it, owned; else NULL */
+};
+
+/* What a client's list names and this host does not have. */
+struct nqi_conf_absent {
+    char name[32];
+    char why[192];
 };
 
 struct nqi_conf {
     bool server;
     nq_uuid id; /* random when the file names none */
     struct nqi_conf_transport *transports;
-    size_t ntransports; /* at least 1 */
+    size_t ntransports; /* at least 1 that has a module */
 
     /* queue */
     uint64_t queue_messages, queue_bytes; /* per peer; NQI_UNLIMITED */
@@ -42,6 +54,7 @@ struct nqi_conf {
     /* limits */
     uint64_t max_message, memory; /* bytes; NQI_UNLIMITED */
     uint32_t max_peers;
+    uint32_t strangers, source_strangers, source_failures; /* UINT32_MAX = unlimited */
     /* session */
     int64_t keepalive_ns, expiry_ns, linger_ns; /* 0 = off */
     uint64_t credit;                            /* bytes in flight from one peer to us */
@@ -55,8 +68,8 @@ struct nqi_conf {
     uint32_t workers;
     /* security */
     bool insecure;
-    bool keyed;                  /* a file of pre-shared keys is named */
-    struct nqi_keyring *keyring; /* owned; of that; NULL = no keys */
+    bool keyed;                    /* a file of pre-shared keys is named */
+    struct nqi_keystore *keystore; /* owned; of that; NULL = no keys */
 };
 
 /* Answers with the module of that name, or NQ_ERR_PLUGIN with the reason in nq_error().
@@ -66,12 +79,15 @@ typedef nq_err (*nqi_conf_module_fn)(const char *name, const char *const *paths,
 
 /* Read and check.  `path` NULL: `text`, `len` bytes, relative paths from the working
  * directory.  Each problem is given to `problem` (may be NULL); the first also becomes
- * nq_error().  @param ret [out] owned, ends with nqi_conf_free().
+ * nq_error().  A transport that cannot be loaded is a problem that a client with others gets
+ * over: it is told of, and stands in the list without a module.  @param ret [out] owned, ends with
+ * nqi_conf_free().
  * @return NQ_OK, NQ_ERR_CONFIG, NQ_ERR_PLUGIN, NQ_ERR_SYS, NQ_ERR_NOMEM. */
 NQ_MUST_CHECK nq_err nqi_conf_load(const char *path, const char *text, size_t len,
                                    nqi_conf_module_fn module, nq_problem_fn problem, void *arg,
                                    struct nqi_conf **ret);
 void nqi_conf_free(struct nqi_conf *conf);
+void nqi_conf_transport_fini(struct nqi_conf_transport *transport);
 
 /* What the slots cfg_int, cfg_str, cfg_list of struct nqt_host answer: 0 or NQT_E_CONFIG. */
 int nqi_options_int(const struct nqi_options *options, const char *name, int64_t *ret);

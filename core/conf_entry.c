@@ -4,6 +4,8 @@
  * A transport may stand on another one, which an option of type TRANSPORT names: then the keys that
  * are none of its own belong to the other, and every rule holds for both. */
 #include "core/conf_entry.h"
+
+#include "core/conf_keys.h"
 #include "core/err.h"
 #include "core/log.h"
 #include "core/options.h"
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 /* ---- rules ------------------------------------------------------------------------------ */
 
@@ -58,6 +61,25 @@ static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_opti
                   nqi_log_escape(host, seen, sizeof(seen)));
 }
 
+/* A private key that everybody may read is one by name only.  Who may read a file is for its owner
+ * to say, so this is no error. */
+static void entry_look_at_key(const struct nqi_conf_notes *notes, const struct nqi_options *options,
+                              const char *at)
+{
+    char group[NQI_CONF_AT], pointer[NQI_CONF_AT], text[NQI_CONF_TEXT];
+    struct stat file;
+    const char *path;
+
+    if (nqi_options_str(options, "tls.key", &path) || stat(path, &file) ||
+        !(file.st_mode & S_IRWXO))
+        return;
+    nqi_conf_pointer(nqi_conf_pointer(at, "tls", group), "key", pointer);
+    snprintf(text, sizeof(text),
+             "every user of this host may open the private key %s (mode %03o): chmod o= on it",
+             path, (unsigned)file.st_mode & 0777u);
+    nqi_conf_remark(notes, pointer, text);
+}
+
 static void entry_check_caps(struct nqi_conf_notes *notes, const struct nqt_module *module,
                              const char *at, bool server)
 {
@@ -92,7 +114,8 @@ static void entry_check_twice(struct nqi_conf_notes *notes, const struct nqi_con
                               const struct nqi_conf_transport *entry, const char *at)
 {
     for (size_t i = 0; i < conf->ntransports; i++) {
-        if (!nqi_options_equal(conf->transports[i].options, entry->options))
+        if (!conf->transports[i].module ||
+            !nqi_options_equal(conf->transports[i].options, entry->options))
             continue;
         nqi_conf_note(notes, NQ_ERR_CONFIG, at,
                       "the same transport with the same options stands before it in the list");
@@ -102,21 +125,54 @@ static void entry_check_twice(struct nqi_conf_notes *notes, const struct nqi_con
 
 /* ---- keys ------------------------------------------------------------------------------- */
 
-/* A key that is no option of the module: the core's, or unknown. */
+/* A key that is no option of the module: the core's, or unknown.
+ * @param psk [out] a path, if the key is that of a file of keys */
 static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct nqt_module *module,
-                             const char *at, const char *name, const json_t *json)
+                             const char *at, const char *name, const json_t *json,
+                             struct nqi_value *psk)
 {
     const struct nqi_key *key = nqi_key_find(NQI_CONF_ENTRY, name);
     NQI_CLEANUP(nqi_value_fini) struct nqi_value value = {0};
     char pointer[NQI_CONF_AT];
+    nq_err err;
 
     if (key && key->opt.type == NQI_OPT_NAME)
         return NQ_OK;
-    if (key)
-        return nqi_conf_read(ground->notes, key, nqi_conf_pointer(at, name, pointer), json,
-                             ground->folder, &value);
-    nqi_conf_note_unknown(ground->notes, NQI_CONF_ENTRY, at, name, module);
-    return NQ_OK;
+    if (!key) {
+        nqi_conf_note_unknown(ground->notes, NQI_CONF_ENTRY, at, name, module);
+        return NQ_OK;
+    }
+    err = nqi_conf_read(ground->notes, key, nqi_conf_pointer(at, name, pointer), json,
+                        ground->folder, &value);
+    if (!err && value.set && key->opt.type == NQT_OPT_PATH) {
+        *psk = value;
+        value = (struct nqi_value){0};
+    }
+    return err;
+}
+
+/* One file, one circle, wherever it is named: the number of the first entry that names it. */
+static uint32_t entry_circle(const struct nqi_conf *conf, const char *path)
+{
+    for (size_t i = 0; i < conf->ntransports; i++)
+        if (conf->transports[i].psk && strcmp(conf->transports[i].psk, path) == 0)
+            return conf->transports[i].circle;
+    return (uint32_t)conf->ntransports + NQI_CIRCLE_QUEUE + 1;
+}
+
+/* The keys that its links go by: its own, or the queue's. */
+static nq_err entry_psk(const struct nqi_conf_ground *ground, const char *at, struct nqi_value *psk,
+                        const struct nqi_conf *conf, struct nqi_conf_transport *entry)
+{
+    char pointer[NQI_CONF_AT];
+
+    entry->circle = conf->keyed ? NQI_CIRCLE_QUEUE : 0;
+    if (!psk->set || (ground->psk && strcmp(ground->psk, psk->str) == 0))
+        return NQ_OK;
+    entry->circle = entry_circle(conf, psk->str);
+    entry->psk = NQI_STEAL(psk->str);
+    return nqi_conf_keys(ground->notes, nqi_conf_pointer(at, "psk", pointer), entry->psk, conf,
+                         &entry->keystore);
 }
 
 static nq_err entry_set(const struct nqi_conf_ground *ground, struct nqi_options *options, size_t i,
@@ -182,7 +238,7 @@ static nq_err entry_group(const struct nqi_conf_ground *ground, struct nqi_optio
 }
 
 static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_options *options,
-                         const json_t *json, const char *at)
+                         const json_t *json, const char *at, struct nqi_value *psk)
 {
     char why[NQI_WHY];
     json_t *object = (json_t *)json; /* the loop wants it so, and changes nothing */
@@ -205,7 +261,7 @@ static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_option
         else if (entry_is_group(nqi_options_module(whose), name))
             err = entry_group(ground, whose, value, at, name);
         else
-            err = entry_core_key(ground, nqi_options_module(whose), at, name, value);
+            err = entry_core_key(ground, nqi_options_module(whose), at, name, value, psk);
         if (err)
             return err;
     }
@@ -243,11 +299,6 @@ static void entry_json_decref(json_t **json)
     json_decref(*json);
 }
 
-static void entry_optionsp(struct nqi_options **options)
-{
-    nqi_options_free(*options);
-}
-
 /* The options of the transport that this one stands on, not set yet; none after a problem. */
 static nq_err entry_inner(const struct nqi_conf_ground *ground, struct nqi_options *options,
                           const json_t *json, const char *at)
@@ -283,19 +334,69 @@ static nq_err entry_inner(const struct nqi_conf_ground *ground, struct nqi_optio
 
 /* What the tables alone do not say, of one transport. */
 static void entry_check(const struct nqi_conf_ground *ground, const struct nqi_conf *conf,
-                        const struct nqi_options *options, const json_t *json, const char *at)
+                        bool keyed, const struct nqi_options *options, const json_t *json,
+                        const char *at)
 {
     entry_check_caps(ground->notes, nqi_options_module(options), at, conf->server);
     entry_check_required(ground->notes, options, json, at);
-    if (!conf->insecure && !conf->keyed)
+    if (!conf->insecure && !keyed)
         entry_check_open(ground->notes, options, at);
+    entry_look_at_key(ground->notes, options, at);
+}
+
+/* The transport is not here: a client may have others.  The reason is in nq_error(). */
+static nq_err entry_without_module(const struct nqi_conf_ground *ground, const char *name,
+                                   const char *at, struct nqi_conf *conf)
+{
+    struct nqi_conf_absent *absent = calloc(1, sizeof(*absent));
+    char pointer[NQI_CONF_AT];
+
+    if (!absent)
+        return NQ_ERR_NOMEM;
+    nqi_log_escape(name, absent->name, sizeof(absent->name));
+    snprintf(absent->why, sizeof(absent->why), "%s", nq_error());
+    nqi_conf_warn(ground->notes, NQ_ERR_PLUGIN, nqi_conf_pointer(at, "transport", pointer),
+                  nq_error());
+    conf->transports[conf->ntransports++].absent = absent;
+    return NQ_OK;
+}
+
+/* The entry's module, or NULL: it is noted why. */
+static nq_err entry_transport(const struct nqi_conf_ground *ground, const json_t *json,
+                              const char *at, struct nqi_conf *conf, const struct nqt_module **ret)
+{
+    const json_t *name = json_object_get(json, "transport");
+    nq_err err;
+
+    if (conf->server || !json_is_string(name))
+        return entry_module(ground, "transport", name, at, ret);
+    *ret = NULL;
+    err = ground->module(json_string_value(name), ground->paths, ground->npaths, ret);
+    return err == NQ_ERR_PLUGIN ? entry_without_module(ground, json_string_value(name), at, conf)
+                                : err;
+}
+
+/* The rules for the entry, and it stands in the list. */
+static void entry_add(const struct nqi_conf_ground *ground, const json_t *json, const char *at,
+                      size_t problems, struct nqi_conf_transport *entry, struct nqi_conf *conf)
+{
+    struct nqi_options *options = entry->options;
+
+    nqi_options_set_proven(options, entry->circle);
+    entry_check(ground, conf, entry->circle, options, json, at);
+    if (nqi_options_inner(options))
+        entry_check(ground, conf, entry->circle, nqi_options_inner(options), json, at);
+    if (ground->notes->count == problems)
+        entry_check_twice(ground->notes, conf, entry, at);
+    conf->transports[conf->ntransports++] = *entry;
+    *entry = (struct nqi_conf_transport){0};
 }
 
 nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, const char *at,
                       struct nqi_conf *conf)
 {
-    NQI_CLEANUP(entry_optionsp) struct nqi_options *options = NULL;
-    struct nqi_conf_transport entry = {0};
+    NQI_CLEANUP(nqi_conf_transport_fini) struct nqi_conf_transport entry = {0};
+    NQI_CLEANUP(nqi_value_fini) struct nqi_value psk = {0};
     size_t before = ground->notes->count;
     nq_err err;
 
@@ -303,25 +404,17 @@ nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, 
         nqi_conf_note(ground->notes, NQ_ERR_CONFIG, at, "must be an object, in { }");
         return NQ_OK;
     }
-    err = entry_module(ground, "transport", json_object_get(json, "transport"), at, &entry.module);
+    err = entry_transport(ground, json, at, conf, &entry.module);
     if (err || !entry.module)
         return err;
-    err = nqi_options_new(entry.module, &options);
-    if (err)
-        return err;
-    entry.options = options;
-    err = entry_inner(ground, options, json, at);
+    err = nqi_options_new(entry.module, &entry.options);
     if (!err)
-        err = entry_keys(ground, options, json, at);
-    if (err)
-        return err;
-    nqi_options_set_proven(options, conf->keyed);
-    entry_check(ground, conf, options, json, at);
-    if (nqi_options_inner(options))
-        entry_check(ground, conf, nqi_options_inner(options), json, at);
-    if (ground->notes->count == before)
-        entry_check_twice(ground->notes, conf, &entry, at);
-    conf->transports[conf->ntransports++] = entry;
-    options = NULL;
-    return NQ_OK;
+        err = entry_inner(ground, entry.options, json, at);
+    if (!err)
+        err = entry_keys(ground, entry.options, json, at, &psk);
+    if (!err)
+        err = entry_psk(ground, at, &psk, conf, &entry);
+    if (!err)
+        entry_add(ground, json, at, before, &entry, conf);
+    return err;
 }

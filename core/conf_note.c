@@ -25,6 +25,22 @@ char *nqi_conf_pointer(const char *at, const char *key, char out[NQI_CONF_AT])
     return nqi_log_escape(raw, out, NQI_CONF_AT);
 }
 
+/* @param raw  the words; what they quote may be anything, so they are made printable here */
+static void note_report(struct nqi_conf_notes *notes, bool first, nq_err err, const char *at,
+                        const char *raw)
+{
+    char text[NQI_CONF_TEXT];
+
+    nqi_log_escape(raw, text, sizeof(text));
+    if (first) {
+        notes->first = err;
+        snprintf(notes->first_text, sizeof(notes->first_text), "%.400s: %s%s%.1300s", notes->source,
+                 at, *at ? ": " : "", text);
+    }
+    if (notes->problem)
+        notes->problem(notes->arg, at, text);
+}
+
 void nqi_conf_note(struct nqi_conf_notes *notes, nq_err err, const char *at, const char *format,
                    ...)
 {
@@ -34,13 +50,29 @@ void nqi_conf_note(struct nqi_conf_notes *notes, nq_err err, const char *at, con
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    if (!notes->count++) {
-        notes->first = err;
-        snprintf(notes->first_text, sizeof(notes->first_text), "%.400s: %s%s%.1300s", notes->source,
-                 at, *at ? ": " : "", text);
-    }
+    note_report(notes, !notes->count++, err, at, text);
+}
+
+void nqi_conf_warn(struct nqi_conf_notes *notes, nq_err err, const char *at, const char *text)
+{
+    note_report(notes, !notes->count && !notes->warned++, err, at, text);
+}
+
+void nqi_conf_insist(struct nqi_conf_notes *notes)
+{
+    if (!notes->count)
+        notes->count = notes->warned;
+}
+
+void nqi_conf_remark(const struct nqi_conf_notes *notes, const char *at, const char *raw)
+{
+    char text[NQI_CONF_TEXT];
+
+    nqi_log_escape(raw, text, sizeof(text));
     if (notes->problem)
         notes->problem(notes->arg, at, text);
+    else
+        nqi_log(NQ_LOG_WARN, "%s: %s: %s", notes->source, at, text);
 }
 
 /* ---- unknown keys ----------------------------------------------------------------------- */

@@ -15,6 +15,7 @@ struct nqi_conf_notes {
     nq_problem_fn problem;
     void *arg;
     size_t count;
+    size_t warned;                  /* problems that it may be possible to do without solving */
     nq_err first;                   /* what the first problem makes of the call */
     char first_text[NQI_CONF_TEXT]; /* with source and pointer */
 };
@@ -27,6 +28,14 @@ char *nqi_conf_pointer(const char *at, const char *key, char out[NQI_CONF_AT]);
  * first one. */
 void nqi_conf_note(struct nqi_conf_notes *notes, nq_err err, const char *at, const char *format,
                    ...) NQI_PRINTF(4, 5);
+
+/* The same of one that does not fail the call, unless nqi_conf_insist() follows. */
+void nqi_conf_warn(struct nqi_conf_notes *notes, nq_err err, const char *at, const char *text);
+void nqi_conf_insist(struct nqi_conf_notes *notes);
+
+/* Something that works, and should not be so: reported, or where nobody asked for problems logged.
+ */
+void nqi_conf_remark(const struct nqi_conf_notes *notes, const char *at, const char *raw);
 
 /* Note that the core has no key `name` in the object that the table calls `place` and the file
  * `at`, and what it may have meant.

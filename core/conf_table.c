@@ -56,8 +56,8 @@ const struct nqi_key nqi_keys[] = {
      .later_choices = conf_later_wires},
     {.opt = {.name = NQI_CONF_ENTRY "/psk",
              .type = NQT_OPT_PATH,
-             .help = "As `psk` in `security`, for this transport alone."},
-     .later = true},
+             .help = "As `psk` in `security`, for the links of this transport alone, and in place "
+                     "of it."}},
     {.opt = {.name = NQI_CONF_ENTRY "/tls",
              .type = NQI_OPT_OBJECT,
              .help = "Certificates and keys of an encrypted connection, unless the transport has "
@@ -122,6 +122,36 @@ const struct nqi_key nqi_keys[] = {
              .unit = "peers",
              .help = "Most clients that a server keeps a session with."},
      CONF_AT(max_peers)},
+    {.opt = {.name = "/limits/strangers",
+             .type = NQT_OPT_INT,
+             .def = "256",
+             .min = 1,
+             .max = 1 << 16,
+             .unit = "connections",
+             .help = "Most connections to a server whose other side has not proven who it is. "
+                     "One more ends the one that has been there for longest."},
+     CONF_AT(strangers)},
+    {.opt = {.name = "/limits/source_strangers",
+             .type = NQT_OPT_INT,
+             .def = "64",
+             .min = 1,
+             .max = 1 << 16,
+             .flags = NQI_OPT_UNLIMITED,
+             .unit = "connections",
+             .help = "Most of those from one IPv4 address, or from one /64 of IPv6. Behind a "
+                     "proxy all clients have its address: \"unlimited\"."},
+     CONF_AT(source_strangers)},
+    {.opt = {.name = "/limits/source_failures",
+             .type = NQT_OPT_INT,
+             .def = "600",
+             .min = 1,
+             .max = 100000,
+             .flags = NQI_OPT_UNLIMITED,
+             .unit = "attempts",
+             .help = "Attempts to connect from one such address that may fail within a minute; "
+                     "then what comes from there is closed unseen until some are forgiven. "
+                     "Behind a proxy: \"unlimited\"."},
+     CONF_AT(source_failures)},
 
     {.opt = {.name = "/session",
              .type = NQI_OPT_OBJECT,

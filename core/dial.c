@@ -1,7 +1,14 @@
 /* Pauses: none between the transports of the list; after the last a random part (full jitter, so
- * that a thousand clients do not return in step) of a span that doubles from 100 ms to 30 s.  A
- * link that ends as soon as it works, and carried nothing, counts as a failure of the whole list,
- * or two sides that do not get on would connect as fast as they can. */
+ * that a thousand clients do not return in step) of a span that doubles from 100 ms to 30 s.
+ *
+ *     the link                       next is              its pause
+ *     did not come up                the next transport   after the last one
+ *     lasted DIAL_STEADY             the first one        none
+ *     ended sooner, messages passed  the next, in turns   none
+ *     ended sooner, nothing passed   the next transport   after the last one
+ *
+ * So who stays on a later transport stays until that is lost, one that breaks again and again is
+ * passed over, and two sides that do not get on do not connect as fast as they can. */
 #include "core/dial.h"
 
 #include "core/random.h"
@@ -56,11 +63,11 @@ void nqi_dialer_stop(struct nqi_dialer *dialer)
 
 void nqi_dialer_worked(struct nqi_dialer *dialer, bool useful)
 {
-    if (!useful && nqi_now() - dialer->tried < DIAL_STEADY) {
-        dialer->at = dialer->count;
+    bool steady = nqi_now() - dialer->tried >= DIAL_STEADY;
+
+    if (!steady && !useful)
         return;
-    }
-    dialer->at = 0;
+    dialer->at = steady ? 0 : dialer->at % dialer->count;
     dialer->delay = DIAL_FIRST;
 }
 

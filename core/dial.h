@@ -33,8 +33,8 @@ NQ_MUST_CHECK nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link *
 /* The link that was tried is down: try again later. */
 void nqi_dialer_failed(struct nqi_dialer *dialer);
 
-/* It worked, and is lost: the list is tried from the beginning, at once unless it was short-lived
- * and of no use.  @param useful  messages passed over it */
+/* It worked, and is lost: the list is tried from the beginning, or goes on when it was short-lived.
+ * nqi_dialer_failed() follows.  @param useful  messages passed over it */
 void nqi_dialer_worked(struct nqi_dialer *dialer, bool useful);
 
 /* No further tries. */

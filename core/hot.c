@@ -1,5 +1,6 @@
-/* Slots are few and looked at without order; the strand of each is referenced during a look,
- * because its link may end on another thread. */
+/* Slots are few and looked at without order; the strand of each is referenced by whoever looks at
+ * it, because its link may end on another thread.  The driver looks again and again: he keeps what
+ * he saw, and the reference, until the slot has changed, so that a look in vain takes no lock. */
 #include "core/hot.h"
 
 #include <string.h>
@@ -13,6 +14,8 @@ void nqi_hot_init(struct nqi_hot_set *set)
 void nqi_hot_fini(struct nqi_hot_set *set)
 {
     assert(!nqi_hot_any(set));
+    for (uint32_t i = 0; i < NQI_HOT_SLOTS; i++)
+        nqi_strand_unref(set->seen[i].strand);
     pthread_mutex_destroy(&set->lock);
 }
 
@@ -68,59 +71,82 @@ void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item)
     item->poll = NULL;
 }
 
-/* What a look at a slot found. */
-struct hot_seen {
-    struct nqi_hot *item;
-    struct nqi_strand *strand; /* one reference */
-    uint64_t gen;
-};
-
-static bool hot_look(struct nqi_hot_set *set, uint32_t i, struct hot_seen *seen)
+/* Look at a slot.  False: it is free. */
+static bool hot_look(struct nqi_hot_set *set, uint32_t i, struct nqi_hot_seen *seen)
 {
     struct nqi_hot_slot *slot = &set->slots[i];
 
-    if (!slot->item) /* most are free: no lock for them */
-        return false;
     pthread_mutex_lock(&set->lock);
     seen->item = slot->item;
-    if (seen->item) {
-        seen->strand = nqi_strand_ref(slot->strand);
-        seen->gen = atomic_load_explicit(&slot->gen, memory_order_relaxed);
-    }
+    seen->strand = seen->item ? nqi_strand_ref(slot->strand) : NULL;
+    seen->gen = atomic_load_explicit(&slot->gen, memory_order_relaxed);
     pthread_mutex_unlock(&set->lock);
     return seen->item;
 }
 
-/* Inside the strand that was seen: the item is still the slot's.  It leaves inside this strand
- * only, so whether it did is known here without the lock. */
-static bool hot_still(struct nqi_hot_set *set, uint32_t i, const struct hot_seen *seen)
+/* The slot is what was seen.  An item leaves inside its strand only: there this is known for sure,
+ * without the lock. */
+static bool hot_still(struct nqi_hot_set *set, uint32_t i, const struct nqi_hot_seen *seen)
 {
     return atomic_load_explicit(&set->slots[i].gen, memory_order_relaxed) == seen->gen;
 }
 
+/* The driver's look, kept while it holds.  False: the slot is free. */
+static bool hot_look_again(struct nqi_hot_set *set, uint32_t i)
+{
+    struct nqi_hot_seen *seen = &set->seen[i];
+    struct nqi_strand *before = seen->strand;
+
+    if (hot_still(set, i, seen))
+        return seen->item;
+    hot_look(set, i, seen);
+    nqi_strand_unref(before);
+    return seen->item;
+}
+
+/* Inside the strand that was seen.  To go in and out takes longer than a look at memory, so one
+ * stays for some, unless others want to come in or another link waits for its look. */
+static bool hot_poll_one(struct nqi_hot_set *set, uint32_t i, const struct nqi_hot_seen *seen)
+{
+    unsigned looks =
+        atomic_load_explicit(&set->count, memory_order_relaxed) == 1 ? NQI_MAX(set->looks, 1u) : 1;
+
+    for (; looks && hot_still(set, i, seen); looks--) {
+        if (seen->item->poll(seen->item->arg) > 0)
+            return true;
+        if (nqi_strand_is_wanted(seen->strand))
+            return false;
+        nqi_relax();
+    }
+    return false;
+}
+
 unsigned nqi_hot_poll(struct nqi_hot_set *set)
 {
+    /* One that comes meanwhile may be left out: there is a next time. */
+    uint32_t expected = atomic_load_explicit(&set->count, memory_order_acquire);
     unsigned busy = 0;
 
-    for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
-        struct hot_seen seen;
+    for (uint32_t i = 0; i < NQI_HOT_SLOTS && expected; i++) {
+        const struct nqi_hot_seen *seen = &set->seen[i];
+        bool received;
+        unsigned left;
 
-        if (!hot_look(set, i, &seen))
+        if (!hot_look_again(set, i))
             continue;
-        if (nqi_strand_try(seen.strand)) {
-            bool received = hot_still(set, i, &seen) && seen.item->poll(seen.item->arg) > 0;
-            unsigned left =
-                received ? nqi_strand_leave(seen.strand) : nqi_strand_leave_idle(seen.strand);
-
-            busy += left || received;
-        }
-        nqi_strand_unref(seen.strand);
+        expected--;
+        if (!nqi_strand_try(seen->strand))
+            continue;
+        received = hot_poll_one(set, i, seen);
+        left = received ? nqi_strand_leave(seen->strand) : nqi_strand_leave_idle(seen->strand);
+        busy += left || received;
     }
     return busy;
 }
 
 /* Inside the strand that was seen. */
-static enum nqi_heat hot_cool_one(struct nqi_hot_set *set, uint32_t i, const struct hot_seen *seen)
+static enum nqi_heat hot_cool_one(struct nqi_hot_set *set, uint32_t i,
+                                  const struct nqi_hot_seen *seen)
 {
     if (!hot_still(set, i, seen))
         return NQI_HEAT_NONE;
@@ -136,8 +162,10 @@ enum nqi_heat nqi_hot_cool(struct nqi_hot_set *set)
 
     for (uint32_t i = 0; i < NQI_HOT_SLOTS && nqi_hot_any(set); i++) {
         enum nqi_heat heat = NQI_HEAT_TAKEN;
-        struct hot_seen seen;
+        struct nqi_hot_seen seen;
 
+        if (!set->slots[i].item) /* most are free: no lock for them */
+            continue;
         if (!hot_look(set, i, &seen))
             continue;
         if (nqi_strand_try(seen.strand)) {

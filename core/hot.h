@@ -36,11 +36,22 @@ struct nqi_hot_slot {
     _Atomic uint64_t gen; /* counts comings and goings: tells an old look from a new item */
 };
 
+/* What a look at a slot found. */
+struct nqi_hot_seen {
+    struct nqi_hot *item;      /* NULL = it was free */
+    struct nqi_strand *strand; /* one reference, or NULL */
+    uint64_t gen;
+};
+
 struct nqi_hot_set {
     pthread_mutex_t lock;
     _Atomic uint32_t count;
     _Atomic bool open; /* a driver spins: links that receive become hot */
     struct nqi_hot_slot slots[NQI_HOT_SLOTS];
+
+    /* whoever calls nqi_hot_poll() */
+    struct nqi_hot_seen seen[NQI_HOT_SLOTS]; /* kept while the slot's `gen` is the same */
+    unsigned looks;                          /* at the only hot link, in a row; 0 = 1 */
 };
 
 void nqi_hot_init(struct nqi_hot_set *set);
@@ -64,7 +75,7 @@ void nqi_hot_touch(struct nqi_hot_set *set, struct nqi_hot *item);
 void nqi_hot_del(struct nqi_hot_set *set, struct nqi_hot *item);
 
 /* Ask every hot link once.  @return how many received something, or had work that others left in
- * their strand.  Outside of strands. */
+ * their strand.  Outside of strands.  Thread: one at a time, the driver's. */
 unsigned nqi_hot_poll(struct nqi_hot_set *set);
 
 /* How links are after nqi_hot_cool(); of several the worst. */

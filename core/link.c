@@ -130,6 +130,21 @@ nq_err nqi_link_send(struct nqi_link *link, struct nqt_buf *const *bufs, uint32_
     return NQ_OK;
 }
 
+bool nqi_link_copies(const struct nqi_link *link)
+{
+    return !link->lossy && nqi_tlink_copies(link->tlink);
+}
+
+bool nqi_link_send_bytes(struct nqi_link *link, const void *data, size_t len)
+{
+    return nqi_link_copies(link) && nqi_tlink_send_bytes(link->tlink, data, len);
+}
+
+struct nqt_buf *nqi_link_loan(struct nqi_link *link, size_t len)
+{
+    return link->state == LINK_UP && !link->lossy ? nqi_tlink_loan(link->tlink, len) : NULL;
+}
+
 /* The other end is a peer, and no stranger that gets the least of everything. */
 void nqi_link_rise(struct nqi_link *link)
 {
@@ -190,6 +205,7 @@ static void link_on_up(void *arg)
         return;
     }
     if (link->self) { /* the client speaks first */
+        nqi_tlink_limit(link->tlink, NQI_GREETING_BYTES);
         link->state = LINK_HELLO;
         return;
     }
@@ -259,6 +275,20 @@ static nq_err link_on_commit(void *arg, size_t len)
     return err;
 }
 
+static nq_err link_on_give(void *arg, struct nqt_buf *buf)
+{
+    struct nqi_link *link = arg;
+    nq_err err = NQ_OK;
+
+    if (link->state == LINK_DOWN)
+        return NQ_ERR_CLOSED;
+    if (link->state == LINK_UP && link->events->give && buf->nseg == 1)
+        return link_received(link, link->events->give(link->arg, buf));
+    for (uint32_t i = 0; i < buf->nseg && !err; i++)
+        err = link_receive(link, buf->seg[i].iov_base, buf->seg[i].iov_len);
+    return err;
+}
+
 static void link_on_down(void *arg, const struct nqt_error *err)
 {
     nqi_link_fail(arg, nqi_link_reason(err), err->text);
@@ -281,6 +311,8 @@ static const struct nqi_tlink_events link_tlink_events = {
     .message = link_on_message,
     .space = link_on_space,
     .commit = link_on_commit,
+    .give = link_on_give,
+    .receive = link_receive,
     .down = link_on_down,
     .closed = link_on_closed,
 };
@@ -340,6 +372,7 @@ nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
 
     if (link && strand) {
         snprintf(link->address, sizeof(link->address), "%s", address);
+        link->source = nqi_source_read(address);
         nqi_strand_enter_new(strand);
         err = nqi_tlink_accept(ep, plink, strand, loop, &link_tlink_events, link, &link->tlink);
         if (!err) {
@@ -357,8 +390,10 @@ nq_err nqi_link_accept(nqt_ep *ep, struct nqtp_link *plink, const char *address,
     return err;
 }
 
+/* Before WELCOME goes out, after which anything may come. */
 void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, void *arg)
 {
+    nqi_tlink_limit(link->tlink, 0);
     link->events = events;
     link->arg = arg;
 }
@@ -370,6 +405,11 @@ bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id)
     return !nqi_tlink_identity(link->tlink, &proven) || nq_uuid_equal(&proven, id);
 }
 
+nqt_ep *nqi_link_ep(const struct nqi_link *link)
+{
+    return link->ep;
+}
+
 const char *nqi_link_transport(const struct nqi_link *link)
 {
     return nqi_transport_name(nqi_ep_core(link->ep));
@@ -378,6 +418,11 @@ const char *nqi_link_transport(const struct nqi_link *link)
 const char *nqi_link_address(const struct nqi_link *link)
 {
     return link->address;
+}
+
+const struct nqi_source *nqi_link_source(const struct nqi_link *link)
+{
+    return &link->source;
 }
 
 /* A broker reads and writes all that passes, however safe the way to it is. */

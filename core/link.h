@@ -15,7 +15,7 @@
  *     and from each: down, time, an error, nqi_link_close() -> DOWN
  *
  * Until the greeting is over a stranger costs a link and less than 1 KiB (3 KiB where the transport
- * is LOSSY), for at most NQI_GREETING_NS.
+ * is LOSSY), and what the transport keeps of it, for at most NQI_GREETING_NS.
  *
  * Thread: everything inside the link's strand. */
 #ifndef NQ_CORE_LINK_H
@@ -24,10 +24,12 @@
 #include "core/attach.h"
 #include "core/base.h"
 #include "core/guard.h"
+#include "core/source.h"
 #include "core/transport.h"
 #include <netqueue/future.h>
 
 #define NQI_GREETING_NS (10 * NQI_NS_PER_S) /* from accept to AUTH, from connect to WELCOME */
+#define NQI_GREETING_BYTES 2048u            /* that the transport may keep until then */
 #define NQI_DRAIN_NS (2 * NQI_NS_PER_S)     /* for what was sent to get out */
 
 struct nqi_link;
@@ -49,6 +51,8 @@ struct nqi_link_events {
     nq_err (*receive)(void *arg, const uint8_t *data, size_t len);
     size_t (*space)(void *arg, unsigned char **ret);
     nq_err (*commit)(void *arg, size_t len);
+    /* The same bytes by reference: one segment, borrowed, a reference keeps them.  NULL = copy. */
+    nq_err (*give)(void *arg, struct nqt_buf *buf);
     void (*writable)(void *arg);
     /* The link is of no more use; text for people.  Once, and not after nqi_link_close(). */
     void (*down)(void *arg, struct nqi_link *link, nq_reason reason, const char *text);
@@ -100,6 +104,15 @@ void nqi_link_tell_unknown(struct nqi_link *link, const struct nqi_attach *attac
 NQ_MUST_CHECK nq_err nqi_link_send(struct nqi_link *link, struct nqt_buf *const *bufs, uint32_t n,
                                    uint32_t *taken);
 
+/* Its transport has what the next one needs.  False: do not try. */
+bool nqi_link_copies(const struct nqi_link *link);
+
+/* As nqi_tlink_send_bytes(). */
+bool nqi_link_send_bytes(struct nqi_link *link, const void *data, size_t len);
+
+/* As nqi_tlink_loan(). */
+struct nqt_buf *nqi_link_loan(struct nqi_link *link, size_t len);
+
 /* A place in a list of the owner's. */
 struct nqi_list *nqi_link_list(struct nqi_link *link);
 struct nqi_link *nqi_link_of_list(struct nqi_list *list);
@@ -114,8 +127,10 @@ void nqi_link_drain(struct nqi_link *link);
 /* False: the transport has proven that the other end is somebody else. */
 bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id);
 
+nqt_ep *nqi_link_ep(const struct nqi_link *link);
 const char *nqi_link_transport(const struct nqi_link *link);
 const char *nqi_link_address(const struct nqi_link *link); /* lives as long as the link */
+const struct nqi_source *nqi_link_source(const struct nqi_link *link); /* a server's link's */
 struct nqi_strand *nqi_link_strand(struct nqi_link *link);
 uint64_t nqi_link_features(const struct nqi_link *link); /* NQI_FEATURE_ bits; of one that is up */
 struct nqi_loop *nqi_link_loop(struct nqi_link *link);

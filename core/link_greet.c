@@ -7,6 +7,7 @@
 #include "core/pool.h"
 #include "core/random.h"
 #include "core/txbuf.h"
+#include <stdio.h>
 #include <string.h>
 
 void nqi_link_end_greeting(struct nqi_link *link)
@@ -115,23 +116,34 @@ static size_t link_collect(struct link_greeting *greeting, uint8_t *into, size_t
     return n;
 }
 
+/* A client that does not want this server says why.  What it says is no more than a claim: it is
+ * the reason that this side's event has, and nothing follows from it. */
+static nq_err link_on_refusal(struct nqi_link *link, const uint8_t *record)
+{
+    unsigned said = nqi_load_u16(record + 2);
+    nq_reason reason =
+        said > NQ_REASON_NONE && said < NQ_REASONS ? (nq_reason)said : NQ_REASON_PROTOCOL;
+    char text[96];
+
+    snprintf(text, sizeof(text), "the client refuses: %s", nq_reason_text(reason));
+    nqi_link_fail(link, reason, text);
+    return NQ_ERR_CLOSED;
+}
+
 /* Tell a stranger by its first bytes, not by its silence. */
-static nq_err link_check_head(const struct link_greeting *greeting, const uint8_t *record,
+static nq_err link_check_head(struct nqi_link *link, const uint8_t *record,
                               enum nqi_record_type type)
 {
     struct nqi_head head;
-    nq_err err;
 
-    if (greeting->filled < NQI_HEAD)
+    if (link->greeting->filled < NQI_HEAD)
         return NQ_OK;
-    if (record[0] == NQI_REJECT) /* a client's that does not want this server */
-        return nqi_fail(NQ_ERR_PROTO, "the client refuses: %s",
-                        nq_reason_text((nq_reason)nqi_load_u16(record + 2)));
+    if (record[0] == NQI_REJECT)
+        return link_on_refusal(link, record);
     if (record[0] != type) /* other heads may be longer than what has come */
         return nqi_fail(NQ_ERR_PROTO, "the first record is no %s",
                         type == NQI_HELLO ? "hello" : "answer to the challenge");
-    err = nqi_head_read(record, &head);
-    return err;
+    return nqi_head_read(record, &head);
 }
 
 nq_err nqi_link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
@@ -141,7 +153,7 @@ nq_err nqi_link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
     uint8_t *record = auth ? greeting->attach.auth_record : greeting->hello;
     size_t n = link_collect(greeting, record, auth ? NQI_AUTH_RECORD : NQI_HELLO_RECORD, data, len,
                             &whole);
-    nq_err err = link_check_head(greeting, record, auth ? NQI_AUTH : NQI_HELLO);
+    nq_err err = link_check_head(link, record, auth ? NQI_AUTH : NQI_HELLO);
 
     if (!err && n < len)
         err = nqi_fail(NQ_ERR_PROTO, "bytes that nobody asked for in the greeting");

@@ -50,6 +50,7 @@ struct nqi_link {
     uint8_t *staging;
     size_t staging_size;
     char address[LINK_ADDRESS];
+    struct nqi_source source; /* a server's: where it came from */
 };
 
 /* link.c */

@@ -12,6 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Shorter time-outs come true more often than they are cut short. */
+#define LOOP_CLOCKED_NS (10 * NQI_NS_PER_MS)
+
 struct loop_post {
     struct nqi_work work;
     struct loop_post *next;
@@ -25,6 +28,14 @@ int64_t nqi_now(void)
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * NQI_NS_PER_S + ts.tv_nsec;
+}
+
+int64_t nqi_now_rough(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
     return ts.tv_sec * NQI_NS_PER_S + ts.tv_nsec;
 }
 
@@ -267,15 +278,37 @@ static unsigned batch_run(struct loop_batch *batch)
     return batch->count;
 }
 
-int nqi_loop_sleep(struct nqi_loop *loop, int64_t timeout_ns)
+/* A time-out of its own costs a sleep a timer of the kernel's, as much as a small message.  So the
+ * loop's clock is set to its end instead: it is set already when an earlier sleep had a time-out
+ * and ended before it.  Then it fires early, once, and is set again. */
+static int loop_sleep_by_clock(struct nqi_loop *loop, int64_t timeout_ns)
 {
-    struct timespec ts = {.tv_sec = timeout_ns / NQI_NS_PER_S,
-                          .tv_nsec = timeout_ns % NQI_NS_PER_S};
-    int64_t ms = timeout_ns / NQI_NS_PER_MS + 1;
-    enum nqi_polled polled;
+    pthread_mutex_lock(&loop->lock);
+    nqi_loop_set_clock(loop, nqi_now() + timeout_ns);
+    pthread_mutex_unlock(&loop->lock);
+    return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, -1);
+}
+
+/* Less than LOOP_CLOCKED_NS.  Before Linux 5.11 that is in whole milliseconds, upwards. */
+static int loop_sleep_shortly(struct nqi_loop *loop, int64_t timeout_ns)
+{
+    static _Atomic bool lacking; /* asked once */
+    const struct timespec ts = {.tv_nsec = timeout_ns};
     int n;
 
-    polled = nqi_loop_poll(loop, timeout_ns);
+    if (!atomic_load_explicit(&lacking, memory_order_relaxed)) {
+        n = epoll_pwait2(loop->epoll, loop->events, LOOP_BATCH, &ts, NULL);
+        if (n >= 0 || errno != ENOSYS)
+            return n;
+        atomic_store_explicit(&lacking, true, memory_order_relaxed);
+    }
+    return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, (int)(timeout_ns / NQI_NS_PER_MS + 1));
+}
+
+int nqi_loop_sleep(struct nqi_loop *loop, int64_t timeout_ns)
+{
+    enum nqi_polled polled = nqi_loop_poll(loop, timeout_ns);
+
     if (polled == NQI_POLLED && timeout_ns)
         return 0;
     if (polled) /* the keeper would see what is left in epoll, again and again */
@@ -284,10 +317,9 @@ int nqi_loop_sleep(struct nqi_loop *loop, int64_t timeout_ns)
         return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, 0);
     if (timeout_ns == NQI_NEVER)
         return epoll_wait(loop->epoll, loop->events, LOOP_BATCH, -1);
-    n = epoll_pwait2(loop->epoll, loop->events, LOOP_BATCH, &ts, NULL);
-    if (n < 0 && errno == ENOSYS) /* before Linux 5.11 */
-        n = epoll_wait(loop->epoll, loop->events, LOOP_BATCH, (int)NQI_MIN(ms, INT32_MAX));
-    return n;
+    if (timeout_ns >= LOOP_CLOCKED_NS)
+        return loop_sleep_by_clock(loop, timeout_ns);
+    return loop_sleep_shortly(loop, timeout_ns);
 }
 
 static uint32_t loop_poll_events(uint32_t events)

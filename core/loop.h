@@ -80,6 +80,10 @@ struct nqi_hot_set *nqi_loop_hot(struct nqi_loop *loop);
 
 int64_t nqi_now(void); /* ns on CLOCK_MONOTONIC */
 
+/* The same as the system last noted it: some milliseconds old, and much cheaper to ask.  For what
+ * is counted in tens of milliseconds. */
+int64_t nqi_now_rough(void);
+
 /* ---- another sleep ---------------------------------------------------------------------- */
 
 /* Where to sleep while no descriptor is watched, instead of in epoll: a transport's own queue. */
@@ -103,7 +107,8 @@ void nqi_loop_keep_epoll(struct nqi_loop *loop);
 
 /* ---- watches: inside the serial's strand only ------------------------------------------- */
 
-/* Watch `fd`, level-triggered.  `events`: POLLIN, POLLOUT; errors and hang-ups always come.
+/* Watch `fd`, level-triggered.  `events`: POLLIN, POLLOUT; errors and hang-ups always come; with
+ * NQT_POLL_EDGE one report each time that something came, whether or not it was read.
  * The descriptor stays the caller's, who deletes the watch before closing it.
  * @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_SYS (watched already, say). */
 NQ_MUST_CHECK nq_err nqi_fd_add(struct nqi_serial *serial, int fd, uint32_t events,

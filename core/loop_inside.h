@@ -76,6 +76,9 @@ struct nqi_loop {
     bool woken;               /* before it got there, or while it was */
 };
 
+/* Under lock: have the timerfd fire at `at` at the latest; NQI_NEVER changes nothing. */
+void nqi_loop_set_clock(struct nqi_loop *loop, int64_t at);
+
 /* Under lock: set the timerfd to the earliest timer, which also wakes whoever sleeps in the loop,
  * in time. */
 void nqi_loop_arm(struct nqi_loop *loop);

@@ -12,13 +12,15 @@
 #include "core/loop_inside.h"
 
 #include "core/err.h"
+#include <netqueue/transport.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 
 static uint32_t watch_epoll_events(uint32_t events)
 {
-    return (events & POLLIN ? EPOLLIN | EPOLLRDHUP : 0u) | (events & POLLOUT ? EPOLLOUT : 0u);
+    return (events & POLLIN ? EPOLLIN | EPOLLRDHUP : 0u) | (events & POLLOUT ? EPOLLOUT : 0u) |
+           (events & NQT_POLL_EDGE ? (uint32_t)EPOLLET : 0u);
 }
 
 static uint64_t watch_data(const struct nqi_watch *watch)
@@ -209,19 +211,25 @@ nq_err nqi_timer_add(struct nqi_serial *serial, void (*fn)(void *arg), void *arg
     return NQ_OK;
 }
 
+void nqi_loop_set_clock(struct nqi_loop *loop, int64_t at)
+{
+    struct itimerspec when = {0};
+
+    if (at >= loop->armed)
+        return; /* it fires early, finds nothing and is set again: cheaper than moving it */
+    at = NQI_MAX(at, 1); /* zero would stop the timer, less be refused */
+    when.it_value.tv_sec = at / NQI_NS_PER_S;
+    when.it_value.tv_nsec = at % NQI_NS_PER_S;
+    timerfd_settime(loop->clock, TFD_TIMER_ABSTIME, &when, NULL);
+    loop->armed = at;
+}
+
 void nqi_loop_arm(struct nqi_loop *loop)
 {
     int64_t next = nqi_timers_next(&loop->timers);
-    struct itimerspec when = {0};
 
     atomic_store(&loop->due, next); /* before a look at `poll_until` */
-    if (next >= loop->armed)
-        return; /* it fires early, finds nothing and is set again: cheaper than moving it */
-    next = NQI_MAX(next, 1); /* zero would stop the timer, less be refused */
-    when.it_value.tv_sec = next / NQI_NS_PER_S;
-    when.it_value.tv_nsec = next % NQI_NS_PER_S;
-    timerfd_settime(loop->clock, TFD_TIMER_ABSTIME, &when, NULL);
-    loop->armed = next;
+    nqi_loop_set_clock(loop, next);
 }
 
 void nqi_timer_set(struct nqi_watch *watch, int64_t at)

@@ -39,9 +39,9 @@ static nq_msg *msg_new_inside(size_t len)
     msg->deadline_ns = 0;
     msg->cookie = NULL;
     msg->seq = 0;
-    msg->meta = NULL;
+    msg->extra = NULL;
     msg->correlation[0] = 0;
-    msg->control = msg->again = false;
+    msg->control = msg->again = msg->lent = false;
     /* The message's reference, and the view's. */
     nqi_chunk_init_inside(&msg->chunk, offsetof(struct nq_msg, chunk), data, len, len ? 2 : 1);
     if (len)
@@ -51,10 +51,16 @@ static nq_msg *msg_new_inside(size_t len)
     return msg;
 }
 
-/* Bytes of the entries' block. */
-static size_t msg_meta_block(const nq_msg *msg)
+/* Bytes of the extra block with `len` bytes of entries. */
+static size_t msg_extra_size(size_t len)
 {
-    return NQI_META_CORRELATION_SIZE + (size_t)msg->meta_len;
+    return sizeof(struct nqi_msg_extra) + NQI_META_CORRELATION_SIZE + len;
+}
+
+static void msg_drop_extra(nq_msg *msg)
+{
+    nq_chunk_unref(msg->extra->schema);
+    nqi_pool_free(msg->extra, msg_extra_size(msg->meta_len));
 }
 
 /* Is the payload what it was when the message was made, and nobody else's: one view and
@@ -68,8 +74,8 @@ static bool msg_alone(const nq_msg *msg)
 
 static void msg_end(nq_msg *msg)
 {
-    if (msg->meta)
-        nqi_pool_free(msg->meta, msg_meta_block(msg));
+    if (msg->extra)
+        msg_drop_extra(msg);
     if (NQI_LIKELY(msg_alone(msg))) {
         nqi_pool_free(msg, MSG_HEAD + msg->chunk.len);
         return;
@@ -183,6 +189,15 @@ nq_err nq_msg_from_stream(nq_stream *stream, nq_msg **ret)
     return NQ_OK;
 }
 
+static nq_err msg_share_schema(nq_msg *msg, nq_chunk *schema)
+{
+    nq_err err = nqi_msg_set_schema(msg, nq_chunk_ref(schema));
+
+    if (err)
+        nqi_chunk_unref(schema);
+    return err;
+}
+
 nq_err nq_msg_copy(const nq_msg *msg, nq_msg **ret)
 {
     NQI_CLEANUP(msg_freep) nq_msg *copy = NULL;
@@ -198,6 +213,8 @@ nq_err nq_msg_copy(const nq_msg *msg, nq_msg **ret)
         return err;
     meta = nqi_msg_meta_raw(msg, &len);
     err = nqi_msg_set_meta_raw(copy, meta, len);
+    if (!err && nqi_msg_schema(msg))
+        err = msg_share_schema(copy, nqi_msg_schema(msg));
     if (err)
         return err;
     copy->sender = msg->sender;
@@ -242,15 +259,40 @@ static nq_err msg_join(nq_msg *msg)
     return NQ_OK;
 }
 
-nq_err nq_msg_data(nq_msg *msg, const void **data, size_t *len)
+/* The chunks lie one behind the other already, as those of a message do that was sent in pieces and
+ * is read where it lies. */
+static bool msg_is_joined(const nq_msg *msg)
 {
-    nq_err err = msg->stream.count > 1 ? msg_join(msg) : NQ_OK;
+    for (size_t i = 1; i < nqi_stream_count(&msg->stream); i++) {
+        const nq_view *before = nqi_stream_view(&msg->stream, i - 1);
+
+        if (before->data + before->len != nqi_stream_view(&msg->stream, i)->data)
+            return false;
+    }
+    return true;
+}
+
+/* Where the payload begins. */
+static const void *msg_start(const nq_msg *msg)
+{
+    return msg->stream.count ? (const void *)nqi_stream_view(&msg->stream, 0)->data : "";
+}
+
+nq_err nqi_msg_data_aligned(nq_msg *msg, size_t align, const void **data, size_t *len)
+{
+    bool aligned = ((uintptr_t)msg_start(msg) & (align - 1)) == 0 || !msg->stream.count;
+    nq_err err = aligned && msg_is_joined(msg) ? NQ_OK : msg_join(msg);
 
     if (err)
         return err;
-    *data = msg->stream.count ? (const void *)nqi_stream_view(&msg->stream, 0)->data : "";
+    *data = msg_start(msg);
     *len = (size_t)msg->stream.nbytes;
     return NQ_OK;
+}
+
+nq_err nq_msg_data(nq_msg *msg, const void **data, size_t *len)
+{
+    return nqi_msg_data_aligned(msg, 1, data, len);
 }
 
 const nq_uuid *nq_msg_sender(const nq_msg *msg)
@@ -297,15 +339,15 @@ static bool msg_entry_valid(const struct msg_entry *entry)
         return entry->len == 8;
     if (entry->tag == NQI_META_USER)
         return entry->len >= 2 && entry->body[0] >= 1 && entry->body[0] < entry->len;
-    return true;
+    return entry->tag != NQI_META_SCHEMA;
 }
 
 /* The entries but the correlation's. */
 static struct nqi_buf msg_entries(const nq_msg *msg)
 {
-    if (!msg->meta)
+    if (!msg->extra)
         return nqi_buf_over(NULL, 0);
-    return nqi_buf_over(msg->meta + NQI_META_CORRELATION_SIZE, msg->meta_len);
+    return nqi_buf_over(msg->extra->entry + NQI_META_CORRELATION_SIZE, msg->meta_len);
 }
 
 void nq_msg_set_correlation(nq_msg *msg, uint64_t id)
@@ -315,8 +357,8 @@ void nq_msg_set_correlation(nq_msg *msg, uint64_t id)
     nqi_wbuf_u8(&buf, id ? NQI_META_CORRELATION : 0);
     nqi_wbuf_u16(&buf, 8);
     nqi_wbuf_u64(&buf, id);
-    if (msg->meta) /* a second copy in front of the entries makes one blob of them */
-        memcpy(msg->meta, msg->correlation, sizeof(msg->correlation));
+    if (msg->extra) /* a second copy in front of the entries makes one blob of them */
+        memcpy(msg->extra->entry, msg->correlation, sizeof(msg->correlation));
 }
 
 uint64_t nq_msg_correlation(const nq_msg *msg)
@@ -327,27 +369,46 @@ uint64_t nq_msg_correlation(const nq_msg *msg)
 const unsigned char *nqi_msg_meta_raw(const nq_msg *msg, size_t *len)
 {
     size_t skip = msg->correlation[0] ? 0 : NQI_META_CORRELATION_SIZE;
-    const unsigned char *blob = msg->meta ? msg->meta : msg->correlation;
+    const unsigned char *blob = msg->extra ? msg->extra->entry : msg->correlation;
 
     *len = NQI_META_CORRELATION_SIZE + msg->meta_len - skip;
     return *len ? blob + skip : NULL;
 }
 
 /* A block for `len` bytes of entries behind the correlation, or NULL. */
-static unsigned char *msg_meta_new(const nq_msg *msg, size_t len)
+static struct nqi_msg_extra *msg_extra_new(const nq_msg *msg, size_t len)
 {
-    unsigned char *meta = nqi_pool_alloc(NQI_META_CORRELATION_SIZE + len);
+    struct nqi_msg_extra *extra = nqi_pool_alloc(msg_extra_size(len));
 
-    if (meta)
-        memcpy(meta, msg->correlation, sizeof(msg->correlation));
-    return meta;
+    if (!extra)
+        return NULL;
+    extra->schema = NULL;
+    memcpy(extra->entry, msg->correlation, sizeof(msg->correlation));
+    return extra;
 }
 
-static void msg_meta_replace(nq_msg *msg, unsigned char *meta, size_t len)
+/* @param extra  NULL = no entries, and there is no schema to keep */
+static void msg_extra_replace(nq_msg *msg, struct nqi_msg_extra *extra, size_t len)
 {
-    nqi_pool_free(msg->meta, msg->meta ? msg_meta_block(msg) : 0);
-    msg->meta = meta;
+    if (extra && msg->extra)
+        extra->schema = NQI_STEAL(msg->extra->schema);
+    if (msg->extra)
+        msg_drop_extra(msg);
+    msg->extra = extra;
     msg->meta_len = (uint32_t)len;
+}
+
+nq_err nqi_msg_set_schema(nq_msg *msg, nq_chunk *schema)
+{
+    struct nqi_msg_extra *extra = msg->extra ? NULL : msg_extra_new(msg, 0);
+
+    if (!msg->extra && !extra)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a schema");
+    if (!msg->extra)
+        msg_extra_replace(msg, extra, 0);
+    nq_chunk_unref(msg->extra->schema);
+    msg->extra->schema = schema;
+    return NQ_OK;
 }
 
 /* Check a blob.  @param others [out] bytes of its entries but the correlation's */
@@ -376,23 +437,23 @@ nq_err nqi_msg_set_meta_raw(nq_msg *msg, const void *data, size_t len)
 {
     struct nqi_buf buf = nqi_buf_over(data, len);
     struct msg_entry entry;
+    struct nqi_msg_extra *extra = NULL;
     struct nqi_wbuf out;
-    unsigned char *meta = NULL;
     uint64_t correlation;
     size_t others;
 
     if (len > NQ_META_MAX || !msg_meta_check(data, len, &others, &correlation))
         return nqi_fail(NQ_ERR_PROTO, "malformed metadata of %zu bytes", len);
-    if (others) {
-        meta = msg_meta_new(msg, others);
-        if (!meta)
+    if (others || nqi_msg_schema(msg)) {
+        extra = msg_extra_new(msg, others);
+        if (!extra)
             return nqi_fail(NQ_ERR_NOMEM, "no memory for %zu bytes of metadata", len);
-        out = nqi_wbuf_over(meta + NQI_META_CORRELATION_SIZE, others);
+        out = nqi_wbuf_over(extra->entry + NQI_META_CORRELATION_SIZE, others);
         while (msg_entry_next(&buf, &entry))
             if (entry.tag != NQI_META_CORRELATION)
                 nqi_wbuf_bytes(&out, entry.start, entry.size);
     }
-    msg_meta_replace(msg, meta, others);
+    msg_extra_replace(msg, extra, others);
     nq_msg_set_correlation(msg, correlation);
     return NQ_OK;
 }
@@ -402,8 +463,8 @@ nq_err nq_msg_set_meta(nq_msg *msg, const char *key, const void *data, size_t le
     size_t key_len = key ? strnlen(key, 256) : 0;
     struct nqi_buf buf = msg_entries(msg);
     struct msg_entry entry;
+    struct nqi_msg_extra *extra;
     struct nqi_wbuf out;
-    unsigned char *meta;
     size_t total;
 
     if (!key_len || key_len > 255)
@@ -416,10 +477,10 @@ nq_err nq_msg_set_meta(nq_msg *msg, const char *key, const void *data, size_t le
     if (total > MSG_META_MOST)
         return nqi_fail(NQ_ERR_TOO_BIG, "more than %d bytes of metadata", (int)MSG_META_MOST);
 
-    meta = msg_meta_new(msg, total);
-    if (!meta)
+    extra = msg_extra_new(msg, total);
+    if (!extra)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for %zu bytes of metadata", total);
-    out = nqi_wbuf_over(meta + NQI_META_CORRELATION_SIZE, total);
+    out = nqi_wbuf_over(extra->entry + NQI_META_CORRELATION_SIZE, total);
     buf = msg_entries(msg);
     while (msg_entry_next(&buf, &entry))
         if (!msg_entry_is(&entry, key, key_len))
@@ -429,7 +490,7 @@ nq_err nq_msg_set_meta(nq_msg *msg, const char *key, const void *data, size_t le
     nqi_wbuf_u8(&out, (uint8_t)key_len);
     nqi_wbuf_bytes(&out, key, key_len);
     nqi_wbuf_bytes(&out, data, len);
-    msg_meta_replace(msg, meta, total);
+    msg_extra_replace(msg, extra, total);
     return NQ_OK;
 }
 

@@ -81,7 +81,7 @@ static void peer_settle(void *arg)
     if (peer->state == NQI_PEER_ENDED)
         return;
     nqi_peer_set_clock(peer);
-    nqi_peer_show_counts(peer);
+    nqi_peer_show_out(peer);
 }
 
 /* ---- making and ending ------------------------------------------------------------------ */
@@ -135,12 +135,13 @@ static struct nqi_peer *peer_new(const struct nqi_peer_conf *conf, struct nqi_st
 
 /* The name of a session that begins over a link with this AUTH. */
 static nq_err peer_make_name(const struct nqi_peer_conf *conf, const struct nqi_attach *attach,
-                             const uint8_t *psk, struct nqi_session_name *ret)
+                             const struct nqi_psk *psk, struct nqi_session_name *ret)
 {
     nq_err err = nq_uuid_random(&ret->id);
 
-    if (!err && psk)
-        nqi_psk_session_key(psk, &ret->id, &attach->auth.opening, &attach->hello.id,
+    ret->circle = psk->circle;
+    if (!err && psk->key)
+        nqi_psk_session_key(psk->key, &ret->id, &attach->auth.opening, &attach->hello.id,
                             &conf->session.id, ret->key);
     else if (!err)
         err = nqi_random(ret->key, sizeof(ret->key));
@@ -153,7 +154,8 @@ static void peer_wipe_name(struct nqi_session_name *name)
 }
 
 nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
-                       const struct nqi_attach *attach, const uint8_t *psk, struct nqi_peer **ret)
+                       const struct nqi_attach *attach, const struct nqi_psk *psk,
+                       struct nqi_peer **ret)
 {
     NQI_CLEANUP(peer_wipe_name) struct nqi_session_name name = {0};
     struct nqi_strand *strand = nqi_strand_now(nqi_link_strand(link));
@@ -171,7 +173,7 @@ nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
     nqi_link_bind(link, &nqi_peer_link_events, nqi_peer_ref(peer));
     nqi_strand_on_settle(strand, peer_settle, peer);
     nqi_peer_enter(peer, NQI_PEER_LINKED);
-    nqi_session_begin(&peer->session, attach, &name.id, name.key, nqi_now());
+    nqi_session_begin(&peer->session, attach, &name.id, name.key, name.circle, nqi_now());
     *ret = peer;
     return NQ_OK;
 }

@@ -47,6 +47,10 @@ struct nqi_peer_events {
     void (*unreserve)(void *arg, uint64_t bytes);
     void (*links)(void *arg, int delta); /* links that exist: +1, -1 */
     void (*ended)(void *arg, struct nqi_peer *peer);
+    /* A client's, before it says hello: the pre-shared key that this link goes by, which stays as
+     * it is until the next call for a link of that transport.  @return true: it is another one than
+     * the last time */
+    bool (*rekey)(void *arg, const struct nqi_link *link, struct nqi_psk *ret);
 };
 
 /* What all peers of a queue share; fixed, outlives them. */
@@ -136,10 +140,10 @@ struct nqi_peer {
 
 /* A server's peer over `link`, whose AUTH was accepted; in the link's strand, which becomes the
  * peer's.
- * @param psk  the key that AUTH proved; NULL = none
+ * @param psk  that AUTH proved
  * @param ret [out] one reference.  @return NQ_OK, NQ_ERR_NOMEM, NQ_ERR_SYS (no random numbers) */
 NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
-                                     const struct nqi_attach *attach, const uint8_t *psk,
+                                     const struct nqi_attach *attach, const struct nqi_psk *psk,
                                      struct nqi_peer **ret);
 
 /* Its session goes on over `link`, whose AUTH proved it or asks for it once more, or the link is
@@ -174,6 +178,10 @@ static inline struct nqi_peer *nqi_peer_ref(struct nqi_peer *peer)
     return peer;
 }
 void nqi_peer_unref(struct nqi_peer *peer);
+
+/* Memory of the transport that carries the peer now; NULL = it has none, or another thread stays
+ * inside.  The caller owns one reference.  Thread: any.  Blocks: for some microseconds. */
+struct nqt_buf *nqi_peer_loan(struct nqi_peer *peer, size_t len);
 
 /* Send `msg`.  @param msg [take] one reference, on NQ_OK  @param part NULL = nobody asks
  * @return NQ_OK (also when it settled at once), NQ_AGAIN (full), NQ_ERR_NOMEM.  Thread: any. */

@@ -13,6 +13,7 @@ struct nq_event nqi_peer_event_of(const struct nqi_peer *peer, nq_event_kind kin
 void nqi_peer_tell(struct nqi_peer *peer, const struct nq_event *event);
 void nqi_peer_show_link(struct nqi_peer *peer);   /* the link changed */
 void nqi_peer_show_counts(struct nqi_peer *peer); /* before the strand is left */
+void nqi_peer_show_out(struct nqi_peer *peer);    /* the same when nothing came meanwhile */
 
 /* peer.c, in strand */
 void nqi_peer_hand_over(struct nqi_peer *peer); /* what was delivered, to the queue */
@@ -24,6 +25,8 @@ void nqi_peer_end(struct nqi_peer *peer, nq_reason reason); /* for good */
 void nqi_peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text);
 nq_reason nqi_peer_reason(const struct nqi_peer *peer, nq_err err); /* why a session failed */
 void nqi_peer_set_base(struct nqi_peer *peer);
+/* A client's, whose link its session does not fit: what was not sent goes into the next one. */
+void nqi_peer_begin_anew(struct nqi_peer *peer, const char *text);
 /* A client's, without a link: all of its session settles, and the next one begins anew. */
 void nqi_peer_forget_session(struct nqi_peer *peer, nq_reason reason);
 void nqi_peer_follow_session(struct nqi_peer *peer);
@@ -46,6 +49,9 @@ void nqi_peer_report_queue(struct nqi_peer *peer); /* marks and drops, as events
 
 /* peer_send.c, in strand */
 void nqi_peer_pump(struct nqi_peer *peer); /* session -> link, as far as it goes */
+/* The short way after a put: its message has left, and there is nothing to settle.  False: the
+ * ordinary way. */
+bool nqi_peer_sent_at_once(struct nqi_peer *peer);
 /* A batch goes on, and a put into it is all that can have happened. */
 bool nqi_peer_only_gathers(struct nqi_peer *peer);
 void nqi_peer_on_flush_timer(void *arg);

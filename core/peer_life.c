@@ -87,6 +87,17 @@ static void peer_unlink(struct nqi_peer *peer, bool over, nq_reason reason)
     }
 }
 
+void nqi_peer_begin_anew(struct nqi_peer *peer, const char *text)
+{
+    struct nq_event event =
+        nqi_peer_event_of(peer, NQ_EVENT_PEER_GONE, NQ_REASON_NO_SESSION, 0, text);
+
+    nqi_peer_hand_over(peer);
+    nqi_session_restart(&peer->session, NQ_REASON_NO_SESSION);
+    nqi_peer_set_base(peer);
+    nqi_peer_tell(peer, &event);
+}
+
 /* Grows with what is final on either side. */
 static uint64_t peer_progress(const struct nqi_peer *peer)
 {

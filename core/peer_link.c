@@ -8,12 +8,17 @@ static void peer_on_up(void *arg, struct nqi_link *link)
 {
     struct nqi_peer *peer = arg;
     uint8_t nonce[NQI_NONCE];
+    struct nqi_psk psk = {0};
 
     if (nqi_random(nonce, sizeof(nonce))) {
         nqi_peer_lost(peer, NQ_REASON_NO_MEMORY, nq_error());
         return;
     }
-    nqi_session_connect(&peer->session, nonce, nqi_link_features(link), nqi_now());
+    if (peer->conf->events->rekey(peer->conf->arg, link, &psk))
+        nqi_session_rekey(&peer->session);
+    if (!nqi_session_fits(&peer->session.name, psk.circle))
+        nqi_peer_begin_anew(peer, "its transport goes by other keys than the session");
+    nqi_session_connect(&peer->session, &psk, nonce, nqi_link_features(link), nqi_now());
 }
 
 /* The server has said who it is, and its certificate says something else. */
@@ -43,7 +48,7 @@ static nq_err peer_on_receive(void *arg, const uint8_t *data, size_t len)
 
     if (!peer->link)
         return NQ_ERR_CLOSED;
-    return peer_received(peer, nqi_session_receive(&peer->session, data, len, nqi_now()));
+    return peer_received(peer, nqi_session_receive(&peer->session, data, len, nqi_now_rough()));
 }
 
 static size_t peer_on_space(void *arg, unsigned char **ret)
@@ -59,7 +64,16 @@ static nq_err peer_on_commit(void *arg, size_t len)
 
     if (!peer->link)
         return NQ_ERR_CLOSED;
-    return peer_received(peer, nqi_session_commit(&peer->session, len, nqi_now()));
+    return peer_received(peer, nqi_session_commit(&peer->session, len, nqi_now_rough()));
+}
+
+static nq_err peer_on_give(void *arg, struct nqt_buf *buf)
+{
+    struct nqi_peer *peer = arg;
+
+    if (!peer->link)
+        return NQ_ERR_CLOSED;
+    return peer_received(peer, nqi_session_give(&peer->session, buf, nqi_now_rough()));
 }
 
 static void peer_on_writable(void *arg)
@@ -73,6 +87,10 @@ static void peer_on_down(void *arg, struct nqi_link *link, nq_reason reason, con
 {
     struct nqi_peer *peer = arg;
 
+    /* What the transport found broken is the link, not the session: it checks its records
+     * itself, and another link may go on with it. */
+    if (peer->up && reason == NQ_REASON_PROTOCOL)
+        reason = NQ_REASON_LINK_LOST;
     if (peer->link == link)
         nqi_peer_lost(peer, reason, text);
 }
@@ -90,6 +108,7 @@ const struct nqi_link_events nqi_peer_link_events = {
     .receive = peer_on_receive,
     .space = peer_on_space,
     .commit = peer_on_commit,
+    .give = peer_on_give,
     .writable = peer_on_writable,
     .down = peer_on_down,
     .closed = peer_on_closed,

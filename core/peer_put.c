@@ -5,6 +5,8 @@
 #include "core/pool.h"
 #include <string.h>
 
+#define LOAN_TRIES 256u /* to get inside, some microseconds */
+
 /* A message on its way to one peer. */
 struct nqi_put {
     struct nqi_work work; /* how it reaches a strand that is taken */
@@ -246,7 +248,10 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
 
     if (nqi_strand_try(strand)) {
         err = put_inside(peer, msg, part);
-        nqi_strand_leave(strand);
+        if (nqi_peer_sent_at_once(peer))
+            nqi_strand_leave_idle(strand);
+        else
+            nqi_strand_leave(strand);
         return err;
     }
     put = put_admit(peer, msg, part, &err);
@@ -255,6 +260,31 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
         nqi_strand_run(strand, &put->work);
     }
     return err;
+}
+
+/* A thread is inside for some microseconds, and the copy that a loan saves takes longer; but nobody
+ * waits for a strand. */
+static bool loan_enter(struct nqi_strand *strand)
+{
+    for (unsigned i = 0; i < LOAN_TRIES; i++) {
+        if (nqi_strand_try(strand))
+            return true;
+        nqi_relax();
+    }
+    return false;
+}
+
+struct nqt_buf *nqi_peer_loan(struct nqi_peer *peer, size_t len)
+{
+    struct nqi_strand *strand = peer->serial.strand;
+    struct nqt_buf *buf = NULL;
+
+    if (!loan_enter(strand))
+        return NULL;
+    if (peer->link)
+        buf = nqi_link_loan(peer->link, len);
+    nqi_strand_leave(strand);
+    return buf;
 }
 
 /* ---- leaving the queue early ------------------------------------------------------------ */

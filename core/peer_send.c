@@ -7,6 +7,9 @@
  * a put that follows such a batch within FLOW_GAP begins the next, because whoever filled one fills
  * another.
  *
+ * A transport that copies a few bytes as quickly as the stage does (send_bytes) needs none of this:
+ * there each small message leaves at once, until the link is full (nqi_peer_sent_at_once()).
+ *
  * Most puts into a batch change nothing else, and are done with (nqi_peer_only_gathers()); one of
  * FLOW_LOOKS asks the clock, which costs as much as a small message. */
 #include "core/peer_inside.h"
@@ -93,6 +96,29 @@ bool nqi_peer_only_gathers(struct nqi_peer *peer)
            !nqi_session_has_more(&peer->session) && ++flow->looks % FLOW_LOOKS;
 }
 
+/* Settling would look at more than what a put can change. */
+static bool peer_is_busy(const struct nqi_peer *peer)
+{
+    return !peer->up || peer->blocked || peer->force || peer->high || peer->in.head ||
+           atomic_load_explicit(&peer->dropped, memory_order_relaxed);
+}
+
+bool nqi_peer_sent_at_once(struct nqi_peer *peer)
+{
+    const void *data;
+    size_t len;
+
+    if (peer_is_busy(peer) || peer->flow.batching || !nqi_link_copies(peer->link))
+        return false;
+    data = nqi_session_stage_alone(&peer->session, &len);
+    if (!data || !nqi_link_send_bytes(peer->link, data, len))
+        return false;
+    nqi_session_stage_taken(&peer->session);
+    peer->flow.heard = false;
+    nqi_peer_show_out(peer);
+    return true;
+}
+
 enum flow_answer { FLOW_HOLD, FLOW_SEND, FLOW_SEND_TIMED };
 
 /* May the stage leave now?  `now` is set with FLOW_SEND_TIMED only. */
@@ -105,6 +131,8 @@ static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
     if (!staged || peer->force || staged >= FLOW_FLUSH_BYTES || peer->session.ready.head ||
         peer->session.state != NQI_SESSION_UP)
         return FLOW_SEND;
+    if (flow->heard && !flow->batching && !flow->busy)
+        return FLOW_SEND; /* an answer, perhaps: not worth the time to ask what time it is */
     *now = nqi_now();
     gap = *now - flow->at;
     flow_reckon(flow, *now);
@@ -144,7 +172,7 @@ void nqi_peer_pump(struct nqi_peer *peer)
     answer = flow_ask(peer, &start);
     if (answer == FLOW_HOLD && !nqi_session_has_more(&peer->session))
         return;
-    while (peer_send(peer, answer != FLOW_HOLD, &sent))
+    while (peer_send(peer, answer != FLOW_HOLD, &sent) && nqi_session_has_output(&peer->session))
         ;
     if (peer->session.starved && peer->flow.timer)
         nqi_timer_set(peer->flow.timer, nqi_now() + FLOW_STARVED_NS);

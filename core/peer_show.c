@@ -44,16 +44,24 @@ void nqi_peer_show_link(struct nqi_peer *peer)
     pthread_mutex_unlock(&shown->lock);
 }
 
-void nqi_peer_show_counts(struct nqi_peer *peer)
+void nqi_peer_show_out(struct nqi_peer *peer)
 {
     const struct nqi_session_stats *stats = &peer->session.stats;
     struct nqi_peer_shown *shown = &peer->shown;
 
     atomic_store_explicit(&shown->messages_out, stats->messages_out, memory_order_relaxed);
     atomic_store_explicit(&shown->bytes_out, stats->bytes_out, memory_order_relaxed);
+    atomic_store_explicit(&shown->unacked, peer->session.in_flight, memory_order_relaxed);
+}
+
+void nqi_peer_show_counts(struct nqi_peer *peer)
+{
+    const struct nqi_session_stats *stats = &peer->session.stats;
+    struct nqi_peer_shown *shown = &peer->shown;
+
+    nqi_peer_show_out(peer);
     atomic_store_explicit(&shown->messages_in, stats->messages_in, memory_order_relaxed);
     atomic_store_explicit(&shown->bytes_in, stats->bytes_in, memory_order_relaxed);
-    atomic_store_explicit(&shown->unacked, peer->session.in_flight, memory_order_relaxed);
 }
 
 nq_uuid nqi_peer_known_id(struct nqi_peer *peer)

@@ -105,6 +105,8 @@ static nq_err plugin_check_body(const struct nqt_module *module, char why[NQI_WH
 /* Is this a descriptor, and one for this core? */
 static nq_err plugin_check_head(const struct nqt_module *module, const char *name, const char *file)
 {
+    char seen[128];
+
     if (module->magic != NQT_MAGIC || module->size < sizeof(*module))
         return nqi_fail(NQ_ERR_PLUGIN,
                         "%s is not a netqueue transport: its descriptor has magic %#x, size %u",
@@ -120,20 +122,21 @@ static nq_err plugin_check_head(const struct nqt_module *module, const char *nam
                         file, module->abi_major, module->needs_minor, NQT_ABI_MAJOR, NQT_ABI_MINOR);
     if (!module->name || strcmp(module->name, name) != 0)
         return nqi_fail(NQ_ERR_PLUGIN, "the file %s calls itself \"%s\" inside: was it renamed?",
-                        file, module->name ? module->name : "");
+                        file, nqi_log_escape(module->name ? module->name : "", seen, sizeof(seen)));
     return NQ_OK;
 }
 
 static nq_err plugin_check(const struct nqt_module *module, const char *name, const char *file)
 {
     nq_err err = plugin_check_head(module, name, file);
-    char why[NQI_WHY];
+    char why[NQI_WHY], seen[NQI_WHY];
 
     if (err)
         return err;
     err = plugin_check_body(module, why);
     if (err == NQ_ERR_PLUGIN)
-        return nqi_fail(err, "the transport %s breaks the rules of its interface: %s", file, why);
+        return nqi_fail(err, "the transport %s breaks the rules of its interface: %s", file,
+                        nqi_log_escape(why, seen, sizeof(seen)));
     return err;
 }
 

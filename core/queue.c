@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/plugin.h"
 #include "core/pool.h"
+#include "core/process.h"
 #include "core/random.h"
 #include <netqueue/netqueue.h>
 #include <stdlib.h>
@@ -101,32 +102,43 @@ static nq_err queue_open_loops(nq_queue *queue)
     return NQ_OK;
 }
 
+static nq_err queue_open_ep(nq_queue *queue, const struct nqi_conf_transport *entry,
+                            struct nqi_queue_ep *ep)
+{
+    nq_err err;
+
+    ep->queue = queue;
+    ep->entry = entry;
+    if (entry->absent) {
+        nqi_queue_tell_absent(queue, entry->absent);
+        return NQ_OK;
+    }
+    err = nqi_transport_open(entry->module, entry->options, &ep->core);
+    if (!err)
+        err = nqi_ep_open(ep->core, queue->loops[0], queue->conf->server, &nqi_queue_ep_events, ep,
+                          &ep->ep);
+    if (err)
+        return err;
+    atomic_fetch_add(&queue->open_eps, 1);
+    queue->ep_list[queue->ndial++] = ep->ep;
+    return NQ_OK;
+}
+
 static nq_err queue_open_eps(nq_queue *queue)
 {
     const struct nqi_conf *conf = queue->conf;
+    nq_err err = NQ_OK;
 
     queue->eps = calloc(conf->ntransports, sizeof(*queue->eps));
     queue->ep_list = calloc(conf->ntransports, sizeof(nqt_ep *));
     if (!queue->eps || !queue->ep_list)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a queue");
-    for (size_t i = 0; i < conf->ntransports; i++) {
-        struct nqi_queue_ep *ep = &queue->eps[i];
-        nq_err err;
+    while (!err && queue->neps < conf->ntransports) {
+        size_t i = queue->neps++;
 
-        ep->queue = queue;
-        queue->neps = i + 1;
-        err =
-            nqi_transport_open(conf->transports[i].module, conf->transports[i].options, &ep->core);
-        if (err)
-            return err;
-        err =
-            nqi_ep_open(ep->core, queue->loops[0], conf->server, &nqi_queue_ep_events, ep, &ep->ep);
-        if (err)
-            return err;
-        atomic_fetch_add(&queue->open_eps, 1);
-        queue->ep_list[i] = ep->ep;
+        err = queue_open_ep(queue, &conf->transports[i], &queue->eps[i]);
     }
-    return NQ_OK;
+    return err;
 }
 
 static nq_err queue_fill_peer_conf(nq_queue *queue)
@@ -143,8 +155,6 @@ static nq_err queue_fill_peer_conf(nq_queue *queue)
     peer->session.keepalive_ns = conf->keepalive_ns;
     peer->session.expiry_ns = conf->expiry_ns;
     peer->session.ack_consumed = conf->ack == NQI_ACK_CONSUMED;
-    if (conf->keyring && !conf->server)
-        peer->session.psk = nqi_keyring_find(conf->keyring, &conf->id)->key[0];
     peer->session.resend = conf->resend && !conf->server; /* a server's peer is one session */
     peer->queue_messages = conf->queue_messages;
     peer->queue_bytes = conf->queue_bytes;
@@ -179,7 +189,7 @@ static nq_err queue_start(nq_queue *queue)
     err = queue_open_eps(queue);
     if (err || queue->conf->server)
         return err;
-    return nqi_peer_dial(&queue->peer_conf, queue->loops[0], queue->ep_list, queue->neps,
+    return nqi_peer_dial(&queue->peer_conf, queue->loops[0], queue->ep_list, queue->ndial,
                          &queue->server);
 }
 
@@ -193,6 +203,8 @@ static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
         nqi_conf_free(conf);
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a queue");
     }
+    nqi_process_watch();
+    queue->process = nqi_process();
     queue->conf = conf;
     pthread_mutex_init(&queue->lock, NULL);
     nqi_list_init(&queue->all);
@@ -201,6 +213,7 @@ static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
     nqi_list_init(&queue->leaving);
     nqi_tombs_init(&queue->tombs);
     err = nqi_random(&queue->seed, sizeof(queue->seed));
+    nqi_sources_init(&queue->sources, queue->seed, conf->source_failures);
     if (!err)
         err = queue_start(queue);
     if (err)
@@ -295,7 +308,7 @@ static void queue_report(nq_queue *queue, struct nq_close_report *report)
 static void queue_begin_close(nq_queue *queue)
 {
     if (!atomic_exchange(&queue->closing, true))
-        nqi_queue_close_greetings(queue);
+        nqi_queue_send_strangers_away(queue);
     atomic_store(&queue->changed, true);
     nqi_queue_notify(queue);
 }
@@ -332,8 +345,10 @@ static nq_err queue_close(nq_queue *queue, int64_t timeout_ns)
 nq_err nq_close(nq_queue *queue, int64_t timeout_ns, struct nq_close_report *report)
 {
     int64_t linger = queue->conf->linger_ns, deadline;
-    nq_err err;
+    nq_err err = nqi_queue_check_process(queue);
 
+    if (err)
+        return err;
     if (timeout_ns < 0 && linger) /* a peer that never answers must not hang a close */
         timeout_ns = linger;
     deadline = timeout_ns > 0 ? nqi_now() + NQI_MIN(timeout_ns, NQI_NEVER / 2) : 0;
@@ -420,6 +435,8 @@ static void queue_free_eps(nq_queue *queue)
         queue_wait_end(queue, queue_no_eps, "endpoints");
     for (size_t i = 0; i < queue->neps; i++)
         nqi_transport_close(queue->eps[i].core);
+    if (queue->eps)
+        explicit_bzero(queue->eps, queue->neps * sizeof(*queue->eps));
     free(queue->eps);
     free(queue->ep_list);
 }
@@ -438,13 +455,13 @@ void nq_free(nq_queue *queue)
 {
     bool complete;
 
-    if (!queue)
-        return;
+    if (!queue || queue->process != nqi_process())
+        return; /* the parent's, of which this is a copy */
     complete = queue->nloops && queue->rooms[queue->nloops - 1] && queue->events.room;
     if (complete) {
         if (nq_close(queue, 0, NULL) < 0)
             nqi_log(NQ_LOG_ERROR, "%s", nq_error());
-        nqi_queue_close_greetings(queue); /* that came while it waited for its peers */
+        nqi_queue_send_strangers_away(queue); /* that came while it waited for its peers */
         nqi_events_callback(&queue->events, NULL, NULL);
         queue_wait_end(queue, queue_no_links, "links");
         nqi_queue_flush(queue); /* its references; nobody adds to them any more */
@@ -456,6 +473,7 @@ void nq_free(nq_queue *queue)
     if (complete)
         nqi_events_fini(&queue->events);
     nqi_tombs_fini(&queue->tombs);
+    nqi_sources_fini(&queue->sources);
     pthread_mutex_destroy(&queue->lock);
     nqi_conf_free(queue->conf);
     free(queue);

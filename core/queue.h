@@ -1,5 +1,6 @@
 /* The inside of nq_queue, shared by queue.c (open, close), queue_peers.c (the table of peers),
- * queue_greeting.c (who comes in), queue_put.c, queue_get.c and queue_info.c.
+ * queue_strangers.c (who may try), queue_greeting.c (who comes in), queue_put.c, queue_get.c and
+ * queue_info.c.
  *
  *     nq_put --> peer --> ... --> peer's inbox --> ready list of peers --> nq_get
  *
@@ -11,19 +12,22 @@
 
 #include "core/base.h"
 #include "core/conf.h"
+#include "core/err.h"
 #include "core/event.h"
 #include "core/peer.h"
+#include "core/process.h"
+#include "core/source.h"
 #include "core/tomb.h"
 #include "core/wait.h"
 #include <netqueue/queue.h>
 #include <pthread.h>
 
-#define NQI_GREETINGS_MAX 256 /* links whose HELLO is awaited, in all; one more ends the oldest */
-
 struct nqi_queue_ep {
     nq_queue *queue;
+    const struct nqi_conf_transport *entry;
     nqt_core *core;
     nqt_ep *ep;
+    uint8_t psk[NQI_KEY]; /* a client's; written in its peer's strand, before it says hello */
 };
 
 struct nq_queue {
@@ -35,11 +39,13 @@ struct nq_queue {
     struct nqi_loop **loops;
     struct nqi_room **rooms;
     struct nqi_queue_ep *eps;
+    size_t neps;      /* as many as the configuration names; without core and ep: absent */
     nqt_ep **ep_list; /* of eps, for the dialer */
-    size_t neps;
+    size_t ndial;
     struct nqi_peer *server; /* a client's only peer; one reference */
     struct nqi_events events;
-    uint64_t seed; /* of the hash */
+    uint64_t seed;    /* of the hash */
+    uint32_t process; /* whose queue it is */
 
     /* atomic */
     _Atomic bool closing;
@@ -60,14 +66,24 @@ struct nq_queue {
     struct nqi_list all;           /* inbox.all of every peer that is not ended */
     struct nqi_session_stats past; /* of those that are */
     struct nqi_list ready;         /* inbox.ready of peers with messages */
-    uint64_t unread, unread_bytes;
-    struct nqi_list greetings; /* links, oldest first */
-    struct nqi_list leaving;   /* of those: links that are told to close */
-    uint32_t ngreetings;       /* in both */
-    struct nqi_tombs tombs;    /* a server's: sessions that ended lately */
-    bool closer;               /* a thread is inside nq_close() */
-    bool readable;             /* mode manual: the descriptor is held readable */
+    _Atomic uint64_t unread;       /* read without it too: who finds nothing takes no lock */
+    uint64_t unread_bytes;
+    struct nqi_list greetings;  /* links, oldest first */
+    struct nqi_list leaving;    /* of those: links that are told to close */
+    uint32_t nstrangers;        /* in both */
+    struct nqi_sources sources; /* where those come from, and whose attempts failed */
+    struct nqi_tombs tombs;     /* a server's: sessions that ended lately */
+    bool closer;                /* a thread is inside nq_close() */
+    bool readable;              /* mode manual: the descriptor is held readable */
 };
+
+/* What a forked child may not use.  NQ_OK, NQ_ERR_CLOSED */
+static inline nq_err nqi_queue_check_process(const nq_queue *queue)
+{
+    if (queue->process == nqi_process())
+        return NQ_OK;
+    return nqi_fail(NQ_ERR_CLOSED, "the queue was opened before the fork: it is the parent's");
+}
 
 /* queue.c */
 struct nqi_room *nqi_queue_room(nq_queue *queue); /* where a caller waits */
@@ -94,9 +110,30 @@ struct nqi_peer *nqi_queue_find_locked(const nq_queue *queue, const nq_uuid *id)
 NQ_MUST_CHECK nq_err nqi_queue_grow_locked(nq_queue *queue);
 void nqi_queue_admit_locked(nq_queue *queue, struct nqi_peer *peer, const nq_uuid *id);
 
+/* queue_keys.c: which a link goes by; NULL = none.  @param circle [out] their number; 0 = none */
+struct nqi_keystore *nqi_queue_keys(const struct nqi_link *link, uint32_t *circle);
+/* As `rekey` of struct nqi_peer_events. */
+bool nqi_queue_rekey(void *arg, const struct nqi_link *link, struct nqi_psk *ret);
+
 /* queue_greeting.c */
 extern const struct nqi_ep_events nqi_queue_ep_events;
-void nqi_queue_close_greetings(nq_queue *queue); /* links whose HELLO or AUTH is awaited */
+
+/* queue_strangers.c: links whose HELLO or AUTH is awaited */
+/* Why what comes from there cannot even be greeted; NULL = it can. */
+const char *nqi_queue_stranger_refusal(nq_queue *queue, const char *address);
+/* In the link's strand.  False: too late, close it. */
+NQ_MUST_CHECK bool nqi_queue_stranger_come(nq_queue *queue, struct nqi_link *link);
+void nqi_queue_stranger_leave(nq_queue *queue, struct nqi_link *link); /* twice is allowed */
+void nqi_queue_send_strangers_away(nq_queue *queue);
+/* The event of a link that gets no further, and one more failure of its source.
+ * @param id  that it claims; NULL = none */
+void nqi_queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id, nq_reason reason,
+                       const char *text);
+
+/* queue_info.c: why a client does without a transport; and the event of a link that came up is told
+ * why it is not over the first transport of the list. */
+void nqi_queue_tell_absent(nq_queue *queue, const struct nqi_conf_absent *absent);
+void nqi_queue_explain(const nq_queue *queue, struct nq_event *event);
 
 /* queue_info.c: mode manual's descriptor is readable while messages or events wait; else nothing.
  * Under lock, or not. */

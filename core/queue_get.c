@@ -3,7 +3,10 @@
  * A peer with messages is in the ready list once; each look takes one message of the first peer and
  * moves it to the end, so that a busy peer does not hide the others.  A peer that is alone there
  * gives all that is asked for at once.  Named peers are looked up and
- * served in the order that they were named. */
+ * served in the order that they were named.
+ *
+ * What arrives on a thread that waits for it goes straight to it, past the ready list, unless
+ * something was there before. */
 #include "core/queue.h"
 
 #include "core/err.h"
@@ -16,41 +19,30 @@ struct getter {
     const nq_uuid *peers;
     size_t npeers;
     nq_msg **msgs;
-    size_t cap, count;
+    size_t cap;
+    _Atomic size_t count; /* written under lock; read without it, too */
     bool ended;
     struct nqi_peer *told[GET_PEERS]; /* credit is due: one reference each */
     size_t ntold;
 };
+
+/* This thread's, while it waits for messages of anybody; NULL = it does not. */
+static NQI_THREAD_LOCAL struct getter *get_here;
 
 static nq_msg *msg_of(struct nqi_node *node)
 {
     return NQI_CONTAINER(node, nq_msg, node);
 }
 
-void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
-                       uint64_t count, uint64_t bytes)
+/* Under lock. */
+static void queue_set_unread(nq_queue *queue, uint64_t count)
 {
-    struct nqi_peer_inbox *inbox = &peer->inbox;
+    atomic_store_explicit(&queue->unread, count, memory_order_relaxed);
+}
 
-    pthread_mutex_lock(&queue->lock);
-    if (!inbox->listed) {
-        inbox->listed = true;
-        nqi_peer_ref(peer); /* the ready list's: unread messages outlive the session */
-        nqi_list_add_tail(&queue->ready, &inbox->ready);
-    }
-    *inbox->messages.tail = messages->head;
-    inbox->messages.tail = messages->tail;
-    inbox->unread += count;
-    inbox->unread_bytes += bytes;
-    queue->unread += count;
-    queue->unread_bytes += bytes;
-    nqi_queue_mark_locked(queue);
-    pthread_mutex_unlock(&queue->lock);
-    if (queue->nloops > 1)
-        for (uint32_t i = 0; i < queue->nloops; i++)
-            if (queue->loops[i] == peer->serial.loop)
-                atomic_store_explicit(&queue->last_loop, i, memory_order_relaxed);
-    atomic_store_explicit(&queue->changed, true, memory_order_release);
+static uint64_t queue_unread(const nq_queue *queue)
+{
+    return atomic_load_explicit(&queue->unread, memory_order_relaxed);
 }
 
 /* ---- under lock ------------------------------------------------------------------------- */
@@ -121,7 +113,7 @@ static void get_account(struct getter *getter, struct nqi_peer *peer, uint64_t c
 
     inbox->unread -= count;
     inbox->unread_bytes -= bytes;
-    queue->unread -= count;
+    queue_set_unread(queue, queue_unread(queue) - count);
     queue->unread_bytes -= bytes;
     nqi_queue_mark_locked(queue);
     count += atomic_load_explicit(&peer->taken_messages, memory_order_relaxed);
@@ -132,8 +124,25 @@ static void get_account(struct getter *getter, struct nqi_peer *peer, uint64_t c
     get_tell(getter, peer, count, bytes);
 }
 
-/* Take the first messages, at most `most` > 0, of a peer that has some.  True: the ready list's
- * reference is free. */
+static size_t getter_count(const struct getter *getter)
+{
+    return atomic_load_explicit(&getter->count, memory_order_relaxed);
+}
+
+static size_t getter_room(const struct getter *getter)
+{
+    return getter->cap - getter_count(getter);
+}
+
+static void getter_add(struct getter *getter, nq_msg *msg)
+{
+    size_t count = getter_count(getter);
+
+    getter->msgs[count] = msg;
+    atomic_store_explicit(&getter->count, count + 1, memory_order_relaxed);
+}
+
+/* Take the first messages, at most `most` > 0, of a peer that has some.  True: it has no more. */
 static bool get_take(struct getter *getter, struct nqi_peer *peer, size_t most)
 {
     struct nqi_peer_inbox *inbox = &peer->inbox;
@@ -142,7 +151,7 @@ static bool get_take(struct getter *getter, struct nqi_peer *peer, size_t most)
     while (count < most && !nqi_fifo_empty(&inbox->messages)) {
         nq_msg *msg = msg_of(nqi_fifo_pop(&inbox->messages));
 
-        getter->msgs[getter->count++] = msg;
+        getter_add(getter, msg);
         count++;
         bytes += msg->stream.nbytes;
         seq = msg->seq;
@@ -152,11 +161,65 @@ static bool get_take(struct getter *getter, struct nqi_peer *peer, size_t most)
     if (aside)
         atomic_fetch_sub(&getter->queue->set_aside, aside);
     get_account(getter, peer, count, bytes, seq);
-    if (!nqi_fifo_empty(&inbox->messages))
-        return false;
-    get_unlist(peer);
-    return true;
+    return nqi_fifo_empty(&inbox->messages);
 }
+
+/* ---- from the peers --------------------------------------------------------------------- */
+
+/* Under lock: this thread waits for what comes now, and nothing came before it. */
+static bool get_is_awaited(const nq_queue *queue)
+{
+    const struct getter *getter = get_here;
+
+    return getter && getter->queue == queue && nqi_list_empty(&queue->ready) &&
+           getter_room(getter) && getter->ntold < GET_PEERS;
+}
+
+static void get_list(nq_queue *queue, struct nqi_peer *peer)
+{
+    if (peer->inbox.listed)
+        return;
+    peer->inbox.listed = true;
+    nqi_peer_ref(peer); /* the ready list's: unread messages outlive the session */
+    nqi_list_add_tail(&queue->ready, &peer->inbox.ready);
+}
+
+/* Under lock.  @return nothing is left for others */
+static bool get_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
+                        uint64_t count, uint64_t bytes)
+{
+    struct nqi_peer_inbox *inbox = &peer->inbox;
+
+    *inbox->messages.tail = messages->head;
+    inbox->messages.tail = messages->tail;
+    inbox->unread += count;
+    inbox->unread_bytes += bytes;
+    queue_set_unread(queue, queue_unread(queue) + count);
+    queue->unread_bytes += bytes;
+    if (get_is_awaited(queue) && get_take(get_here, peer, getter_room(get_here)))
+        return true;
+    get_list(queue, peer);
+    nqi_queue_mark_locked(queue);
+    return false;
+}
+
+void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
+                       uint64_t count, uint64_t bytes)
+{
+    bool all;
+
+    pthread_mutex_lock(&queue->lock);
+    all = get_deliver(queue, peer, messages, count, bytes);
+    pthread_mutex_unlock(&queue->lock);
+    if (queue->nloops > 1)
+        for (uint32_t i = 0; i < queue->nloops; i++)
+            if (queue->loops[i] == peer->serial.loop)
+                atomic_store_explicit(&queue->last_loop, i, memory_order_relaxed);
+    if (!all)
+        atomic_store_explicit(&queue->changed, true, memory_order_release);
+}
+
+/* ---- whose turn it is: under lock ------------------------------------------------------- */
 
 /* From the peer whose turn it is: one message, or all there is room for when no other peer has
  * any.  Sets *gone to a peer whose reference is free. */
@@ -170,7 +233,8 @@ static bool get_any(struct getter *getter, struct nqi_peer **gone)
     if (!first)
         return false;
     peer = NQI_CONTAINER(first, struct nqi_peer, inbox.ready);
-    if (get_take(getter, peer, alone ? getter->cap - getter->count : 1)) {
+    if (get_take(getter, peer, alone ? getter_room(getter) : 1)) {
+        get_unlist(peer);
         *gone = peer;
     } else if (!alone) {
         nqi_list_remove(first);
@@ -191,8 +255,10 @@ static bool get_named(struct getter *getter, struct nqi_peer **gone)
             /* The sender: a client's server may be another one by now. */
             if (!nq_uuid_equal(&first->sender, &getter->peers[i]))
                 continue;
-            if (get_take(getter, peer, 1))
+            if (get_take(getter, peer, 1)) {
+                get_unlist(peer);
                 *gone = peer;
+            }
             return true;
         }
     }
@@ -201,46 +267,69 @@ static bool get_named(struct getter *getter, struct nqi_peer **gone)
 
 /* ---- the condition ---------------------------------------------------------------------- */
 
-static bool getter_ready(void *arg)
+/* Take what there is. */
+static void getter_take(struct getter *getter)
 {
-    struct getter *getter = arg;
     nq_queue *queue = getter->queue;
     struct nqi_peer *gone[GET_PEERS], **next = gone;
     bool found = true;
 
     pthread_mutex_lock(&queue->lock);
-    while (found && getter->count < getter->cap && next < gone + GET_PEERS &&
-           getter->ntold < GET_PEERS) {
+    while (found && getter_room(getter) && next < gone + GET_PEERS && getter->ntold < GET_PEERS) {
         *next = NULL;
         found = getter->npeers ? get_named(getter, next) : get_any(getter, next);
         next += found && *next;
     }
-    if (!getter->count)
-        getter->ended = atomic_load_explicit(&queue->closing, memory_order_relaxed);
     pthread_mutex_unlock(&queue->lock);
     while (next > gone)
         nqi_peer_unref(*--next);
-    return getter->count || getter->ended;
+}
+
+/* Who delivers counts first and looks for waiters then, who waits the other way round: what is not
+ * counted here is announced. */
+static bool getter_ready(void *arg)
+{
+    struct getter *getter = arg;
+    bool closing = atomic_load(&getter->queue->closing); /* before the count: what came is taken */
+
+    if (queue_unread(getter->queue))
+        getter_take(getter);
+    getter->ended = closing && !getter_count(getter);
+    return getter_count(getter) || getter->ended;
+}
+
+/* A callback that runs meanwhile may get as well. */
+static nq_err get_wait(struct getter *getter, int64_t timeout_ns)
+{
+    nq_queue *queue = getter->queue;
+    struct getter *before = get_here;
+    nq_err err;
+
+    nqi_queue_flush(queue);
+    get_here = getter->npeers ? NULL : getter;
+    err = nqi_room_wait(nqi_queue_room(queue), getter_ready, getter, timeout_ns);
+    get_here = before;
+    return err;
 }
 
 static nq_err queue_get(struct getter *getter, int64_t timeout_ns)
 {
     nq_queue *queue = getter->queue;
-    nq_err err = NQ_OK;
+    nq_err err = nqi_queue_check_process(queue);
 
-    if (!getter_ready(getter)) {
-        nqi_queue_flush(queue);
-        err = nqi_room_wait(nqi_queue_room(queue), getter_ready, getter, timeout_ns);
-    }
+    if (err)
+        return err;
+    if (!getter_ready(getter))
+        err = get_wait(getter, timeout_ns);
     for (size_t i = 0; i < getter->ntold; i++) {
         nqi_peer_taken(getter->told[i]);
         nqi_peer_unref(getter->told[i]);
     }
     if (getter->ntold)
         nqi_queue_notify(queue);
-    if (err)
-        return err;
-    return getter->count ? NQ_OK : NQ_END;
+    if (getter_count(getter)) /* also what came when the time was over */
+        return NQ_OK;
+    return err ? err : NQ_END;
 }
 
 /* ---- the calls -------------------------------------------------------------------------- */
@@ -265,7 +354,7 @@ nq_err nq_get_many(nq_queue *queue, nq_msg **msgs, size_t cap, int64_t timeout_n
         return nqi_fail(NQ_ERR_INVAL, "room for no message");
     err = queue_get(&getter, timeout_ns);
     if (!err)
-        *count = getter.count;
+        *count = getter_count(&getter);
     return err;
 }
 

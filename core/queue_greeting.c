@@ -10,28 +10,6 @@
 
 /* ---- the greeting: in the link's strand ------------------------------------------------- */
 
-static void queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id,
-                          nq_reason reason, const char *text)
-{
-    struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = reason};
-
-    if (id)
-        event.peer = *id;
-    snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(link));
-    snprintf(event.text, sizeof(event.text), "%s: %s", nqi_link_address(link), text);
-    nqi_queue_on_event(queue, &event);
-}
-
-static void greeting_leave(nq_queue *queue, struct nqi_link *link)
-{
-    pthread_mutex_lock(&queue->lock);
-    if (!nqi_list_empty(nqi_link_list(link))) {
-        nqi_list_remove(nqi_link_list(link));
-        queue->ngreetings--;
-    }
-    pthread_mutex_unlock(&queue->lock);
-}
-
 /* Why whoever says this is not even challenged; NONE = it is.  A queue that closes still waits for
  * those whose links were lost. */
 static nq_reason greeting_objection(nq_queue *queue, const struct nqi_link *link,
@@ -57,16 +35,24 @@ static nq_reason greeting_on_hello(void *arg, struct nqi_link *link, const struc
 
     if (!reason)
         return NQ_REASON_NONE;
-    greeting_leave(queue, link);
-    queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
+    nqi_queue_stranger_leave(queue, link);
+    nqi_queue_refused(queue, link, &hello->id, reason, nq_reason_text(reason));
     return reason;
 }
 
 /* The client asks for the session that it has: WELCOME was lost. */
-static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attach *attach)
+static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attach *attach,
+                             const struct nqi_psk *psk)
 {
     return !nq_uuid_is_nil(&attach->auth.opening) &&
-           nq_uuid_equal(&attach->auth.opening, &peer->opening);
+           nq_uuid_equal(&attach->auth.opening, &peer->opening) && peer->name.circle == psk->circle;
+}
+
+/* AUTH is from whoever has this session, and it may go on over a link that goes by these keys. */
+static bool greeting_owns(const struct nqi_peer *peer, const struct nqi_attach *attach,
+                          const struct nqi_psk *psk)
+{
+    return nqi_session_is_proven(&peer->name, attach) && nqi_session_fits(&peer->name, psk->circle);
 }
 
 /* What is to be done with a link whose AUTH came. */
@@ -78,8 +64,9 @@ struct greeting_answer {
     bool ended; /* the session that is asked for, with `final` of its records received */
     uint8_t key[NQI_KEY];
     uint64_t final;
-    const uint8_t *psk; /* that AUTH proved; NULL = none */
-    const char *text;   /* of `reason`, for this side only; NULL = its own */
+    struct nqi_keys keys; /* of the id that AUTH says, as they are now */
+    struct nqi_psk psk;   /* of those, which AUTH proved */
+    const char *text;     /* of `reason`, for this side only; NULL = its own */
 };
 
 static const char *answer_text(const struct greeting_answer *answer)
@@ -87,11 +74,16 @@ static const char *answer_text(const struct greeting_answer *answer)
     return answer->text ? answer->text : nq_reason_text(answer->reason);
 }
 
+static void greeting_forget(struct greeting_answer *answer)
+{
+    explicit_bzero(answer->key, sizeof(answer->key));
+    explicit_bzero(&answer->keys, sizeof(answer->keys));
+}
+
 /* The key that AUTH proves, of those for the id that says so.  NULL = none; also an id without keys
  * is put to the test, so that nobody learns from the time it takes which ones there are. */
-static const uint8_t *greeting_psk(const nq_queue *queue, const struct nqi_attach *attach)
+static const uint8_t *greeting_psk(const struct nqi_keys *keys, const struct nqi_attach *attach)
 {
-    const struct nqi_keys *keys = nqi_keyring_find(queue->conf->keyring, &attach->hello.id);
     const uint8_t *found = NULL;
 
     for (unsigned i = 0; i < NQI_LEN(keys->key); i++)
@@ -100,9 +92,28 @@ static const uint8_t *greeting_psk(const nq_queue *queue, const struct nqi_attac
     return keys->known ? found : NULL;
 }
 
+/* With keys everybody proves one of his; without, nobody can. */
+static bool greeting_is_proven(const struct nqi_link *link, const struct nqi_attach *attach,
+                               struct greeting_answer *answer)
+{
+    struct nqi_keystore *keys = nqi_queue_keys(link, &answer->psk.circle);
+    bool wants = attach->auth.method == NQI_AUTH_PSK;
+
+    if (keys) {
+        nqi_keystore_find(keys, &attach->hello.id, nqi_now(), &answer->keys);
+        answer->psk.key = greeting_psk(&answer->keys, attach);
+    }
+    if (keys ? answer->psk.key && attach->auth.method != NQI_AUTH_OPEN : !wants)
+        return true;
+    answer->reason = NQ_REASON_AUTH;
+    answer->text =
+        keys ? "it proves no key of its id" : "it has a pre-shared key, and this server has none";
+    return false;
+}
+
 /* Under lock: a new peer. */
 static nq_reason greeting_admit(nq_queue *queue, struct nqi_link *link,
-                                const struct nqi_attach *attach, const uint8_t *psk,
+                                const struct nqi_attach *attach, const struct nqi_psk *psk,
                                 struct nqi_peer **ret)
 {
     struct nqi_peer *peer;
@@ -130,9 +141,9 @@ static void greeting_give(nq_queue *queue, struct nqi_link *link, const struct n
     if (answer->ended) {
         nqi_link_tell_end(link, attach, answer->key, answer->final);
     } else if (reason) {
-        queue_refused(queue, link, &attach->hello.id, reason, answer_text(answer));
-        if (reason == NQ_REASON_NO_SESSION && answer->psk)
-            nqi_link_tell_unknown(link, attach, answer->psk);
+        nqi_queue_refused(queue, link, &attach->hello.id, reason, answer_text(answer));
+        if (reason == NQ_REASON_NO_SESSION && answer->psk.key)
+            nqi_link_tell_unknown(link, attach, answer->psk.key);
         else
             nqi_link_reject(link, reason, NULL);
     } else if (answer->known) {
@@ -167,12 +178,14 @@ static void greeting_replace(void *arg, struct nqi_link *link, const struct nqi_
     struct greeting_answer answer = {0};
 
     if (link) {
-        answer.psk = queue->conf->keyring ? greeting_psk(queue, attach) : NULL;
-        nqi_peer_supersede(old, greeting_received(old, attach));
-        pthread_mutex_lock(&queue->lock);
-        answer.reason = greeting_admit(queue, link, attach, answer.psk, &answer.fresh);
-        pthread_mutex_unlock(&queue->lock);
+        if (greeting_is_proven(link, attach, &answer)) { /* it was; the keys may be others now */
+            nqi_peer_supersede(old, greeting_received(old, attach));
+            pthread_mutex_lock(&queue->lock);
+            answer.reason = greeting_admit(queue, link, attach, &answer.psk, &answer.fresh);
+            pthread_mutex_unlock(&queue->lock);
+        }
         greeting_give(queue, link, attach, &answer);
+        greeting_forget(&answer);
     }
     nqi_peer_unref(old);
 }
@@ -205,7 +218,7 @@ static void greeting_resume(nq_queue *queue, const struct nqi_attach *attach,
 
     if (!peer || !nq_uuid_equal(&peer->name.id, &attach->hello.session)) {
         greeting_look_back(queue, attach, answer);
-    } else if (nqi_session_is_proven(&peer->name, attach)) {
+    } else if (greeting_owns(peer, attach, &answer->psk)) {
         answer->known = nqi_peer_ref(peer);
         answer->moved = greeting_go_on;
     } else {
@@ -220,30 +233,14 @@ static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct n
 {
     struct nqi_peer *peer = nqi_queue_find_locked(queue, &attach->hello.id);
 
-    if (peer && greeting_repeats(peer, attach))
+    if (peer && greeting_repeats(peer, attach, &answer->psk))
         answer->moved = greeting_go_on;
-    else if (peer && (answer->psk || nqi_session_is_proven(&peer->name, attach)))
+    else if (peer && (answer->psk.key || greeting_owns(peer, attach, &answer->psk)))
         answer->moved = greeting_replace;
     else
-        answer->reason = greeting_admit(queue, link, attach, answer->psk, &answer->fresh);
+        answer->reason = greeting_admit(queue, link, attach, &answer->psk, &answer->fresh);
     if (answer->moved)
         answer->known = nqi_peer_ref(peer);
-}
-
-/* With keys everybody proves one of his; without, nobody can. */
-static bool greeting_is_proven(const nq_queue *queue, const struct nqi_attach *attach,
-                               struct greeting_answer *answer)
-{
-    bool wants = attach->auth.method == NQI_AUTH_PSK, keyed = queue->conf->keyring;
-
-    if (keyed)
-        answer->psk = greeting_psk(queue, attach);
-    if (keyed ? answer->psk && attach->auth.method != NQI_AUTH_OPEN : !wants)
-        return true;
-    answer->reason = NQ_REASON_AUTH;
-    answer->text =
-        keyed ? "it proves no key of its id" : "it has a pre-shared key, and this server has none";
-    return false;
 }
 
 static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_attach *attach)
@@ -251,8 +248,8 @@ static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_
     nq_queue *queue = arg;
     struct greeting_answer answer = {0};
 
-    greeting_leave(queue, link);
-    if (greeting_is_proven(queue, attach, &answer)) {
+    nqi_queue_stranger_leave(queue, link);
+    if (greeting_is_proven(link, attach, &answer)) {
         pthread_mutex_lock(&queue->lock);
         if (attach->auth.method == NQI_AUTH_RESUME)
             greeting_resume(queue, attach, &answer);
@@ -261,86 +258,12 @@ static void greeting_on_auth(void *arg, struct nqi_link *link, const struct nqi_
         pthread_mutex_unlock(&queue->lock);
     }
     greeting_give(queue, link, attach, &answer);
-    explicit_bzero(answer.key, sizeof(answer.key));
-}
-
-struct greeting_close {
-    nq_queue *queue;
-    struct nqi_link *link;
-};
-
-/* In the link's strand, if the link has not left by itself. */
-static void greeting_run_close(void *arg)
-{
-    struct greeting_close *close = arg;
-    nq_queue *queue = close->queue;
-    bool listed = false;
-
-    pthread_mutex_lock(&queue->lock);
-    for (struct nqi_list *at = queue->leaving.next; at != &queue->leaving; at = at->next)
-        listed |= nqi_link_of_list(at) == close->link;
-    pthread_mutex_unlock(&queue->lock);
-    if (listed) {
-        greeting_leave(queue, close->link);
-        if (!atomic_load(&queue->closing))
-            queue_refused(queue, close->link, NULL, NQ_REASON_LIMIT,
-                          "too many connections have not said hello");
-        nqi_link_close(close->link);
-    }
-    free(close);
-}
-
-/* Under lock: have a link closed in its own strand.  Without memory the clock of the handshake ends
- * it. */
-static void greeting_send_away(nq_queue *queue, struct nqi_link *link)
-{
-    struct greeting_close *close = malloc(sizeof(*close));
-
-    if (!close)
-        return;
-    *close = (struct greeting_close){queue, link};
-    if (nqi_post(nqi_link_serial(link), greeting_run_close, close)) {
-        free(close);
-        return;
-    }
-    nqi_list_remove(nqi_link_list(link));
-    nqi_list_add_tail(&queue->leaving, nqi_link_list(link));
-}
-
-void nqi_queue_close_greetings(nq_queue *queue)
-{
-    struct nqi_list *next;
-
-    pthread_mutex_lock(&queue->lock);
-    for (struct nqi_list *at = queue->greetings.next; at != &queue->greetings; at = next) {
-        next = at->next;
-        greeting_send_away(queue, nqi_link_of_list(at));
-    }
-    pthread_mutex_unlock(&queue->lock);
-}
-
-/* Under lock.  A queue that closes waits for its peers, and they may have lost their links. */
-static bool greeting_is_late(const nq_queue *queue)
-{
-    return atomic_load(&queue->closing) && !queue->npeers;
+    greeting_forget(&answer);
 }
 
 static void greeting_on_opened(void *arg, struct nqi_link *link)
 {
-    nq_queue *queue = arg;
-    bool late;
-
-    pthread_mutex_lock(&queue->lock);
-    late = greeting_is_late(queue);
-    if (!late) {
-        /* Who says hello at once comes in, however many others are silent. */
-        if (queue->ngreetings >= NQI_GREETINGS_MAX && !nqi_list_empty(&queue->greetings))
-            greeting_send_away(queue, nqi_link_of_list(nqi_list_first(&queue->greetings)));
-        nqi_list_add_tail(&queue->greetings, nqi_link_list(link));
-        queue->ngreetings++;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    if (late)
+    if (!nqi_queue_stranger_come(arg, link))
         nqi_link_close(link);
 }
 
@@ -373,8 +296,8 @@ static void greeting_on_down(void *arg, struct nqi_link *link, nq_reason reason,
 {
     nq_queue *queue = arg;
 
-    greeting_leave(queue, link);
-    queue_refused(queue, link, NULL, reason, text);
+    nqi_queue_stranger_leave(queue, link);
+    nqi_queue_refused(queue, link, NULL, reason, text);
 }
 
 static void greeting_on_closed(void *arg)
@@ -423,29 +346,15 @@ static void ep_on_closed(void *arg)
     nqi_queue_on_changed(queue);
 }
 
-/* Why a connection cannot even be greeted; NULL = it can. */
-static const char *greeting_refusal(nq_queue *queue)
-{
-    bool late, room;
-
-    pthread_mutex_lock(&queue->lock);
-    late = greeting_is_late(queue);
-    room = queue->ngreetings < 2 * NQI_GREETINGS_MAX; /* the links that leave take a moment */
-    pthread_mutex_unlock(&queue->lock);
-    if (late)
-        return "the queue is closing";
-    return room ? NULL : "too many connections that have not said hello";
-}
-
 static void ep_on_accepted(void *arg, struct nqtp_link *plink, const char *peer_name)
 {
     struct nqi_queue_ep *ep = arg;
     nq_queue *queue = ep->queue;
     uint32_t loop = atomic_fetch_add(&queue->next_loop, 1) % queue->nloops;
-    const char *refusal = greeting_refusal(queue);
+    const char *refusal = nqi_queue_stranger_refusal(queue, peer_name);
 
     if (refusal) {
-        nqi_log(NQ_LOG_INFO, "%s: refused: %s", peer_name, refusal);
+        nqi_log(NQ_LOG_DEBUG, "%s: refused: %s", peer_name, refusal);
         nqi_tlink_refuse(ep->ep, plink);
         return;
     }

@@ -2,6 +2,7 @@
 #include "core/queue.h"
 
 #include "core/err.h"
+#include "core/log.h"
 #include "core/pool.h"
 #include <stdio.h>
 #include <string.h>
@@ -28,8 +29,10 @@ static bool event_ready(void *arg)
 nq_err nq_event_get(nq_queue *queue, int64_t timeout_ns, struct nq_event *ret)
 {
     struct event_getter getter = {.queue = queue};
-    nq_err err;
+    nq_err err = nqi_queue_check_process(queue);
 
+    if (err)
+        return err;
     if (!event_ready(&getter)) {
         nqi_queue_flush(queue);
         err = nqi_room_wait(nqi_queue_room(queue), event_ready, &getter, timeout_ns);
@@ -44,7 +47,8 @@ nq_err nq_event_get(nq_queue *queue, int64_t timeout_ns, struct nq_event *ret)
 
 void nq_event_callback(nq_queue *queue, nq_event_fn fn, void *arg)
 {
-    nqi_events_callback(&queue->events, fn, arg);
+    if (queue->process == nqi_process())
+        nqi_events_callback(&queue->events, fn, arg);
 }
 
 /* ---- peers ------------------------------------------------------------------------------ */
@@ -52,9 +56,11 @@ void nq_event_callback(nq_queue *queue, nq_event_fn fn, void *arg)
 nq_err nq_peers(nq_queue *queue, struct nq_peer_info *infos, size_t cap, size_t *count)
 {
     struct nqi_peer **peers;
+    nq_err err = nqi_queue_check_process(queue);
     size_t n;
-    nq_err err = nqi_queue_list(queue, &peers, &n);
 
+    if (!err)
+        err = nqi_queue_list(queue, &peers, &n);
     if (err)
         return err;
     for (size_t i = 0; i < NQI_MIN(n, cap); i++) {
@@ -71,9 +77,12 @@ nq_err nq_peers(nq_queue *queue, struct nq_peer_info *infos, size_t cap, size_t 
 
 nq_err nq_disconnect(nq_queue *queue, const nq_uuid *id)
 {
-    struct nqi_peer *peer = nqi_queue_find(queue, id);
+    nq_err err = nqi_queue_check_process(queue);
+    struct nqi_peer *peer = err ? NULL : nqi_queue_find(queue, id);
     char text[NQ_UUID_TEXT];
 
+    if (err)
+        return err;
     if (!peer)
         return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(id, text));
     nqi_peer_disconnect(peer);
@@ -84,10 +93,52 @@ nq_err nq_disconnect(nq_queue *queue, const nq_uuid *id)
 
 /* ---- health ----------------------------------------------------------------------------- */
 
+void nqi_queue_tell_absent(nq_queue *queue, const struct nqi_conf_absent *absent)
+{
+    struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = NQ_REASON_REFUSED};
+
+    snprintf(event.transport, sizeof(event.transport), "%s", absent->name);
+    snprintf(event.text, sizeof(event.text), "%s", absent->why);
+    nqi_log(NQ_LOG_WARN, "%s", absent->why);
+    nqi_queue_on_event(queue, &event);
+}
+
+/* Of the transport at place `i` of the configuration. */
+static void health_show(const nq_queue *queue, size_t i, struct nq_health_info *ret)
+{
+    const struct nqi_conf_absent *absent = queue->conf->transports[i].absent;
+
+    if (!absent) {
+        nqi_ep_show_health(queue->eps[i].ep, ret);
+        return;
+    }
+    *ret = (struct nq_health_info){.state = NQ_HEALTH_CLOSED};
+    snprintf(ret->transport, sizeof(ret->transport), "%s", absent->name);
+    snprintf(ret->text, sizeof(ret->text), "%s", absent->why);
+}
+
+/* A client tries its list in order, so all that stand before the one that is ready have failed. */
+void nqi_queue_explain(const nq_queue *queue, struct nq_event *event)
+{
+    size_t len = strlen(event->text);
+    struct nq_health_info first;
+
+    if (queue->conf->server || queue->neps < 2)
+        return;
+    health_show(queue, 0, &first);
+    if (first.state != NQ_HEALTH_READY && first.text[0])
+        snprintf(event->text + len, sizeof(event->text) - len, "; not over %s: %s", first.transport,
+                 first.text);
+}
+
 nq_err nq_health(nq_queue *queue, struct nq_health_info *infos, size_t cap, size_t *count)
 {
+    nq_err err = nqi_queue_check_process(queue);
+
+    if (err)
+        return err;
     for (size_t i = 0; i < NQI_MIN(queue->neps, cap); i++)
-        nqi_ep_show_health(queue->eps[i].ep, &infos[i]);
+        health_show(queue, i, &infos[i]);
     *count = queue->neps;
     return NQ_OK;
 }
@@ -123,8 +174,11 @@ int nq_fd(nq_queue *queue)
 
 nq_err nq_poll(nq_queue *queue)
 {
+    nq_err err = nqi_queue_check_process(queue);
     bool empty;
 
+    if (err)
+        return err;
     if (nqi_room_in_callback())
         return nqi_fail(NQ_ERR_DEADLOCK, "a callback must not poll its queue");
     nqi_queue_flush(queue);
@@ -185,19 +239,26 @@ static void stats_add_rooms(nq_queue *queue, struct nq_stats *stats)
 static void stats_add_transports(nq_queue *queue, struct nq_stats *stats)
 {
     for (size_t i = 0; i < queue->neps; i++) {
+        const nqt_core *core = queue->eps[i].core;
         struct nq_health_info health = {.state = NQ_HEALTH_IDLE};
 
-        stats->send_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_SEND_CALLS);
-        stats->recv_calls += nqi_transport_count(queue->eps[i].core, NQT_COUNT_RECV_CALLS);
-        nqi_ep_show_health(queue->eps[i].ep, &health);
+        health_show(queue, i, &health);
         stats->health[health.state]++;
+        if (!core)
+            continue;
+        stats->send_calls += nqi_transport_count(core, NQT_COUNT_SEND_CALLS);
+        stats->recv_calls += nqi_transport_count(core, NQT_COUNT_RECV_CALLS);
+        stats->shared_bytes += nqi_transport_count(core, NQT_COUNT_SHARED_BYTES);
     }
 }
 
 nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
 {
+    nq_err err = nqi_queue_check_process(queue);
     struct nq_stats stats = {0};
 
+    if (err)
+        return err;
     stats_add_peers(queue, &stats);
     stats_add_rooms(queue, &stats);
     stats.delivered = atomic_load(&queue->outcomes[NQ_DELIVERED]);

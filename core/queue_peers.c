@@ -176,6 +176,15 @@ void nqi_queue_on_event(void *arg, const struct nq_event *event)
     nqi_queue_on_changed(queue);
 }
 
+static void queue_on_peer_event(void *arg, const struct nq_event *event)
+{
+    struct nq_event told = *event;
+
+    if (told.kind == NQ_EVENT_PEER_UP || told.kind == NQ_EVENT_PEER_RESUMED)
+        nqi_queue_explain(arg, &told);
+    nqi_queue_on_event(arg, &told);
+}
+
 static void queue_on_dirty(void *arg, struct nqi_peer *peer)
 {
     nq_queue *queue = arg;
@@ -243,10 +252,11 @@ const struct nqi_peer_events nqi_queue_peer_events = {
     .delivered = queue_on_delivered,
     .settled = queue_on_settled,
     .changed = nqi_queue_on_changed,
-    .event = nqi_queue_on_event,
+    .event = queue_on_peer_event,
     .dirty = queue_on_dirty,
     .reserve = queue_on_reserve,
     .unreserve = queue_on_unreserve,
     .links = nqi_queue_on_links,
     .ended = queue_on_ended,
+    .rekey = nqi_queue_rekey,
 };

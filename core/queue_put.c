@@ -16,6 +16,10 @@ static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t
 
 static nq_err put_check(nq_queue *queue, const nq_msg *msg)
 {
+    nq_err err = nqi_queue_check_process(queue);
+
+    if (err)
+        return err;
     if (atomic_load_explicit(&queue->closing, memory_order_relaxed))
         return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
     if (msg->stream.nbytes > queue->conf->max_message)
@@ -48,13 +52,14 @@ static void put_help(nq_queue *queue, const struct nqi_peer *peer)
         nqi_room_help(nqi_queue_room(queue));
 }
 
-static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
+/* The queue is full: wait until there is room, where that is the policy. */
+static nq_err put_when_room(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg,
+                            struct nqi_part *part)
 {
     struct put_wait wait = {queue, peer, msg->stream.nbytes};
-    nq_err err;
+    nq_err err = NQ_AGAIN;
 
-    while ((err = nqi_peer_put(peer, msg, part)) == NQ_AGAIN &&
-           queue->conf->policy == NQI_POLICY_BLOCK && !nqi_room_in_callback()) {
+    while (err == NQ_AGAIN && queue->conf->policy == NQI_POLICY_BLOCK && !nqi_room_in_callback()) {
         nqi_queue_notify(queue);
         nqi_queue_flush(queue);
         err = nqi_room_wait(nqi_queue_room(queue), put_has_room, &wait, NQ_FOREVER);
@@ -62,7 +67,17 @@ static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct
             return err;
         if (atomic_load(&queue->closing))
             return nqi_fail(NQ_ERR_CLOSED, "the queue was closed while a put waited for room");
+        err = nqi_peer_put(peer, msg, part);
     }
+    return err;
+}
+
+static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
+{
+    nq_err err = nqi_peer_put(peer, msg, part);
+
+    if (NQI_UNLIKELY(err == NQ_AGAIN))
+        err = put_when_room(queue, peer, msg, part);
     put_help(queue, peer);
     return err;
 }
@@ -239,21 +254,67 @@ nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_f
     return err;
 }
 
-nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, void **data,
-               nq_msg **msg)
+/* Every peer is one. */
+static nq_err loan_check(nq_queue *queue, const nq_uuid *peers, size_t n)
 {
-    struct nqi_peer *peer;
-
-    if (atomic_load(&queue->closing))
-        return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
-    if (size > queue->conf->max_message)
-        return nqi_fail(NQ_ERR_TOO_BIG, "a loan of %zu bytes exceeds limits.max_message", size);
     for (size_t i = 0; i < n; i++) {
-        peer = nqi_queue_find(queue, &peers[i]);
+        struct nqi_peer *peer = nqi_queue_find(queue, &peers[i]);
+
         if (!peer)
             return nqi_fail(NQ_ERR_NO_PEER, "no such peer");
         nqi_peer_unref(peer);
     }
-    /* No transport of this version lends memory of its own. */
-    return nq_msg_alloc(size, data, msg);
+    return NQ_OK;
+}
+
+static void loan_release(void *arg, void *data, size_t len)
+{
+    struct nqt_buf *buf = arg;
+
+    (void)data;
+    (void)len;
+    buf->ops->unref(buf);
+}
+
+/* A message in the transport's memory.  NQ_AGAIN: there is none for it. */
+static nq_err loan_lent(struct nqi_peer *peer, size_t size, void **data, nq_msg **msg)
+{
+    struct nqt_buf *buf = nqi_peer_loan(peer, size);
+    nq_err err;
+
+    if (!buf)
+        return NQ_AGAIN;
+    err = nq_msg_wrap(buf->seg[0].iov_base, size, loan_release, buf, msg);
+    if (err) {
+        buf->ops->unref(buf);
+        return err;
+    }
+    (*msg)->lent = true;
+    *data = buf->seg[0].iov_base;
+    return NQ_OK;
+}
+
+nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, void **data,
+               nq_msg **msg)
+{
+    struct nqi_peer *peer;
+    nq_err err = nqi_queue_check_process(queue);
+    bool held;
+
+    if (err)
+        return err;
+    if (atomic_load(&queue->closing))
+        return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
+    if (size > queue->conf->max_message)
+        return nqi_fail(NQ_ERR_TOO_BIG, "a loan of %zu bytes exceeds limits.max_message", size);
+    err = loan_check(queue, peers, n);
+    if (err)
+        return err;
+    /* Memory that one peer reads is no other one's: for several it is ours, and each transport
+     * copies. */
+    peer = put_single(queue, peers, n, &held);
+    err = peer ? loan_lent(peer, size, data, msg) : NQ_AGAIN;
+    if (peer && held)
+        nqi_peer_unref(peer);
+    return err == NQ_AGAIN ? nq_msg_alloc(size, data, msg) : err;
 }

@@ -92,9 +92,16 @@ bool nqi_session_is_resumable(const struct nqi_session *session)
            session->state != NQI_SESSION_CLOSED;
 }
 
-void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE],
-                         uint64_t features, int64_t now)
+bool nqi_session_fits(const struct nqi_session_name *name, uint32_t circle)
 {
+    return !circle || nq_uuid_is_nil(&name->id) || name->circle == circle;
+}
+
+void nqi_session_connect(struct nqi_session *session, const struct nqi_psk *psk,
+                         const uint8_t nonce[NQI_NONCE], uint64_t features, int64_t now)
+{
+    assert(nqi_session_fits(&session->name, psk->circle));
+    session->greeting.psk = *psk;
     session->bye_reason = NQ_REASON_NONE;
     session->greeting_due = true;
     memcpy(session->greeting.nonce, nonce, NQI_NONCE);
@@ -104,6 +111,11 @@ void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NO
         memcpy(session->opening.bytes, nonce, sizeof(session->opening.bytes));
     nqi_session_enter(session, NQI_SESSION_HELLO);
     session_heard(session, now);
+}
+
+void nqi_session_rekey(struct nqi_session *session)
+{
+    session->opening = (nq_uuid){{0}};
 }
 
 /* 0 = one side does not want to keep a session without a link. */
@@ -139,12 +151,12 @@ static void session_admit(struct nqi_session *session, const struct nqi_attach *
 }
 
 void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
-                       const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now)
+                       const nq_uuid *id, const uint8_t key[NQI_KEY], uint32_t circle, int64_t now)
 {
     session->peer = attach->hello.id; /* other threads read it: once, and never again */
     session->name.id = *id;
     memcpy(session->name.key, key, NQI_KEY);
-    session->name.keyed = attach->auth.method == NQI_AUTH_PSK;
+    session->name.circle = circle;
     session->greeting.resumes = false;
     session->serves = true;
     nqi_session_on_credit(session, attach->auth.credit_messages, attach->auth.credit_bytes);
@@ -256,7 +268,7 @@ static const uint8_t *session_welcome_key(const struct nqi_session *session,
                                           const struct nqi_welcome *welcome)
 {
     if (welcome->kind == NQI_WELCOME_UNKNOWN)
-        return session->conf->psk;
+        return session->greeting.psk.key;
     return session->greeting.resumes ? session->name.key : welcome->key;
 }
 
@@ -308,8 +320,8 @@ static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_h
     nqi_head_write(record, head->type, head->flags, head->aux, head->length, 0);
     memcpy(record + NQI_HEAD, body, NQI_WELCOME_SIZE);
     err = nqi_welcome_read(record, &welcome);
-    if (!err && session->conf->psk && !session->greeting.resumes)
-        nqi_psk_session_key(session->conf->psk, &welcome.session, &session->opening,
+    if (!err && session->greeting.psk.key && !session->greeting.resumes)
+        nqi_psk_session_key(session->greeting.psk.key, &welcome.session, &session->opening,
                             &session->conf->id, &session->peer, welcome.key);
     if (!err)
         err = session_check_welcome(session, record, &welcome);
@@ -326,7 +338,7 @@ static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_h
     } else {
         session->name.id = welcome.session;
         memcpy(session->name.key, welcome.key, NQI_KEY);
-        session->name.keyed = session->conf->psk;
+        session->name.circle = session->greeting.psk.circle;
         nqi_session_on_credit(session, welcome.credit_messages, welcome.credit_bytes);
         session_forget(&session->former);
         session->former_received = 0;
@@ -341,7 +353,7 @@ static nq_err session_on_welcome(struct nqi_session *session, const struct nqi_h
 /* A server that has our key proves that it does not know a session. */
 static bool session_is_hearsay(const struct nqi_session *session)
 {
-    return session->conf->psk && nqi_session_is_greeting(session) &&
+    return session->greeting.psk.key && nqi_session_is_greeting(session) &&
            session->bye_reason == NQ_REASON_NO_SESSION;
 }
 

@@ -38,7 +38,9 @@
  *     control, ready --nqi_session_pull()--> frames --pull, taken--> link
  *
  * Memory: what was sent stays until its acknowledgement: small messages in the block they were
- * gathered in, large ones in the user's own chunks. */
+ * gathered in, large ones in the user's own chunks.  Buffers that follow each other in a block are
+ * joined there, once no link holds them, so that messages that leave one by one cost no more than
+ * those that leave together. */
 #ifndef NQ_CORE_SESSION_H
 #define NQ_CORE_SESSION_H
 
@@ -47,6 +49,7 @@
 #include "core/guard.h"
 #include "core/list.h"
 #include "core/msg.h"
+#include "core/schemas.h"
 #include "core/txbuf.h"
 #include <netqueue/future.h>
 
@@ -102,7 +105,6 @@ struct nqi_session_conf {
     int64_t keepalive_ns;                   /* 0 = off */
     int64_t expiry_ns;                      /* without a link; 0 = it ends with its link */
     bool ack_consumed;                      /* acknowledge what the user took, not what is queued */
-    const uint8_t *psk;                     /* a client's pre-shared key, borrowed; NULL = none */
     bool resend; /* into the next session goes also what may have arrived in the last one */
 };
 
@@ -137,13 +139,14 @@ struct nqi_session_rx {
 struct nqi_session_name {
     nq_uuid id; /* nil = it has not begun */
     uint8_t key[NQI_KEY];
-    bool keyed;        /* made from a pre-shared key: it never was on a link */
+    uint32_t circle;   /* of the pre-shared key that `key` is made from; 0 = it was on a link */
     uint64_t counter;  /* of the last attempt to attach a link */
     int64_t expiry_ns; /* the shorter of both sides' */
 };
 
 /* What the greeting that goes on needs. */
 struct nqi_session_greeting {
+    struct nqi_psk psk;       /* of this link; a client's */
     uint8_t nonce[NQI_NONCE]; /* ours; a client's */
     uint8_t transcript[NQI_KEY];
     uint8_t proof[NQI_KEY]; /* of AUTH */
@@ -171,6 +174,7 @@ struct nqi_session {
     struct nqi_tx *current;                 /* taken out of `queue`, not all records made */
     struct nqi_txbuf *stage;                /* small records gathered; not in `ready` yet */
     struct nqi_block *block;                /* where `stage` writes */
+    struct nqi_txbuf *spare;                /* the next stage, empty; NULL = to be made */
     uint32_t block_size;                    /* of the next block */
     struct nqi_fifo control;                /* struct nqi_txbuf: to be pulled, before `ready` */
     struct nqi_fifo ready;                  /* struct nqi_txbuf: to be pulled */
@@ -182,6 +186,7 @@ struct nqi_session {
     uint64_t sent_messages, sent_bytes;     /* begun, made */
     uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
     uint64_t untracked;                     /* messages of put_now not settled */
+    struct nqi_schemas told;                /* what the peer knows when it has all of `seq` */
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
     bool greeting_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due, goaway_due;
     bool bye_waits; /* BYE came, and what was received is not all consumed */
@@ -194,6 +199,7 @@ struct nqi_session {
     struct nqi_session_rx rx;
     uint64_t received;                        /* DATA records that are whole */
     uint64_t rx_messages, rx_bytes;           /* begun; payload received */
+    struct nqi_schemas heard;                 /* what the peer told, up to `received` */
     uint64_t taken_messages, taken_bytes;     /* the user took; from nqi_session_taken_by_user() */
     uint64_t consumed_seq;                    /* last record of the last message taken */
     uint64_t granted_messages, granted_bytes; /* credit announced */
@@ -227,15 +233,20 @@ void nqi_session_fini(struct nqi_session *session, nq_reason reason);
 
 /* ---- attachment (session.c, session_end.c) ------------------------------------------------ */
 
-/* A client's: a link is there, HELLO is due.  @param nonce  random
- * @param features  NQI_FEATURE_ bits that this side and the link have */
-void nqi_session_connect(struct nqi_session *session, const uint8_t nonce[NQI_NONCE],
-                         uint64_t features, int64_t now);
+/* May it go on over a link that goes by the keys of `circle`?  What was made from another circle's
+ * key, or was once in the clear, proves nothing there. */
+bool nqi_session_fits(const struct nqi_session_name *name, uint32_t circle);
+
+/* A client's: a link is there that it fits, HELLO is due.  @param psk  that the link goes by
+ * @param nonce  random  @param features  NQI_FEATURE_ bits that this side and the link have */
+void nqi_session_connect(struct nqi_session *session, const struct nqi_psk *psk,
+                         const uint8_t nonce[NQI_NONCE], uint64_t features, int64_t now);
 
 /* A server's: it begins, over a link whose AUTH was accepted; WELCOME is due, the session is UP.
- * @param id  random  @param key  of PSK: nqi_psk_session_key(); else random */
+ * @param id  random  @param key  of PSK: nqi_psk_session_key(); else random
+ * @param circle  of PSK; else 0 */
 void nqi_session_begin(struct nqi_session *session, const struct nqi_attach *attach,
-                       const nq_uuid *id, const uint8_t key[NQI_KEY], int64_t now);
+                       const nq_uuid *id, const uint8_t key[NQI_KEY], uint32_t circle, int64_t now);
 
 /* nqi_session_resume() would not refuse `attach`, whatever link it has now.
  * @return NQ_OK, NQ_ERR_PROTO */
@@ -248,6 +259,10 @@ NQ_MUST_CHECK nq_err nqi_session_may_resume(const struct nqi_session *session,
  * NQ_ERR_NOMEM */
 NQ_MUST_CHECK nq_err nqi_session_resume(struct nqi_session *session,
                                         const struct nqi_attach *attach, int64_t now);
+
+/* A client's, without a link: its pre-shared key is another one.  A session that it opened with the
+ * former one and was not welcomed to has a key that it does not know: it asks for a new one. */
+void nqi_session_rekey(struct nqi_session *session);
 
 /* AUTH in `attach` is from whoever has this session. */
 bool nqi_session_is_proven(const struct nqi_session_name *name, const struct nqi_attach *attach);
@@ -334,6 +349,34 @@ static inline bool nqi_session_has_output(const struct nqi_session *session)
     return session->state != NQI_SESSION_DOWN && (session->stage || nqi_session_has_more(session));
 }
 
+#define NQI_ACK_RECORDS 16
+#define NQI_ACK_NS (5 * NQI_NS_PER_MS) /* half of the longest that one is delayed */
+
+/* An acknowledgement is worth sending along with other output: it spares a send of its own later.
+ * When messages go both ways quickly, one for many is enough; a good-bye carries the last. */
+static inline bool nqi_session_ack_rides(const struct nqi_session *session)
+{
+    uint64_t records = session->received - session->acked_out;
+
+    return session->ack_at != NQI_NEVER && records && !session->conf->ack_consumed &&
+           (records >= NQI_ACK_RECORDS || session->last_rx - session->acked_at >= NQI_ACK_NS ||
+            session->state != NQI_SESSION_UP);
+}
+
+/* Bytes of the stage, when they are all that could be pulled, and may go as they are; else NULL.
+ * They stay the session's: nqi_session_stage_taken() must follow if the link has copied them. */
+static inline const void *nqi_session_stage_alone(const struct nqi_session *session, size_t *len)
+{
+    if (!session->stage || session->state != NQI_SESSION_UP || session->guard.on ||
+        nqi_session_has_more(session) || nqi_session_ack_rides(session))
+        return NULL;
+    *len = session->stage->seg[0].iov_len;
+    return session->stage->seg[0].iov_base;
+}
+
+/* The link has copied the bytes of nqi_session_stage_alone(). */
+void nqi_session_stage_taken(struct nqi_session *session);
+
 /* CLOSED, and all that the other side still waits for was pulled and taken. */
 static inline bool nqi_session_is_over(const struct nqi_session *session)
 {
@@ -370,6 +413,12 @@ size_t nqi_session_space(struct nqi_session *session, unsigned char **ret);
 
 /* `len` bytes, at most the room, were read there.  @return as nqi_session_receive() */
 NQ_MUST_CHECK nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now);
+
+/* Bytes from the link that are in memory already: one segment, borrowed.  What is whole payload of
+ * a large body becomes part of the message where it lies, and a reference keeps it.
+ * @return as nqi_session_receive() */
+NQ_MUST_CHECK nq_err nqi_session_give(struct nqi_session *session, struct nqt_buf *buf,
+                                      int64_t now);
 
 /* Of what came in this session the user has taken `messages` with `bytes` in all so far, the last
  * one with sequence `seq`. */

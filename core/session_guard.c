@@ -6,7 +6,7 @@
 
 void nqi_session_guard_begin(struct nqi_session *session, bool server)
 {
-    if (!session->name.keyed || session->greeting.features & NQI_FEATURE_SAFE)
+    if (!session->name.circle || session->greeting.features & NQI_FEATURE_SAFE)
         return;
     nqi_guard_begin(&session->guard, session->name.key, session->greeting.transcript, server);
     session->welcome_due = server;

@@ -130,19 +130,7 @@ static inline bool nqi_session_data_may_go(const struct nqi_session *session)
 }
 
 /* The link took one of `ready`. */
-static inline void nqi_session_hand_over(struct nqi_session *session)
-{
-    struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
-
-    session->ready_bytes -= txbuf->buf.len;
-    if (!txbuf->last_seq) { /* BYE */
-        nqi_txbuf_unref(txbuf);
-        return;
-    }
-    session->handed = txbuf->last_seq;
-    session->reached = NQI_MAX(session->reached, session->handed);
-    nqi_fifo_push(&session->unacked, &txbuf->node);
-}
+void nqi_session_hand_over(struct nqi_session *session);
 
 /* ---- session_guard.c -------------------------------------------------------------------- */
 
@@ -160,6 +148,10 @@ void nqi_session_frames_taken(struct nqi_session *session, uint32_t n);
  * changed them */
 NQ_MUST_CHECK nq_err nqi_session_receive_frames(struct nqi_session *session, const uint8_t *data,
                                                 size_t len, int64_t now);
+
+/* The records in `ready` go to a peer that was told no schema: their heads say all that is needed.
+ * No link ever took them. */
+void nqi_session_tell_again(struct nqi_session *session);
 
 /* ---- session_lost.c --------------------------------------------------------------------- */
 
@@ -189,10 +181,15 @@ void nqi_session_tx_down(struct nqi_session *session);
 void nqi_session_tx_restart(struct nqi_session *session, nq_reason reason);
 void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason);
 
-/* ---- session_rx.c ----------------------------------------------------------------------- */
+/* ---- session_credit.c ------------------------------------------------------------------- */
 
 /* The limits that the peer may be told now, absolute; they never shrink. */
 void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes);
+
+/* A record came whole; `wanted`: the peer waits to hear so. */
+void nqi_session_consider_ack(struct nqi_session *session, bool wanted, int64_t now);
+
+/* ---- session_rx.c ----------------------------------------------------------------------- */
 
 /* Bytes of records that came in frames.  @return as nqi_session_receive() */
 NQ_MUST_CHECK nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data,

@@ -153,6 +153,7 @@ void nqi_session_on_credit(struct nqi_session *session, uint64_t messages, uint6
     session->credit_bytes = bytes;
     if (session->sent_messages <= messages && session->sent_bytes <= bytes)
         return;
+    nqi_schemas_clear(&session->told);
     /* Made for a peer that granted more: the new one would call it a breach. */
     nqi_session_settle_untracked(session, tx_drop_all(session, &session->ready), NQ_NOT_DELIVERED,
                                  NQ_REASON_LIMIT);
@@ -272,6 +273,7 @@ void nqi_session_tx_restart(struct nqi_session *session, nq_reason reason)
     struct nqi_tx *cut;
 
     nqi_session_seal(session);
+    nqi_schemas_clear(&session->told);
     if (session->conf->resend) {
         tx_restart_again(session);
         return;
@@ -280,6 +282,7 @@ void nqi_session_tx_restart(struct nqi_session *session, nq_reason reason)
     cut = tx_settle_reached(session, reason);
     gone = tx_drop_all(session, &session->unacked);
     gone += tx_renumber(session, cut);
+    nqi_session_tell_again(session);
     nqi_session_settle_untracked(session, gone, NQ_UNKNOWN, reason);
     for (struct nqi_node *node = session->await.head; node; node = node->next) {
         nqi_tx_of(node)->begin_seq += session->seq - before;
@@ -307,6 +310,7 @@ void nqi_session_tx_fini(struct nqi_session *session, nq_reason reason)
             session->events->settle(session->arg, nqi_tx_of(node),
                                     nqi_tx_unsent(nqi_tx_of(node), NQ_NOT_DELIVERED), reason);
     nqi_session_drop_block(session);
+    nqi_schemas_clear(&session->told);
     session->seq = session->reached = session->handed = session->acked = 0;
     session->sent_messages = session->sent_bytes = 0;
 }

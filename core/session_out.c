@@ -5,8 +5,7 @@
  *     ack      unacked -> released; await -> settled */
 #include "core/session_inside.h"
 
-#define OUT_ACK_RECORDS 16
-#define OUT_ACK_NS (5 * NQI_NS_PER_MS) /* half of the longest that one is delayed */
+#define OUT_JOIN_RECORDS 64u /* in one buffer, which is acknowledged as a whole */
 
 /* ---- control records -------------------------------------------------------------------- */
 
@@ -49,7 +48,7 @@ static uint16_t control_method(const struct nqi_session *session)
 {
     if (session->greeting.resumes)
         return NQI_AUTH_RESUME;
-    return session->conf->psk ? NQI_AUTH_PSK : NQI_AUTH_OPEN;
+    return session->greeting.psk.key ? NQI_AUTH_PSK : NQI_AUTH_OPEN;
 }
 
 static uint8_t *control_write_auth(struct nqi_session *session, uint8_t *at)
@@ -62,7 +61,7 @@ static uint8_t *control_write_auth(struct nqi_session *session, uint8_t *at)
                                 greeting->resumes ? session->received : session->former_received};
 
     control_grant(session, &auth.credit_messages, &auth.credit_bytes);
-    nqi_auth_write(at, &auth, session->conf->psk,
+    nqi_auth_write(at, &auth, session->greeting.psk.key,
                    greeting->resumes ? session->name.key : session->former.key,
                    greeting->transcript);
     memcpy(greeting->proof, at + NQI_AUTH_RECORD - NQI_KEY, NQI_KEY);
@@ -77,7 +76,7 @@ static uint8_t *control_write_welcome(struct nqi_session *session, uint8_t *at)
                                   .received = session->received,
                                   .expiry_ns = session->name.expiry_ns};
 
-    if (!greeting->resumes && !session->name.keyed)
+    if (!greeting->resumes && !session->name.circle)
         memcpy(welcome.key, session->name.key, NQI_KEY);
     control_grant(session, &welcome.credit_messages, &welcome.credit_bytes);
     nqi_welcome_write(at, &welcome, session->name.key, greeting->transcript, greeting->proof);
@@ -115,17 +114,6 @@ static bool control_due(const struct nqi_session *session)
            session->ping_due || session->ack_due || session->goaway_due;
 }
 
-/* An acknowledgement is worth sending along with other output: it spares a send of its own later.
- * When messages go both ways quickly, one for many is enough; a good-bye carries the last. */
-static bool control_rides_along(const struct nqi_session *session)
-{
-    uint64_t records = session->received - session->acked_out;
-
-    return session->ack_at != NQI_NEVER && records && !session->conf->ack_consumed &&
-           (records >= OUT_ACK_RECORDS || session->last_rx - session->acked_at >= OUT_ACK_NS ||
-            session->state != NQI_SESSION_UP);
-}
-
 static void tx_push_control(struct nqi_session *session, struct nqi_txbuf *txbuf,
                             const uint8_t *end)
 {
@@ -152,7 +140,7 @@ static void tx_control(struct nqi_session *session)
         session->greeting_due = false;
         return;
     }
-    if (session->ack_due || control_rides_along(session))
+    if (session->ack_due || nqi_session_ack_rides(session))
         at = control_write_ack(session, at);
     if (session->pong_due)
         at = control_write(at, NQI_PONG, 0, &session->pong, 1);
@@ -205,12 +193,52 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
         tx_bye(session);
     }
     if (control_due(session) ||
-        (session->ready.head && !had_output && control_rides_along(session)))
+        (session->ready.head && !had_output && nqi_session_ack_rides(session)))
         tx_control(session);
     if (NQI_UNLIKELY(session->guard.on))
         return nqi_session_pull_frames(session, bufs, cap);
     n = nqi_session_list(&session->control, bufs, 0, cap);
     return nqi_session_data_may_go(session) ? nqi_session_list(&session->ready, bufs, n, cap) : n;
+}
+
+/* It becomes a part of the last buffer that waits for its acknowledgement, where that goes. */
+static bool out_joins_last(const struct nqi_fifo *unacked, struct nqi_txbuf *txbuf)
+{
+    struct nqi_txbuf *last;
+
+    if (nqi_fifo_empty(unacked))
+        return false;
+    last = nqi_txbuf_of(NQI_CONTAINER(unacked->tail, struct nqi_node, next));
+    return last->records < OUT_JOIN_RECORDS && nqi_txbuf_join(last, txbuf);
+}
+
+/* Behind what waits for its acknowledgement; so that many small messages cost one buffer. */
+static void out_keep(struct nqi_session *session, struct nqi_txbuf *txbuf)
+{
+    session->handed = txbuf->last_seq;
+    session->reached = NQI_MAX(session->reached, session->handed);
+    if (!out_joins_last(&session->unacked, txbuf))
+        nqi_fifo_push(&session->unacked, &txbuf->node);
+    else if (session->spare)
+        nqi_txbuf_unref(txbuf);
+    else
+        session->spare = txbuf;
+}
+
+void nqi_session_hand_over(struct nqi_session *session)
+{
+    struct nqi_txbuf *txbuf = nqi_txbuf_of(nqi_fifo_pop(&session->ready));
+
+    session->ready_bytes -= txbuf->buf.len;
+    if (txbuf->last_seq)
+        out_keep(session, txbuf);
+    else /* BYE */
+        nqi_txbuf_unref(txbuf);
+}
+
+void nqi_session_stage_taken(struct nqi_session *session)
+{
+    out_keep(session, NQI_STEAL(session->stage));
 }
 
 void nqi_session_taken(struct nqi_session *session, uint32_t n)

@@ -18,69 +18,9 @@
 
 #define RX_CHUNK ((uint64_t)4 << 20) /* bytes of one chunk of a large payload */
 #define RX_DIRECT 4096u              /* below this, reading apart costs more than it saves */
-#define RX_ACK_DELAY (10 * NQI_NS_PER_MS)
-#define RX_ACK_RECORDS 4096u
-#define RX_ACK_BYTES ((uint64_t)1 << 20)
 #define RX_RETRY (10 * NQI_NS_PER_MS)
 
 enum { RX_HEAD, RX_META, RX_BODY, RX_CONTROL };
-
-/* ---- credit ----------------------------------------------------------------------------- */
-
-static uint64_t rx_add(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
-void nqi_session_grant(const struct nqi_session *session, uint64_t *messages, uint64_t *bytes)
-{
-    const struct nqi_session_conf *conf = session->conf;
-    /* A message that is being put together does not use the window up, or one larger than the
-     * window could never end; its size is bounded by max_message and by events->reserve. */
-    uint64_t gone = session->taken_bytes + (session->rx.waiting ? 0 : session->rx.have);
-
-    *messages =
-        NQI_MAX(session->granted_messages, rx_add(session->taken_messages, conf->window_messages));
-    *bytes = NQI_MAX(session->granted_bytes, rx_add(gone, conf->window_bytes));
-}
-
-/* Announce credit before the peer runs dry: when a quarter of the window is new. */
-static bool rx_credit_is_due(const struct nqi_session *session)
-{
-    uint64_t messages, bytes;
-
-    nqi_session_grant(session, &messages, &bytes);
-    return messages - session->granted_messages > session->conf->window_messages / 4 ||
-           bytes - session->granted_bytes > session->conf->window_bytes / 4;
-}
-
-static void rx_consider_ack(struct nqi_session *session, bool now_wanted, int64_t now)
-{
-    if (!session->conf->ack_consumed) {
-        if (now_wanted || session->closing ||
-            session->received - session->acked_out >= RX_ACK_RECORDS ||
-            session->rx_bytes - session->acked_bytes >= RX_ACK_BYTES)
-            session->ack_due = true;
-        else if (session->ack_at == NQI_NEVER)
-            session->ack_at = now + RX_ACK_DELAY;
-    }
-    if (!session->ack_due && rx_credit_is_due(session))
-        session->ack_due = true;
-}
-
-void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, uint64_t bytes,
-                               uint64_t seq)
-{
-    session->taken_messages = messages;
-    session->taken_bytes = bytes;
-    if (seq > session->consumed_seq) {
-        session->consumed_seq = seq;
-        session->ack_due |= session->conf->ack_consumed;
-        nqi_session_answer_bye(session);
-    }
-    if (rx_credit_is_due(session))
-        session->ack_due = true;
-}
 
 /* ---- memory ----------------------------------------------------------------------------- */
 
@@ -165,6 +105,7 @@ void nqi_session_rx_down(struct nqi_session *session)
 void nqi_session_rx_reset(struct nqi_session *session)
 {
     rx_drop_msg(session);
+    nqi_schemas_clear(&session->heard);
     memset(&session->rx, 0, sizeof(session->rx));
     session->received = session->rx_messages = session->rx_bytes = 0;
     session->consumed_seq = session->acked_out = session->acked_bytes = 0;
@@ -257,7 +198,7 @@ static nq_err rx_end_record(struct nqi_session *session, int64_t now)
         rx->have = rx->total = 0;
         rx_deliver(session, msg);
     }
-    rx_consider_ack(session, rx->head.flags & NQI_DATA_ACKNOW, now);
+    nqi_session_consider_ack(session, rx->head.flags & NQI_DATA_ACKNOW, now);
     return NQ_OK;
 }
 
@@ -329,6 +270,23 @@ static nq_err rx_step_head(struct nqi_session *session, struct nqi_buf *in, int6
     return err ? err : rx_start_body(session, now);
 }
 
+/* The metadata is whole. */
+static nq_err rx_set_meta(struct nqi_session *session)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    struct nqi_buf meta = nqi_buf_over(rx->meta, rx->head.aux);
+    nq_chunk *schema = NULL;
+    nq_err err = nqi_schemas_read(&session->heard, &meta, &schema);
+
+    if (!err)
+        err = nqi_msg_set_meta_raw(rx->msg, meta.at, nqi_buf_left(&meta));
+    if (!err && schema)
+        err = nqi_msg_set_schema(rx->msg, schema);
+    if (err)
+        nq_chunk_unref(schema);
+    return err;
+}
+
 static nq_err rx_step_meta(struct nqi_session *session, struct nqi_buf *in)
 {
     struct nqi_session_rx *rx = &session->rx;
@@ -336,7 +294,7 @@ static nq_err rx_step_meta(struct nqi_session *session, struct nqi_buf *in)
 
     if (!rx_collect(rx, in, rx->meta, rx->head.aux))
         return NQ_OK;
-    err = nqi_msg_set_meta_raw(rx->msg, rx->meta, rx->head.aux);
+    err = rx_set_meta(session);
     rx_drop_meta(rx);
     rx->stage = RX_BODY;
     return err;
@@ -417,7 +375,7 @@ static nq_err rx_quick_run(struct nqi_session *session, struct nqi_buf *in, int6
     while (!(err = rx_quick(session, in, &acknow)))
         __builtin_prefetch(in->at + 512);
     if (session->received != before)
-        rx_consider_ack(session, acknow, now);
+        nqi_session_consider_ack(session, acknow, now);
     return err < 0 ? err : NQ_OK;
 }
 
@@ -495,4 +453,43 @@ nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now)
     nqi_session_note(session, now);
     rx_advance(session, len);
     return session->rx.left ? NQ_OK : rx_end_record(session, now);
+}
+
+static void rx_release_view(void *arg, void *data, size_t len)
+{
+    struct nqt_buf *buf = arg;
+
+    (void)data;
+    (void)len;
+    buf->ops->unref(buf);
+}
+
+/* Make the buffer the next chunk of the message.  False: no memory for that. */
+static bool rx_adopt(struct nqi_session *session, struct nqt_buf *buf)
+{
+    struct nqi_session_rx *rx = &session->rx;
+    size_t len = buf->seg[0].iov_len;
+    nq_chunk *chunk;
+
+    if (nqi_stream_reserve(&rx->msg->stream, 1) ||
+        nq_chunk_wrap(buf->seg[0].iov_base, len, rx_release_view, buf, &chunk))
+        return false;
+    buf->ops->ref(buf);
+    nqi_stream_push(&rx->msg->stream, chunk, nq_chunk_data(chunk), len);
+    rx->have += len;
+    rx->left -= len;
+    session->rx_bytes += len;
+    return true;
+}
+
+nq_err nqi_session_give(struct nqi_session *session, struct nqt_buf *buf, int64_t now)
+{
+    const struct nqi_session_rx *rx = &session->rx;
+    const struct iovec *seg = &buf->seg[0];
+
+    if (session->guard.on || rx->stage != RX_BODY || rx->room || seg->iov_len < RX_DIRECT ||
+        seg->iov_len > rx->left || !rx_adopt(session, buf))
+        return nqi_session_receive(session, seg->iov_base, seg->iov_len, now);
+    nqi_session_note(session, now);
+    return rx->left ? NQ_OK : rx_end_record(session, now);
 }

@@ -4,8 +4,8 @@
  *     stage    small records, copied behind each other into a block; sealed when full or asked for
  *     large    one buffer a record: its head, then the user's own memory
  *
- * A message with a time to live, or more than TX_COPY bytes, goes through the queue; others may go
- * straight into the stage when nothing is before them. */
+ * A message with a time to live, a schema, or more than TX_COPY bytes, goes through the queue;
+ * others may go straight into the stage when nothing is before them. */
 #include "core/session_inside.h"
 
 #include "core/copy.h"
@@ -15,6 +15,7 @@
 #define TX_READY_MAX (1u << 20) /* bytes of records made ahead of the link */
 #define TX_BLOCK_MIN 2048u      /* blocks double from here to `coalesce` while traffic lasts */
 #define TX_SEGMENTS 64u         /* of one large record */
+#define TX_LENT_RECORD (16u << 20)
 
 /* ---- the stage -------------------------------------------------------------------------- */
 
@@ -30,18 +31,20 @@ void nqi_session_seal(struct nqi_session *session)
 
 void nqi_session_drop_block(struct nqi_session *session)
 {
-    nqi_block_unref(session->block);
-    session->block = NULL;
+    if (session->spare)
+        nqi_txbuf_unref(NQI_STEAL(session->spare));
+    nqi_block_unref(NQI_STEAL(session->block));
 }
 
 /* A block with `size` bytes free; NULL = no memory. */
 static struct nqi_block *tx_block(struct nqi_session *session, uint32_t size)
 {
-    uint32_t most = NQI_MAX(session->conf->coalesce, TX_BLOCK_MIN);
-    uint32_t next = NQI_MIN(NQI_MAX(session->block_size, TX_BLOCK_MIN), most);
+    uint32_t most, next;
 
     if (session->block && session->block->cap - session->block->fill >= size)
         return session->block;
+    most = NQI_MAX(session->conf->coalesce, TX_BLOCK_MIN);
+    next = NQI_MIN(NQI_MAX(session->block_size, TX_BLOCK_MIN), most);
     nqi_session_seal(session);
     if (session->block) { /* filled in one go: the next may be larger */
         session->block_size = NQI_MIN(next * 2, most);
@@ -54,15 +57,15 @@ static struct nqi_block *tx_block(struct nqi_session *session, uint32_t size)
     return session->block;
 }
 
-/* `size` contiguous bytes at the end of the stage, or NULL = no memory. */
-static uint8_t *tx_stage(struct nqi_session *session, uint32_t size)
+/* An empty stage that goes on where `block` is filled; NULL = no memory. */
+static struct nqi_txbuf *tx_new_stage(struct nqi_session *session, struct nqi_block *block)
 {
-    struct nqi_block *block = tx_block(session, size);
-    struct nqi_txbuf *stage = session->stage;
-    uint8_t *at;
+    struct nqi_txbuf *stage = NQI_STEAL(session->spare);
 
-    if (!block)
-        return NULL;
+    if (stage && stage->block != block) {
+        nqi_txbuf_unref(stage);
+        stage = NULL;
+    }
     if (!stage) {
         stage = nqi_txbuf_new(1, 0);
         session->starved |= !stage;
@@ -70,9 +73,25 @@ static uint8_t *tx_stage(struct nqi_session *session, uint32_t size)
             return NULL;
         atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
         stage->block = block;
-        nqi_txbuf_add(stage, block->data + block->fill, 0);
-        session->stage = stage;
     }
+    nqi_txbuf_add(stage, block->data + block->fill, 0);
+    return stage;
+}
+
+/* `size` contiguous bytes at the end of the stage, or NULL = no memory. */
+static uint8_t *tx_stage(struct nqi_session *session, uint32_t size)
+{
+    struct nqi_block *block = tx_block(session, size);
+    struct nqi_txbuf *stage;
+    uint8_t *at;
+
+    if (!block)
+        return NULL;
+    if (!session->stage)
+        session->stage = tx_new_stage(session, block);
+    stage = session->stage;
+    if (!stage)
+        return NULL;
     at = block->data + block->fill;
     block->fill += size;
     stage->seg[0].iov_len += size;
@@ -86,13 +105,14 @@ static bool tx_has_credit(const struct nqi_session *session, uint64_t bytes)
            bytes <= session->credit_bytes - session->sent_bytes;
 }
 
-/* Bytes that a record for the whole message takes, or 0: too many for the stage. */
+/* Bytes that a record for the whole message takes, or 0: too many for the stage, or its head may
+ * have to be written again. */
 static uint32_t tx_small_size(const struct nqi_session *session, const nq_msg *msg)
 {
     uint64_t size = msg->stream.nbytes;
     size_t meta = nqi_msg_meta_len(msg);
 
-    if (size > TX_COPY || meta > TX_COPY || !session->conf->coalesce)
+    if (size > TX_COPY || meta > TX_COPY || !session->conf->coalesce || nqi_msg_schema(msg))
         return 0;
     return (uint32_t)(NQI_HEAD + meta + size);
 }
@@ -217,22 +237,76 @@ static uint64_t tx_measure(const nq_msg *msg, uint64_t off, uint64_t len, uint32
     return got;
 }
 
+/* How long a record of it may be.  Cutting is for the sake of what must pass between the pieces,
+ * and what is not copied takes no time. */
+static uint64_t tx_record(const struct nqi_session *session, const nq_msg *msg)
+{
+    return msg->lent ? NQI_MAX(session->conf->record, TX_LENT_RECORD) : session->conf->record;
+}
+
+/* Bytes that the metadata of `msg` takes at most, whatever the peer was told. */
+static uint32_t tx_meta_room(const nq_msg *msg)
+{
+    const nq_chunk *schema = nqi_msg_schema(msg);
+
+    return (uint32_t)(nqi_msg_meta_len(msg) + (schema ? NQI_SCHEMA_ENTRY + schema->len : 0));
+}
+
+/* Write the head of a record of `len` payload bytes into its buffer's room, and the metadata when
+ * it is the first one.  @return bytes written */
+static size_t tx_write_head(struct nqi_session *session, struct nqi_txbuf *txbuf, const nq_msg *msg,
+                            uint8_t flags, uint64_t len)
+{
+    size_t head = nqi_head_size(NQI_DATA, flags), aux = 0, meta_len;
+    const unsigned char *meta;
+
+    if (flags & NQI_DATA_BEGIN) {
+        if (nqi_msg_schema(msg))
+            aux = nqi_schemas_write(&session->told, nqi_msg_schema(msg), txbuf->room + head);
+        meta = nqi_msg_meta_raw(msg, &meta_len);
+        if (meta_len)
+            nqi_copy(txbuf->room + head + aux, meta, meta_len);
+        aux += meta_len;
+    }
+    txbuf->head_len = (uint32_t)nqi_head_write(txbuf->room, NQI_DATA, flags, (uint16_t)aux,
+                                               (uint32_t)(aux + len), msg->stream.nbytes);
+    return head + aux;
+}
+
+static void tx_tell_again(struct nqi_session *session, struct nqi_txbuf *txbuf)
+{
+    size_t before = txbuf->seg[0].iov_len;
+
+    txbuf->seg[0].iov_len =
+        tx_write_head(session, txbuf, txbuf->msg, txbuf->room[1], txbuf->payload);
+    txbuf->buf.len += txbuf->seg[0].iov_len - before;
+    session->ready_bytes += txbuf->seg[0].iov_len - before;
+}
+
+void nqi_session_tell_again(struct nqi_session *session)
+{
+    for (struct nqi_node *node = session->ready.head; node; node = node->next) {
+        struct nqi_txbuf *txbuf = nqi_txbuf_of(node);
+
+        if (txbuf->msg && txbuf->begins && nqi_msg_schema(txbuf->msg))
+            tx_tell_again(session, txbuf);
+    }
+}
+
 /* Make the next record of `tx`.  False: no credit or no memory; nothing changed. */
 static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
 {
-    uint64_t size = tx->msg->stream.nbytes, left = size - tx->sent, len;
-    size_t meta_len = 0;
-    const unsigned char *meta = tx->begun ? NULL : nqi_msg_meta_raw(tx->msg, &meta_len);
+    uint64_t left = tx->msg->stream.nbytes - tx->sent, len;
     struct nqi_txbuf *txbuf;
     uint8_t flags = 0;
     uint32_t nseg;
 
-    len = NQI_MIN(left, session->conf->record);
+    len = NQI_MIN(left, tx_record(session, tx->msg));
     len = NQI_MIN(len, session->credit_bytes - session->sent_bytes);
     if ((left && !len) || (!tx->begun && session->sent_messages >= session->credit_messages))
         return false;
     len = tx_measure(tx->msg, tx->sent, len, &nseg);
-    txbuf = nqi_txbuf_new(nseg + 1, NQI_HEAD_BIG + (uint32_t)meta_len);
+    txbuf = nqi_txbuf_new(nseg + 1, NQI_HEAD_BIG + (tx->begun ? 0 : tx_meta_room(tx->msg)));
     session->starved |= !txbuf;
     if (!txbuf)
         return false;
@@ -242,11 +316,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
         flags |= tx_last(tx);
     else if (!tx->begun)
         flags |= NQI_DATA_BIG;
-    txbuf->head_len = (uint32_t)nqi_head_write(txbuf->room, NQI_DATA, flags, (uint16_t)meta_len,
-                                               (uint32_t)(meta_len + len), size);
-    if (meta_len)
-        nqi_copy(txbuf->room + txbuf->head_len, meta, meta_len);
-    nqi_txbuf_add(txbuf, txbuf->room, txbuf->head_len + meta_len);
+    nqi_txbuf_add(txbuf, txbuf->room, tx_write_head(session, txbuf, tx->msg, flags, len));
     tx_add_payload(txbuf, tx->msg, tx->sent, len);
     txbuf->msg = nqi_msg_ref(tx->msg);
     txbuf->tx = tx;

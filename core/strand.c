@@ -14,6 +14,8 @@
 
 static struct nqi_work strand_owned, strand_joined; /* only their addresses are used */
 
+NQI_THREAD_LOCAL char nqi_strand_here;
+
 struct nqi_strand *nqi_strand_new(void)
 {
     struct nqi_strand *strand = calloc(1, sizeof(*strand));
@@ -43,7 +45,7 @@ void nqi_strand_unref(struct nqi_strand *strand)
 
 static void strand_own(struct nqi_strand *strand)
 {
-    atomic_store_explicit(&strand->owner, (uintptr_t)pthread_self(), memory_order_relaxed);
+    atomic_store_explicit(&strand->owner, nqi_strand_self(), memory_order_relaxed);
 }
 
 /* The strand that a comer to `strand` comes to. */
@@ -171,7 +173,7 @@ static unsigned strand_settle_and_leave(struct nqi_strand *strand)
 /* The thread is inside `strand` itself, and not inside the one that it has joined. */
 static bool strand_is_mine(struct nqi_strand *strand)
 {
-    return atomic_load_explicit(&strand->owner, memory_order_relaxed) == (uintptr_t)pthread_self();
+    return atomic_load_explicit(&strand->owner, memory_order_relaxed) == nqi_strand_self();
 }
 
 unsigned nqi_strand_leave(struct nqi_strand *strand)
@@ -186,6 +188,12 @@ unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
     if (!strand_has_joined(strand) && strand_leave(strand))
         return 0;
     return nqi_strand_leave(strand);
+}
+
+bool nqi_strand_is_wanted(struct nqi_strand *strand)
+{
+    return atomic_load_explicit(&nqi_strand_now(strand)->word, memory_order_relaxed) !=
+           STRAND_OWNED;
 }
 
 void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)

@@ -37,12 +37,20 @@ struct nqi_work {
 
 struct nqi_strand {
     _Atomic(struct nqi_work *) word;
-    _Atomic(uintptr_t) owner; /* pthread_self() of the owner; a hint for others */
+    _Atomic(uintptr_t) owner; /* nqi_strand_self() of the owner; a hint for others */
     _Atomic uint32_t refs;
     void (*settle)(void *arg); /* inside the strand only; NULL = nothing to settle */
     void *arg;
     _Atomic(struct nqi_strand *) next; /* the one it has joined: one reference; else NULL */
 };
+
+/* Names the calling thread, without a call: only its address is used. */
+extern NQI_THREAD_LOCAL char nqi_strand_here;
+
+static inline uintptr_t nqi_strand_self(void)
+{
+    return (uintptr_t)&nqi_strand_here;
+}
 
 /* A new strand with one reference; NULL = no memory. */
 struct nqi_strand *nqi_strand_new(void);
@@ -77,6 +85,9 @@ unsigned nqi_strand_leave(struct nqi_strand *strand);
 /* The same for who did nothing inside: settle only when others left work. */
 unsigned nqi_strand_leave_idle(struct nqi_strand *strand);
 
+/* Others left work: who has only come to look leaves now.  Inside. */
+bool nqi_strand_is_wanted(struct nqi_strand *strand);
+
 /* Go inside and return true, or leave `work` with the owner and return false.  `work` is touched
  * only in the second case. */
 bool nqi_strand_enter_or_push(struct nqi_strand *strand, struct nqi_work *work);
@@ -102,7 +113,7 @@ static inline struct nqi_strand *nqi_strand_now(struct nqi_strand *strand)
 static inline bool nqi_strand_inside(struct nqi_strand *strand)
 {
     return atomic_load_explicit(&nqi_strand_now(strand)->owner, memory_order_relaxed) ==
-           (uintptr_t)pthread_self();
+           nqi_strand_self();
 }
 
 #endif

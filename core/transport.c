@@ -152,6 +152,11 @@ nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
     return nqi_transport_err(core->module->name, rc, &err);
 }
 
+void *nqi_ep_owner(const nqt_ep *ep)
+{
+    return ep->arg;
+}
+
 nqt_core *nqi_ep_core(const nqt_ep *ep)
 {
     return ep->core;

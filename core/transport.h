@@ -36,8 +36,11 @@ struct nqi_tlink_events {
     /* STREAM: where to read, at most 8 segments.  NQ_ERR_CLOSED: nowhere any more; NQ_ERR_NOMEM. */
     nq_err (*space)(void *arg, struct iovec *iov, uint32_t *niov);
     nq_err (*commit)(void *arg, size_t len);
-    void (*down)(void *arg, const struct nqt_error *err); /* once */
-    void (*closed)(void *arg);                            /* last; the link is gone */
+    /* STREAM: the next bytes, of one segment; borrowed, a reference keeps them. */
+    nq_err (*give)(void *arg, struct nqt_buf *buf);
+    nq_err (*receive)(void *arg, const uint8_t *data, size_t len); /* and they are the caller's */
+    void (*down)(void *arg, const struct nqt_error *err);          /* once */
+    void (*closed)(void *arg);                                     /* last; the link is gone */
 };
 
 /* ---- one queue's use of a module -------------------------------------------------------- */
@@ -65,6 +68,7 @@ NQ_MUST_CHECK nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool lis
 /* Have it closed; its links are closed already.  Thread: any. */
 void nqi_ep_close(nqt_ep *ep);
 nqt_core *nqi_ep_core(const nqt_ep *ep);
+void *nqi_ep_owner(const nqt_ep *ep); /* `arg` of its events */
 /* Fill all of it.  Thread: any. */
 void nqi_ep_show_health(nqt_ep *ep, struct nq_health_info *ret);
 
@@ -90,7 +94,20 @@ void nqi_tlink_refuse(nqt_ep *ep, struct nqtp_link *plink);
 NQ_MUST_CHECK nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n,
                                     uint32_t *taken);
 
+/* Its module has the slot send_bytes(). */
+bool nqi_tlink_copies(const nqt_link *link);
+
+/* A few bytes, copied at once by a transport that does so.  False: nothing happened, send them as a
+ * buffer.  In serial. */
+bool nqi_tlink_send_bytes(nqt_link *link, const void *data, size_t len);
+
+/* Memory of the transport's, for what will be sent over this link: one segment of `len` bytes,
+ * 64-byte aligned; NULL = it has none now.  The caller owns one reference. */
+struct nqt_buf *nqi_tlink_loan(nqt_link *link, size_t len);
+
 void nqi_tlink_hold(nqt_link *link, bool hold);
+/* Have the transport keep at most about `len` bytes that it cannot hand up yet; 0 = as it likes. */
+void nqi_tlink_limit(nqt_link *link, size_t len);
 /* Send what was taken, then down.  False: it cannot do that; close it. */
 NQ_MUST_CHECK bool nqi_tlink_shutdown(nqt_link *link);
 void nqi_tlink_close(nqt_link *link);             /* closed follows; twice is allowed */

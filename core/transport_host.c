@@ -353,6 +353,35 @@ static int host_rx_commit(nqt_link *link, size_t n)
     return link->up ? NQT_OK : NQT_E_CLOSED;
 }
 
+static int host_rx_give(nqt_link *link, struct nqt_buf *buf)
+{
+    nq_err err = NQ_ERR_CLOSED;
+
+    if (link->reading)
+        nqi_tlink_breach(link, "rx_give() between rx_space() and rx_commit()");
+    else if (link->up)
+        err = link->events->give(link->arg, buf);
+    buf->ops->unref(buf);
+    if (err)
+        return NQT_E_CLOSED;
+    nqi_tlink_touch(link);
+    return link->up ? NQT_OK : NQT_E_CLOSED;
+}
+
+static int host_rx_bytes(nqt_link *link, const void *data, size_t len)
+{
+    nq_err err = NQ_ERR_CLOSED;
+
+    if (link->reading)
+        nqi_tlink_breach(link, "rx_bytes() between rx_space() and rx_commit()");
+    else if (link->up)
+        err = link->events->receive(link->arg, data, len);
+    if (err)
+        return NQT_E_CLOSED;
+    nqi_tlink_touch(link);
+    return link->up ? NQT_OK : NQT_E_CLOSED;
+}
+
 const struct nqt_host nqi_transport_host = {
     .size = sizeof(struct nqt_host),
     .abi_major = NQT_ABI_MAJOR,
@@ -380,4 +409,6 @@ const struct nqt_host nqi_transport_host = {
     .rx_commit = host_rx_commit,
     .cfg_inner = host_cfg_inner,
     .health = nqi_ep_health_told,
+    .rx_give = host_rx_give,
+    .rx_bytes = host_rx_bytes,
 };

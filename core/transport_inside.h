@@ -61,6 +61,7 @@ struct nqt_link {
     const struct nqi_tlink_events *events;
     void *arg;
     struct nqi_hot hot;
+    int (*send_bytes)(struct nqtp_link *, const void *data, size_t len); /* NULL = it has none */
     bool up;             /* between LINK_UP and LINK_DOWN or close */
     bool down;           /* LINK_DOWN was reported */
     bool closing;        /* the close slot was called */

@@ -47,6 +47,7 @@ static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loo
     link->events = events;
     link->arg = arg;
     link->end.run = tlink_end;
+    link->send_bytes = NQT_HAS(struct nqt_ops, ops, send_bytes) ? ops->send_bytes : NULL;
     if (NQT_HAS(struct nqt_ops, ops, rx_poll) && NQT_HAS(struct nqt_ops, ops, rx_arm))
         link->hot =
             (struct nqi_hot){.poll = tlink_poll, .arm = tlink_arm, .arg = link, .strand = strand};
@@ -153,12 +154,51 @@ nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, u
     return rc < 0 ? NQ_ERR_LINK : NQ_OK;
 }
 
+bool nqi_tlink_copies(const nqt_link *link)
+{
+    return link->send_bytes;
+}
+
+bool nqi_tlink_send_bytes(nqt_link *link, const void *data, size_t len)
+{
+    return nqi_tlink_copies(link) && link->up && link->send_bytes(link->plug, data, len) > 0;
+}
+
+/* As the contract of loan() has it. */
+static bool tlink_is_loan(const struct nqt_buf *buf, size_t len)
+{
+    return buf->nseg == 1 && buf->seg[0].iov_len == len &&
+           (uintptr_t)buf->seg[0].iov_base % NQI_CACHE_LINE == 0;
+}
+
+struct nqt_buf *nqi_tlink_loan(nqt_link *link, size_t len)
+{
+    const struct nqt_ops *ops = link->ep->core->module->ops;
+    struct nqt_buf *buf = NULL;
+
+    if (!link->up || !NQT_HAS(struct nqt_ops, ops, loan) || ops->loan(link->plug, len, &buf) < 0)
+        return NULL;
+    if (tlink_is_loan(buf, len))
+        return buf;
+    buf->ops->unref(buf);
+    nqi_tlink_breach(link, "loan() of another length, of several segments, or not aligned");
+    return NULL;
+}
+
 void nqi_tlink_hold(nqt_link *link, bool hold)
 {
     const struct nqt_ops *ops = link->ep->core->module->ops;
 
     if (link->up && NQT_HAS(struct nqt_ops, ops, rx_hold))
         ops->rx_hold(link->plug, hold);
+}
+
+void nqi_tlink_limit(nqt_link *link, size_t len)
+{
+    const struct nqt_ops *ops = link->ep->core->module->ops;
+
+    if (link->up && NQT_HAS(struct nqt_ops, ops, rx_limit))
+        ops->rx_limit(link->plug, len);
 }
 
 bool nqi_tlink_shutdown(nqt_link *link)

@@ -71,6 +71,39 @@ uint32_t nqi_txbuf_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t le
     return count;
 }
 
+/* Only we hold it: nobody reads it, nor will. */
+static bool txbuf_alone(const struct nqi_txbuf *txbuf)
+{
+    return atomic_load_explicit(&txbuf->refs, memory_order_acquire) == 1;
+}
+
+static void txbuf_empty(struct nqi_txbuf *txbuf)
+{
+    txbuf->buf.len = 0;
+    txbuf->buf.nseg = 0;
+    txbuf->records = txbuf->begins = txbuf->ends = txbuf->untracked = 0;
+    txbuf->payload = txbuf->last_seq = 0;
+}
+
+bool nqi_txbuf_join(struct nqi_txbuf *txbuf, struct nqi_txbuf *more)
+{
+    struct iovec *seg = &txbuf->seg[0];
+
+    if (!txbuf->block || txbuf->block != more->block || !txbuf_alone(txbuf) || !txbuf_alone(more) ||
+        (uint8_t *)seg->iov_base + seg->iov_len != more->seg[0].iov_base)
+        return false;
+    seg->iov_len += more->buf.len;
+    txbuf->buf.len += more->buf.len;
+    txbuf->records += more->records;
+    txbuf->begins += more->begins;
+    txbuf->ends += more->ends;
+    txbuf->payload += more->payload;
+    txbuf->untracked += more->untracked;
+    txbuf->last_seq = more->last_seq;
+    txbuf_empty(more);
+    return true;
+}
+
 struct nqi_block *nqi_block_new(uint32_t cap)
 {
     struct nqi_block *block = nqi_pool_alloc(sizeof(*block) + cap);

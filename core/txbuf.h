@@ -58,6 +58,10 @@ static inline void nqi_txbuf_add(struct nqi_txbuf *txbuf, const void *data, size
 uint32_t nqi_txbuf_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t len,
                          struct nqi_txbuf *txbuf);
 
+/* Make the records of `more`, which follow in the same block, records of `txbuf`; `more` is empty
+ * then, with its block.  False: they lie elsewhere, or a transport still reads one of the two. */
+bool nqi_txbuf_join(struct nqi_txbuf *txbuf, struct nqi_txbuf *more);
+
 /* A block with `cap` bytes; NULL = no memory. */
 struct nqi_block *nqi_block_new(uint32_t cap);
 void nqi_block_unref(struct nqi_block *block);

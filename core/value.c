@@ -3,6 +3,7 @@
  * default which breaks its own range is found by the tests of the table. */
 #include "core/value.h"
 #include "core/near.h"
+#include "core/utf8.h"
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -452,6 +453,11 @@ json_t *nqi_value_default_json(const struct nqt_opt *opt)
     return json_string(opt->def);
 }
 
+static bool value_is_utf8(const char *text)
+{
+    return nqi_utf8_is((const uint8_t *)text, (const uint8_t *)text + strlen(text));
+}
+
 static void value_decref(json_t **json)
 {
     json_decref(*json);
@@ -468,7 +474,7 @@ nq_err nqi_value_default(const struct nqt_opt *opt, const char *folder, struct n
     }
     json = nqi_value_default_json(opt);
     if (!json)
-        return NQ_ERR_NOMEM;
+        return value_is_utf8(opt->def) ? NQ_ERR_NOMEM : value_refuse(why, "must be UTF-8");
     return nqi_value_read(opt, json, folder, ret, why);
 }
 

@@ -35,9 +35,27 @@ struct waiter {
     struct nqi_list link; /* under lock */
     nqi_ready_fn ready;
     void *arg;
+    int64_t timeout_ns;    /* fixed */
+    int64_t deadline;      /* once it is timed */
+    bool timed;            /* who has an answer at once is not */
     bool driving;          /* asleep in the loop, not on its word */
     _Atomic uint32_t word; /* written under lock; WAITER_* */
 };
+
+/* The clock of a wait starts with the first look at it. */
+static int64_t waiter_deadline(struct waiter *waiter, int64_t now)
+{
+    if (!waiter->timed)
+        waiter->deadline =
+            waiter->timeout_ns < 0 ? NQI_NEVER : now + NQI_MIN(waiter->timeout_ns, NQI_NEVER / 2);
+    waiter->timed = true;
+    return waiter->deadline;
+}
+
+static bool waiter_is_late(const struct waiter *waiter)
+{
+    return waiter->timed && waiter->deadline != NQI_NEVER && nqi_now() >= waiter->deadline;
+}
 
 static void wait_futex(_Atomic uint32_t *word, uint32_t value, int64_t timeout_ns)
 {
@@ -291,22 +309,26 @@ static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t dead
 
 /* Holding the token.  Returns with it.  Traffic of others and callbacks may come without end: they
  * keep nobody from his time-out, hot links nobody from epoll, callbacks nobody from a turn. */
-static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t deadline)
+static enum drive room_drive(struct nqi_room *room, struct waiter *self)
 {
     struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
 
-    for (unsigned look = 1;; look++) {
+    for (bool first = true;; first = false) {
+        int64_t now, deadline, found;
         bool claimed = false;
         unsigned handled = 0;
-        int64_t now, found;
 
         if (self->ready(self->arg))
             return DRIVE_READY;
+        if (nqi_room_glance(room) && self->ready(self->arg)) {
+            nqi_spin_learn(&room->spin, 0, 0);
+            return DRIVE_READY;
+        }
         /* Who never spins has the sleep look: it ends at once when something is there. */
-        if (look > 1 || room->spin.budget || nqi_hot_any(hot) ||
-            (deadline != NQI_NEVER && nqi_now() >= deadline))
-            handled = nqi_room_turn(room, nqi_hot_any(hot) && look % 4);
+        if (!first || room->spin.budget || nqi_hot_any(hot) || waiter_is_late(self))
+            handled = nqi_room_look(room);
         now = nqi_now();
+        deadline = waiter_deadline(self, now);
         if (now >= deadline)
             return handled && self->ready(self->arg) ? DRIVE_READY : DRIVE_TIME;
         if (nqi_room_callbacks_due(room))
@@ -325,10 +347,9 @@ static enum drive room_drive(struct nqi_room *room, struct waiter *self, int64_t
 enum follow { FOLLOW_READY, FOLLOW_TIME, FOLLOW_AGAIN };
 
 /* Wait on one's own word while another thread drives. */
-static enum follow room_follow(struct nqi_room *room, struct waiter *self, int64_t deadline)
+static enum follow room_follow(struct nqi_room *room, struct waiter *self)
 {
-    int64_t now = nqi_now();
-
+    int64_t now = nqi_now(), deadline = waiter_deadline(self, now);
     uint32_t word;
 
     if (waiter_enlist(room, self, false))
@@ -349,20 +370,20 @@ static enum follow room_follow(struct nqi_room *room, struct waiter *self, int64
     return FOLLOW_TIME;
 }
 
-static nq_err room_wait(struct nqi_room *room, struct waiter *self, int64_t deadline)
+static nq_err room_wait(struct nqi_room *room, struct waiter *self)
 {
     for (;;) {
         enum drive drive;
 
         if (!nqi_token_try(room)) {
-            enum follow follow = room_follow(room, self, deadline);
+            enum follow follow = room_follow(room, self);
 
             if (follow != FOLLOW_AGAIN)
                 return follow == FOLLOW_READY ? NQ_OK : NQ_AGAIN;
             continue;
         }
         nqi_keeper_stand_down(room);
-        drive = room_drive(room, self, deadline);
+        drive = room_drive(room, self);
         nqi_token_leave(room);
         nqi_room_run_callbacks(room);
         if (drive != DRIVE_CALLBACKS)
@@ -372,8 +393,7 @@ static nq_err room_wait(struct nqi_room *room, struct waiter *self, int64_t dead
 
 nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t timeout_ns)
 {
-    struct waiter self = {.ready = ready, .arg = arg};
-    int64_t deadline = NQI_NEVER;
+    struct waiter self = {.ready = ready, .arg = arg, .timeout_ns = timeout_ns};
     int cancel;
     nq_err err;
 
@@ -385,12 +405,10 @@ nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64
         nqi_room_poll(room);
         return ready(arg) ? NQ_OK : NQ_AGAIN;
     }
-    if (timeout_ns > 0)
-        deadline = nqi_now() + NQI_MIN(timeout_ns, NQI_NEVER / 2);
     nqi_list_init(&self.link);
     /* A thread that is cancelled while it drives would keep the token for ever. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    err = room_wait(room, &self, deadline);
+    err = room_wait(room, &self);
     pthread_setcancelstate(cancel, NULL);
     return err;
 }

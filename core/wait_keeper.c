@@ -6,7 +6,8 @@
  *   TICK    callers, now and then  its timer, every 5 ms      no turn since -> BUSY
  *                                                             token's holder asleep -> OFF
  *                                                             left with waiters -> ARMED
- *   ARMED   nobody                 the loop has work          caller comes -> TICK, event -> BUSY
+ *   ARMED   nobody                 the loop has work, or its  caller comes -> TICK, event -> BUSY
+ *                                  timer while a link is hot
  *   BUSY    the keeper (a turn)    -                          done -> ARMED, TICK, OFF
  *
  * The keeper waits on an outer epoll set that holds the loop's own set (one-shot) and the timer; it
@@ -49,14 +50,19 @@ static void keeper_start_ticking(struct nqi_room *room)
 }
 
 /* Under keeper_lock.  ARMED first, then the token: a driver takes the token first and then looks
- * here, so one of the two sees the other. */
+ * here, so one of the two sees the other.  A hot link does not report to epoll: a driver who came
+ * and went while the keeper was BUSY may have left it, or its strand is taken; it is looked at
+ * after a tick, which leaves the processor to that strand's owner. */
 static void keeper_arm(struct nqi_room *room)
 {
     atomic_store(&room->keeper, KEEPER_ARMED);
-    if (atomic_load(&room->token) == TOKEN_FREE)
-        keeper_watch_loop(room, EPOLLIN);
-    else
+    if (atomic_load(&room->token) != TOKEN_FREE) {
         keeper_start_ticking(room);
+        return;
+    }
+    keeper_watch_loop(room, EPOLLIN);
+    if (nqi_hot_any(nqi_loop_hot(room->loop)))
+        keeper_set_timer(room, KEEPER_TICK_NS);
 }
 
 bool nqi_keeper_arm(struct nqi_room *room)
@@ -140,8 +146,6 @@ static void keeper_rest(struct nqi_room *room, enum nqi_heat heat)
 {
     pthread_mutex_lock(&room->keeper_lock);
     keeper_arm(room);
-    if (heat == NQI_HEAT_TAKEN) /* look again, but leave the processor to the owner */
-        keeper_set_timer(room, KEEPER_TICK_NS);
     pthread_mutex_unlock(&room->keeper_lock);
     if (heat == NQI_HEAT_DATA || nqi_room_has_work(room))
         nqi_loop_wake(room->loop);
@@ -170,7 +174,7 @@ static void keeper_on_tick(struct nqi_room *room, uint64_t *last_turn)
     uint32_t token = atomic_load(&room->token);
 
     atomic_fetch_add_explicit(&room->keeper_ticks, 1, memory_order_relaxed);
-    /* ARMED: only a hot link that is left, see keeper_rest() */
+    /* ARMED: only a hot link that is left, see keeper_arm() */
     if (nqi_hot_any(nqi_loop_hot(room->loop)) && keeper_enter(room, KEEPER_ARMED)) {
         keeper_drive(room);
         return;

@@ -18,6 +18,8 @@ struct nqi_spin {
     int64_t gap;       /* moving average of how long waits took, ns */
     int64_t off_until; /* ns: the processor is wanted by others until then */
     uint32_t refused;  /* waits that were not spun since the last probe */
+    uint32_t looks;    /* at hot links only, since the last one at everything */
+    uint32_t pace;     /* so many are in a row */
     _Atomic uint64_t paid, lost;
 };
 
@@ -110,12 +112,20 @@ static inline void nqi_keeper_stand_down(struct nqi_room *room)
 
 void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns);
 
+/* One look: at hot links while there are any, and now and then at everything.  @return how much was
+ * handled.  Holding the token. */
+unsigned nqi_room_look(struct nqi_room *room);
+
+/* A few looks at hot links, without a look at the clock: a quick answer comes sooner than that says
+ * what time it is.  @return as nqi_room_look() */
+unsigned nqi_room_glance(struct nqi_room *room);
+
 /* Turn the loop again and again for the budget, until something was handled or `ready(arg)`: then
- * `claimed` is set.  @return when that was, or 0.  Holding the token. */
+ * `claimed` is set.  @return when the clock was looked at before that, or 0.  Holding the token. */
 int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t now,
                       int64_t deadline, bool *claimed);
 
-/* A wait that began at `start` ended at `end`. */
+/* A wait that began at `start` ended at `end`; one that was not timed: both 0. */
 void nqi_spin_learn(struct nqi_spin *spin, int64_t start, int64_t end);
 
 #endif

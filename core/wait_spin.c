@@ -4,51 +4,32 @@
  * is worth it when what is waited for usually comes sooner: the moving average of the waits says
  * so. While it does not, 1 wait in 64 is spun to find out whether times have changed.  With one
  * processor the thread that is waited for could not run, so spinning is off. */
+#include "core/quota.h"
 #include "core/wait_room.h"
 
-#include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #define SPIN_AUTO_NS (100 * NQI_NS_PER_US)
 #define SPIN_PROBE 64
-#define SPIN_WHOLE 4 /* one look in so many, while links are hot, is at everything */
+#define SPIN_GLANCES 4
+#define SPIN_PACE_MIN 4u /* looks at hot links only, in a row */
+#define SPIN_PACE_MAX 64u
+#define SPIN_PACE_ROW 8u                    /* that part of them is one row */
+#define SPIN_PACE_NS (2 * NQI_NS_PER_US)    /* they take at least so long, and at most four times */
 #define SPIN_PAUSE_NS (100 * NQI_NS_PER_MS) /* after others wanted the processor */
 
 static _Atomic int spin_active; /* threads of this process that spin now */
 static int spin_cpus;           /* fixed by the first nqi_spin_init() */
 static pthread_once_t spin_once = PTHREAD_ONCE_INIT;
 
-/* Processors that the control group's quota pays for, rounded down; a large number without one. */
-static int spin_quota(void)
-{
-    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC), cpus = 1 << 16;
-    long quota, period;
-    char text[64];
-    ssize_t n;
-
-    if (fd < 0)
-        return cpus;
-    n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n <= 0)
-        return cpus;
-    text[n] = '\0';
-    if (sscanf(text, "%ld %ld", &quota, &period) == 2 && period > 0)
-        cpus = (int)(quota / period);
-    return cpus;
-}
-
 static void spin_count_cpus(void)
 {
     cpu_set_t set;
 
     spin_cpus = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
-    spin_cpus = NQI_MIN(spin_cpus, spin_quota());
+    spin_cpus = NQI_MIN(spin_cpus, nqi_quota_cpus(""));
 }
 
 void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns)
@@ -57,6 +38,7 @@ void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns)
     memset(spin, 0, sizeof(*spin));
     spin->adaptive = spin_ns == NQI_SPIN_AUTO;
     spin->budget = spin->adaptive ? SPIN_AUTO_NS : spin_ns;
+    spin->pace = SPIN_PACE_MIN;
     if (spin_cpus < 2)
         spin->budget = 0;
 }
@@ -103,43 +85,89 @@ static long spin_preemptions(void)
     return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nivcsw;
 }
 
+/* ---- looks ------------------------------------------------------------------------------ */
+
+/* Most answers come from hot links.  Everything else (other links, timers) costs a system call: as
+ * much as a look at a link that is a socket, twenty times one at memory.  So it is looked at after
+ * `pace` looks at hot links, whoever waited then, and the pace follows from what they take. */
+static bool spin_is_whole(struct nqi_room *room)
+{
+    struct nqi_spin *spin = &room->spin;
+
+    if (nqi_hot_any(nqi_loop_hot(room->loop)) && ++spin->looks < spin->pace)
+        return false;
+    spin->looks = 0;
+    return true;
+}
+
+unsigned nqi_room_look(struct nqi_room *room)
+{
+    return nqi_room_turn(room, !spin_is_whole(room));
+}
+
+unsigned nqi_room_glance(struct nqi_room *room)
+{
+    const struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+    unsigned handled = 0;
+
+    if (!room->spin.budget)
+        return 0;
+    for (int i = 0; i < SPIN_GLANCES && !handled && nqi_hot_any(hot); i++)
+        handled = nqi_room_look(room);
+    return handled;
+}
+
+/* ---- spinning --------------------------------------------------------------------------- */
+
 struct spin_wait {
     struct nqi_room *room;
     nqi_ready_fn ready;
     void *arg;
     bool *claimed;
-    unsigned look;
+    int64_t now; /* the last look at the clock */
 };
+
+/* From one look at everything to the next.  Looks that cost little come in rows. */
+static void spin_keep_pace(struct spin_wait *wait)
+{
+    struct nqi_hot_set *hot = nqi_loop_hot(wait->room->loop);
+    struct nqi_spin *spin = &wait->room->spin;
+    int64_t before = wait->now;
+
+    wait->now = nqi_now();
+    if (!nqi_hot_any(hot))
+        return;
+    if (wait->now - before < SPIN_PACE_NS)
+        spin->pace = NQI_MIN(spin->pace * 2, SPIN_PACE_MAX);
+    else if (wait->now - before > 4 * SPIN_PACE_NS)
+        spin->pace = NQI_MAX(spin->pace / 2, SPIN_PACE_MIN);
+    hot->looks = spin->pace / SPIN_PACE_ROW;
+}
 
 static int64_t spin_turns(struct spin_wait *wait, int64_t until)
 {
-    struct nqi_hot_set *hot = nqi_loop_hot(wait->room->loop);
-
     for (;;) {
-        /* Most answers come from hot links.  Everything else (other links, timers, the clock) is
-         * looked at now and then: each costs as much as a hot link. */
-        bool whole = !nqi_hot_any(hot) || ++wait->look % SPIN_WHOLE == 0;
-        int64_t now;
+        bool whole = spin_is_whole(wait->room);
 
         if (nqi_room_turn(wait->room, !whole))
-            return nqi_now();
+            return wait->now;
         if (!whole)
             continue;
         nqi_relax();
-        now = nqi_now();
+        spin_keep_pace(wait);
         /* Another thread may deliver, when it was inside the strand. */
         *wait->claimed = wait->ready(wait->arg);
         if (*wait->claimed)
-            return now;
-        if (now >= until || nqi_room_callbacks_due(wait->room))
+            return wait->now;
+        if (wait->now >= until || nqi_room_callbacks_due(wait->room))
             return 0;
     }
 }
 
 /* Most answers come in the first part, which asks the system nothing else. */
-static int64_t spin_for(struct spin_wait *wait, int64_t now, int64_t until)
+static int64_t spin_for(struct spin_wait *wait, int64_t until)
 {
-    int64_t found = spin_turns(wait, now + (until - now) / 4);
+    int64_t found = spin_turns(wait, wait->now + (until - wait->now) / 4);
     long before;
 
     if (found)
@@ -154,14 +182,14 @@ static int64_t spin_for(struct spin_wait *wait, int64_t now, int64_t until)
 int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t now,
                       int64_t deadline, bool *claimed)
 {
-    struct spin_wait wait = {room, ready, arg, claimed, 0};
+    struct spin_wait wait = {room, ready, arg, claimed, now};
     int64_t budget = spin_budget(&room->spin, now), found = 0;
 
     if (!budget)
         return 0;
     if (atomic_fetch_add(&spin_active, 1) < spin_cpus - 1) {
         nqi_hot_open(nqi_loop_hot(room->loop), true);
-        found = spin_for(&wait, now, NQI_MIN(now + budget, deadline));
+        found = spin_for(&wait, NQI_MIN(now + budget, deadline));
         nqi_hot_open(nqi_loop_hot(room->loop), false);
         spin_count(found ? &room->spin.paid : &room->spin.lost);
     }

@@ -10,6 +10,10 @@
  * Waiting: a thread that blocks here drives the queue's loop itself when no other
  *         does; one library thread takes over when no caller has driven for a while
  *         (see "progress" in the configuration).
+ *
+ * Fork:   a queue is its process's.  In a forked child every call on it returns
+ *         NQ_ERR_CLOSED and nq_free() does nothing, so the parent's sessions are not
+ *         disturbed; messages of it may be freed there.  A child may open queues of its own.
  */
 #ifndef NETQUEUE_QUEUE_H
 #define NETQUEUE_QUEUE_H
@@ -31,7 +35,8 @@ typedef struct nq_queue nq_queue;
 /* ---- open, close ------------------------------------------------------------------------ */
 
 /** Open the queue that the JSON file `path` describes.  Connecting goes on in the
- *  background; messages put before that wait in the queue.
+ *  background; messages put before that wait in the queue.  A client does without a
+ *  transport that cannot be loaded while its list has another: NQ_EVENT_REFUSED says so.
  *
  *  @param ret  [out] owned by the caller, ends with nq_free()
  *  @return NQ_OK, NQ_ERR_CONFIG (the file, a key or a value), NQ_ERR_PLUGIN (a
@@ -106,8 +111,12 @@ NQ_API NQ_MUST_CHECK nq_err nq_get_many(nq_queue *queue, nq_msg **msgs, size_t c
                                         int64_t timeout_ns, size_t *count);
 
 /** A message of `size` bytes to fill in place, in the transport's own memory where the
- *  transport to those peers can lend it, on the heap elsewhere.
- *  @param data  [out] the memory; writable until the put
+ *  transport to those peers can lend it, on the heap elsewhere: the same code runs over
+ *  every transport.  Put to others, or when the link has changed, it is sent like any
+ *  message.  docs/shared-memory.md has more.
+ *  @param peers  `n` ids as for nq_put(), or n = 0; copied
+ *  @param data   [out] the memory, 64-byte aligned; the message's; writable until the put
+ *  @param msg    [out] owned by the caller, ends with nq_put() or nq_msg_free()
  *  @return NQ_OK, NQ_ERR_NO_PEER, NQ_ERR_TOO_BIG, NQ_ERR_CLOSED, NQ_ERR_NOMEM
  *  Thread: any.  Blocks: no. */
 NQ_API NQ_MUST_CHECK nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size,
@@ -116,8 +125,9 @@ NQ_API NQ_MUST_CHECK nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_
 /* ---- peers and events ------------------------------------------------------------------- */
 
 typedef enum nq_event_kind {
-    NQ_EVENT_PEER_UP = 1,  /* a session began; `transport` says over what */
-    NQ_EVENT_PEER_RESUMED, /* the session goes on over a new link */
+    NQ_EVENT_PEER_UP = 1,  /* a session began; `transport` says over what, and `text` why not over
+                              the first of a client's list */
+    NQ_EVENT_PEER_RESUMED, /* the session goes on over a new link; the same */
     NQ_EVENT_PEER_DOWN,    /* the link is lost, the session waits for another */
     NQ_EVENT_PEER_GONE,    /* the session ended; `reason` says why */
     NQ_EVENT_REFUSED,      /* a connection was refused, by us or by the other side */
@@ -199,7 +209,8 @@ struct nq_health_info {
 NQ_API const char *nq_health_text(nq_health_state state);
 
 /** How the queue's transports are, in the order of the configuration.  A client tries them one
- *  after the other, so one that was never needed stays idle.
+ *  after the other, so one that was never needed stays idle, and one that is not installed is
+ *  closed.
  *  @param count  [out] how many there are; at most `cap` are written
  *  @return NQ_OK.  Thread: any.  Blocks: no. */
 NQ_API NQ_MUST_CHECK nq_err nq_health(nq_queue *queue, struct nq_health_info *infos, size_t cap,
@@ -237,6 +248,7 @@ struct nq_stats {
     uint64_t send_calls, recv_calls; /* system calls that transports counted */
     uint64_t pool_bytes;             /* memory the process-wide pool keeps for reuse */
     uint64_t health[NQ_HEALTHS];     /* transports that are so now; see nq_health() */
+    uint64_t shared_bytes;           /* memory that transports share with peers now */
 };
 
 /** Fill at most `size` bytes of `ret` (= sizeof(struct nq_stats) at compile time).

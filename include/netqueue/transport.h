@@ -41,7 +41,7 @@ extern "C" {
 #endif
 
 #define NQT_ABI_MAJOR 0
-#define NQT_ABI_MINOR 2
+#define NQT_ABI_MINOR 4
 #define NQT_MAGIC UINT32_C(0x4e515400)
 
 /** True when the producer of *p knew this slot and filled it. */
@@ -161,6 +161,7 @@ struct nqt_event {
 
 #define NQT_COUNT_SEND_CALLS 1u /* system calls (or library calls) that sent */
 #define NQT_COUNT_RECV_CALLS 2u
+#define NQT_COUNT_SHARED_BYTES 3u /* memory of links that peers can see, now */
 
 /* ---- health of what lies below an endpoint (minor 2) ------------------------------------ */
 
@@ -196,6 +197,10 @@ struct nqt_addr {
 typedef void (*nqt_resolved_fn)(void *arg, const struct nqt_addr *addrs, uint32_t n,
                                 const struct nqt_error *err);
 
+/* fd_add, minor 3: report each time that something came, and not again for what was not read.  A
+ * descriptor that only wakes need not be read then. */
+#define NQT_POLL_EDGE (UINT32_C(1) << 30)
+
 /* Names that cfg_int answers besides the options: facts of the queue.  Earlier cores say
  * NQT_E_CONFIG. */
 #define NQT_FACT_PROVEN "core.proven" /* 1: nobody on the way can forge what passes unnoticed */
@@ -205,8 +210,9 @@ struct nqt_host {
     uint16_t abi_major, abi_minor;
 
     /* any thread */
-    void (*log)(nqt_core *, uint32_t level, const char *text); /* one finished line */
-    void *(*mem)(nqt_core *, void *old, size_t len);           /* realloc; len 0 frees */
+    /* One finished line; the core puts the transport's name before it. */
+    void (*log)(nqt_core *, uint32_t level, const char *text);
+    void *(*mem)(nqt_core *, void *old, size_t len); /* realloc; len 0 frees */
     /* A buffer of one segment of `len` bytes to fill and emit; NULL = no memory.  The
      * caller owns one reference. */
     struct nqt_buf *(*buf_new)(nqt_core *, size_t len);
@@ -226,8 +232,8 @@ struct nqt_host {
     int (*cfg_list)(nqt_cfg *, const char *name, uint32_t i, const char **out);
 
     /* in serial */
-    /* Watch `fd`, level-triggered; `events` as in poll(): POLLIN POLLOUT.  The core
-     * never closes the descriptor; delete the watch first. */
+    /* Watch `fd`, level-triggered; `events` as in poll(): POLLIN POLLOUT, from minor 3 on
+     * also NQT_POLL_EDGE.  The core never closes the descriptor; delete the watch first. */
     int (*fd_add)(nqt_serial *, int fd, uint32_t events, void (*fn)(void *arg, uint32_t events),
                   void *arg, nqt_watch **out);
     int (*fd_mod)(nqt_watch *, uint32_t events);
@@ -260,6 +266,19 @@ struct nqt_host {
      * told here, and that alone.  Any thread, also under a plugin's lock; from ep_open() on until
      * EP_CLOSED is emitted.  Copied, never blocks. */
     void (*health)(nqt_ep *, const struct nqt_health *);
+
+    /* minor 3; optional */
+
+    /* STREAM transports: the bytes that come next, by reference, for those that have them in memory
+     * already; not between rx_space() and rx_commit().  In serial.  One reference moves up in any
+     * case. Negative: the core closes the link, stop reading. */
+    int (*rx_give)(nqt_link *, struct nqt_buf *);
+
+    /* STREAM transports: the bytes that come next, for those that have a few of them in memory
+     * already; not between rx_space() and rx_commit().  In serial.  Nobody else writes there
+     * meanwhile, and what the core keeps it copies.  Negative: the core closes the link, stop
+     * reading. */
+    int (*rx_bytes)(nqt_link *, const void *data, size_t len);
 };
 
 /* ---- capabilities ----------------------------------------------------------------------- */
@@ -327,7 +346,10 @@ struct nqt_ops {
      * follows.  In serial. */
     int (*send)(struct nqtp_link *, struct nqt_buf *const *bufs, uint32_t n, uint32_t flags,
                 uint32_t *taken);
-    /* Optional (LOAN_TX): writable memory of the transport's.  In serial. */
+    /* Optional (LOAN_TX): `len` bytes of writable memory, one segment, 64-byte aligned, one
+     * reference: what is sent of them later, over this link and in whatever buffer, need not be
+     * copied.  They are memory like any other, and may outlive link and queue.  Negative: none
+     * now.  In serial. */
     int (*loan)(struct nqtp_link *, size_t len, struct nqt_buf **out);
     /* Optional (RX_HOLD): 1 = receive nothing more until 0.  In serial. */
     int (*rx_hold)(struct nqtp_link *, int hold);
@@ -355,6 +377,18 @@ struct nqt_ops {
      * then on the endpoint's descriptor wakes; answers 1 when data is there already. */
     int (*rx_poll)(struct nqtp_link *);
     int (*rx_arm)(struct nqtp_link *, int on);
+
+    /* Optional (minor 4), for transports that keep what came until it is whole: from now on keep at
+     * most about `len` bytes of this link's that are not handed up; more ends it, PROTOCOL.  0 = as
+     * without this call.  So long as the other end is a stranger the core allows it but a greeting.
+     * In serial. */
+    int (*rx_limit)(struct nqtp_link *, size_t len);
+
+    /* Optional (minor 4): what send() of one buffer with these bytes would do, all at once, without
+     * a reference: they are copied.  1 = done; 0 = not now, and nothing has happened: send() tells
+     * more.  For a transport that sends many small buffers as quickly as their bytes in a large
+     * one; the core gathers for the others.  len > 0.  In serial. */
+    int (*send_bytes)(struct nqtp_link *, const void *data, size_t len);
 };
 
 /* ---- what the .so exports --------------------------------------------------------------- */

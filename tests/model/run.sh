@@ -81,6 +81,8 @@ holds wait -DFDS=2 -DPOSTS=0
 holds wait -DFDS=0 -DPOSTS=0 -DFOREIGN=2
 holds wait -DTIMED -DFDS=2 -DPOSTS=0
 holds wait -DCALLBACK -DFDS=2 -DPOSTS=0
+holds wait -DHOT -DW=1 -DGETS=2
+holds wait -DHOT -DCALLBACK -DFDS=2 -DPOSTS=0
 holds wait -DMANUAL
 holds wait -DMANUAL -DFOREIGN=1
 holds wait -DMANUAL -DTIMED -DW=3 -DFDS=2
@@ -100,6 +102,7 @@ finds wait -DBUG_LATE -DMANUAL -DTIMED -DW=3 -DFDS=2
 finds wait -DBUG_REST -DW=1 -DFDS=0 -DPOSTS=2
 finds wait -DBUG_OFF -DW=1 -DFDS=2 -DPOSTS=0
 finds wait -DBUG_BUSY -DCALLBACK -DFDS=2 -DPOSTS=0
+finds wait -DBUG_HOT -DHOT -DW=1 -DFDS=2 -DPOSTS=0
 finds wait -DBUG_STOP -DTHREAD -DW=1
 finds wait -DBUG_AWAIT -DTHREAD -DCALLBACK
 
@@ -111,6 +114,7 @@ done
 if [ "${1:-}" = long ]; then
     holds poll -DPOSTS=2
     holds wait
+    holds wait -DHOT
     holds wait -DFDS=0 -DPOSTS=2
     holds wait -DFOREIGN=1 -DPOSTS=0
     holds strand -DCOMERS=4

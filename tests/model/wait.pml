@@ -9,6 +9,8 @@
  * Modes:      none = auto, MANUAL, THREAD
  * Additions:  TIMED    the first waiter may also run out of time
  *             CALLBACK the keeper (thread) calls back, for as long as it takes every waiter to end
+ *             HOT      the descriptor does not report to epoll once a waiter has looked at it, until
+ *                      somebody cools it
  *
  * Planted faults, each of which the check must find, named for what is taken away.  In brackets the
  * mode in which nothing heals it: in mode auto the keeper's timer makes a delay of many a loss.
@@ -25,6 +27,7 @@
  *   BUG_REST           the keeper rests without a look at the inbox
  *   BUG_OFF            the keeper goes OFF without a second look at the token
  *   BUG_BUSY           who leaves beside a busy keeper promotes nobody (CALLBACK)
+ *   BUG_HOT            the keeper rests without a look at what is hot (HOT)
  *   BUG_STOP           to stop is not looked for after SLEEP (THREAD)
  *   BUG_AWAIT          who leaves does not wake the library's thread (THREAD, CALLBACK) */
 
@@ -78,6 +81,7 @@ byte keeper = ARMED;
 byte fd;    /* items at the descriptor: readable while there are any */
 byte inbox; /* posts */
 bool edge;  /* the eventfd was written since somebody looked */
+bool hot;   /* the descriptor is looked at only */
 
 /* the keeper's own */
 #ifdef AUTO
@@ -104,7 +108,7 @@ byte producers = (FDS > 0) + (POSTS > 0) + (FOREIGN > 0);
 #else
 #define HAS_WORK (inbox > 0 || stop)
 #endif
-#define LOOP_READY (fd > 0 || edge)
+#define LOOP_READY (fd > 0 && !hot || edge)
 
 inline take_token(won)
 {
@@ -131,7 +135,11 @@ inline arm_and_unlock()
 {
     atomic {
         if
-        :: token == FREE -> watch = true
+        :: token == FREE ->
+            watch = true;
+#ifndef BUG_HOT
+            timer = timer || hot
+#endif
         :: else -> keeper = TICK; timer = true
         fi;
         keeper_lock = false
@@ -315,6 +323,7 @@ inline leave(n, t, b)
 #endif
     atomic { drivers--; token = FREE }
 #ifdef MANUAL
+    hot = false;
     if
     :: inbox > 0 -> edge = true
     :: else -> skip
@@ -341,6 +350,7 @@ inline leave(n, t, b)
 #ifdef AUTO
     if
     :: nwaiters > 0 || HAS_WORK ->
+        hot = false;
         keeper_arm(t, b);
 #ifndef BUG_BUSY
         if
@@ -460,12 +470,16 @@ active [W] proctype waiter()
                         fi
                     }
                     turn(n, yes, t, b);
+#ifdef HOT
+                    hot = true; /* it spins */
+#endif
                     if
                     :: yes -> goto next_look
                     :: !yes && MAY_TIME_OUT -> late = true; break
                     :: !yes -> skip
                     fi;
                     /* drive_sleep() */
+                    hot = false;
                     enlist(_pid, true, claimed);
                     if
                     :: claimed -> break
@@ -564,6 +578,7 @@ inline keeper_drive()
     if
     :: yes ->
         turn(n, yes, t, b);
+        hot = false;
         atomic { drivers--; token = FREE };
         promote(n)
     :: else -> skip
@@ -586,7 +601,14 @@ inline keeper_on_tick()
 {
     m = moved;
     t = token;
-    keeper_enter(TICK, yes);
+    if
+    :: hot -> keeper_enter(ARMED, yes)
+    :: else -> yes = false
+    fi;
+    if
+    :: yes -> m = false; t = FREE
+    :: else -> keeper_enter(TICK, yes)
+    fi;
     if
     :: !yes -> skip
     :: yes && !m && t == FREE -> keeper_drive()
@@ -646,6 +668,7 @@ active proctype keeper_thread()
     :: stop -> break
     :: else ->
         turn(n, yes, t, b);
+        hot = false;
         if
         :: !yes -> sleep(nowait, true, ASLEEP, false, n, yes, t, b)
         :: else -> skip

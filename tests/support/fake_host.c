@@ -435,6 +435,19 @@ int nqtest_rx_poll(struct nqtest_link *link)
     return rc;
 }
 
+int nqtest_send_bytes(struct nqtest_link *link, uint64_t at, size_t len)
+{
+    uint8_t bytes[4096];
+    int rc;
+
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = nqtest_pattern(at + i);
+    nqtest_enter(link->host);
+    rc = link->host->module->ops->send_bytes(link->plugin, bytes, len);
+    nqtest_leave(link->host);
+    return rc;
+}
+
 int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uint32_t *taken)
 {
     int rc;
@@ -450,6 +463,16 @@ int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uin
         link->short_send = true;
     for (uint32_t i = *taken; i < n; i++)
         bufs[i]->ops->unref(bufs[i]);
+    nqtest_leave(link->host);
+    return rc;
+}
+
+int nqtest_loan(struct nqtest_link *link, size_t len, struct nqt_buf **ret)
+{
+    int rc;
+
+    nqtest_enter(link->host);
+    rc = link->host->module->ops->loan(link->plugin, len, ret);
     nqtest_leave(link->host);
     return rc;
 }

@@ -5,7 +5,7 @@
  * running test.
  *
  * Several hosts may live on one thread; whoever waits runs them all.  Time is real plus what
- * nqtest_advance() adds. */
+ * nqtest_advance() adds, or that alone from nqtest_hold_time() on. */
 #ifndef NQTEST_FAKE_HOST_H
 #define NQTEST_FAKE_HOST_H
 
@@ -84,9 +84,14 @@ struct nqtest_link {
     int space_refusal;   /* NQT_E_*: rx_space() answers with this */
     uint64_t stop_at;    /* rx_commit() is negative from so many bytes on; 0 = never */
     bool close_inside;   /* close() from inside the commit (or RX event) */
+    bool hold_inside;    /* rx_bytes() holds */
     uint64_t refill;     /* until so many bytes came, as many as are committed are written */
     int refill_fd;       /* here: there is always more to receive */
-    bool in_rx;          /* between rx_space() and rx_commit() */
+    unsigned views;      /* buffers that came by rx_give() ... */
+    bool keep;           /* ... which are kept ... */
+    unsigned nkept;      /* ... for the test to unreference */
+    struct nqt_buf *kept[64];
+    bool in_rx; /* between rx_space() and rx_commit() */
     struct iovec given[8];
     uint32_t ngiven;
 };
@@ -105,6 +110,7 @@ struct nqtest_host {
     unsigned depth;
     bool handling;
     int64_t shift; /* nqtest_advance() */
+    bool held;     /* nqtest_hold_time(): `shift` is the time */
 
     bool resolve_held;          /* questions stay open */
     struct nqtest_opt names[8]; /* "a.test" -> "127.0.0.2,::1"; "" = unknown */
@@ -156,6 +162,8 @@ void nqtest_close(struct nqtest_link *link);
 int nqtest_hold(struct nqtest_link *link, int hold);
 int nqtest_shutdown(struct nqtest_link *link);
 int nqtest_rx_poll(struct nqtest_link *link);
+/* send_bytes() of the `len` <= 4096 bytes of the pattern from stream offset `at` on. */
+int nqtest_send_bytes(struct nqtest_link *link, uint64_t at, size_t len);
 
 /* A buffer of `len` bytes of the pattern from stream offset `at` on, in `nseg` segments; the
  * caller owns one reference. */
@@ -163,6 +171,8 @@ struct nqt_buf *nqtest_buf(uint64_t at, size_t len, uint32_t nseg);
 uint8_t nqtest_pattern(uint64_t at);
 /* One send() call; buffers that are not taken are unreferenced.  Returns what send() did. */
 int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uint32_t *taken);
+/* The same for loan(). */
+int nqtest_loan(struct nqtest_link *link, size_t len, struct nqt_buf **ret);
 /* Send link->tx as far as it goes now; WRITABLE goes on with it. */
 void nqtest_push(struct nqtest_link *link, uint64_t len, size_t buf_len, uint32_t nseg,
                  uint32_t batch);
@@ -174,6 +184,7 @@ void nqtest_settle(int ms);
 /* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
 unsigned nqtest_turn(int ms);
 void nqtest_advance(struct nqtest_host *host, int64_t ns);
+void nqtest_hold_time(struct nqtest_host *host);
 
 /* What the plugin told last of the endpoint's health: NQT_HEALTH_*, and whether its text has `part`
  * in it (NULL = any).  Nothing told: NQT_HEALTH_IDLE. */

@@ -19,7 +19,8 @@ struct nqtest_watch {
     struct nqtest_watch *next;
     struct nqtest_host *host;
     bool deleted;
-    int fd; /* -1: a timer */
+    int fd;   /* -1: a timer */
+    int edge; /* NQT_POLL_EDGE: a set that has `fd` alone and is asked instead; else -1 */
     uint32_t events;
     void (*on_fd)(void *arg, uint32_t events);
     void (*on_timer)(void *arg);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,6 +67,14 @@ static unsigned host_run_timers(struct nqtest_host *host)
     return n;
 }
 
+/* What came is reported once. */
+static bool took_edge(const struct nqtest_watch *watch)
+{
+    struct epoll_event event;
+
+    return watch->edge < 0 || epoll_wait(watch->edge, &event, 1, 0) == 1;
+}
+
 #define HOST_POLL_MAX 512
 
 unsigned nqtest_turn(int ms)
@@ -88,7 +97,9 @@ unsigned nqtest_turn(int ms)
                 continue;
             ck_assert_uint_lt(n, HOST_POLL_MAX);
             watch_at[n] = watch;
-            pfd[n++] = (struct pollfd){.fd = watch->fd, .events = (short)watch->events};
+            pfd[n++] = watch->edge < 0
+                           ? (struct pollfd){.fd = watch->fd, .events = (short)watch->events}
+                           : (struct pollfd){.fd = watch->edge, .events = POLLIN};
         }
     }
     if (poll(pfd, n, ms) < 0)
@@ -105,7 +116,7 @@ unsigned nqtest_turn(int ms)
             continue;
         }
         ck_assert_msg(!(pfd[i].revents & POLLNVAL), "a watched descriptor was closed");
-        if (watch->deleted)
+        if (watch->deleted || !took_edge(watch))
             continue;
         done++;
         nqtest_enter(watch->host);
@@ -151,6 +162,12 @@ void nqtest_settle(int ms)
 void nqtest_advance(struct nqtest_host *host, int64_t ns)
 {
     host->shift += ns;
+}
+
+void nqtest_hold_time(struct nqtest_host *host)
+{
+    host->shift = nqtest_now(host);
+    host->held = true;
 }
 
 /* ---- conditions ----------------------------------------------------------------------- */

@@ -153,9 +153,37 @@ static int fake_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32
     return fake->send_rc;
 }
 
+static int fake_send_bytes(struct nqtp_link *link, const void *data, size_t len)
+{
+    const struct iovec seg = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    const struct nqt_buf buf = {.size = sizeof(buf), .nseg = 1, .len = len, .seg = &seg};
+
+    fake->sends++;
+    if (fake->bytes_rc > 0)
+        fake_keep(link, &buf);
+    fake_enter(link->serial);
+    return fake->bytes_rc;
+}
+
+static int fake_loan(struct nqtp_link *link, size_t len, struct nqt_buf **out)
+{
+    (void)link;
+    (void)len;
+    if (!fake->loan)
+        return NQT_E_NOMEM;
+    *out = fake->loan;
+    return NQT_OK;
+}
+
 static int fake_rx_hold(struct nqtp_link *link, int hold)
 {
     link->held = hold;
+    return NQT_OK;
+}
+
+static int fake_rx_limit(struct nqtp_link *link, size_t len)
+{
+    link->limit = len;
     return NQT_OK;
 }
 
@@ -199,8 +227,11 @@ static const void *fake_ext(struct nqtp_mod *mod, const char *id)
 static const struct nqt_ops fake_ops = {.size = sizeof(struct nqt_ops),
                                         FAKE_OPS,
                                         .check = fake_check,
+                                        .loan = fake_loan,
                                         .rx_hold = fake_rx_hold,
-                                        .shutdown = fake_shutdown};
+                                        .shutdown = fake_shutdown,
+                                        .send_bytes = fake_send_bytes,
+                                        .rx_limit = fake_rx_limit};
 static const struct nqt_ops fake_bare_ops = {.size = sizeof(struct nqt_ops), FAKE_OPS};
 
 #define FAKE_MODULE(table)                                                                         \

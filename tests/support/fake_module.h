@@ -21,6 +21,7 @@ struct nqtp_link {
     nqt_serial *serial;
     unsigned closes, shutdowns;
     int held;
+    size_t limit;
     uint8_t sent[4096]; /* the first bytes that were sent */
     size_t nsent;
 };
@@ -31,6 +32,8 @@ struct nqtest_fake {
     const char *text;           /* of the error; NULL = none */
     uint64_t caps, max_message; /* of info() */
     uint32_t take;              /* buffers that send() says it took; UINT32_MAX = all */
+    struct nqt_buf *loan;       /* of loan(): one reference; NULL = it lends nothing */
+    int bytes_rc;               /* of send_bytes() */
     bool keep_open;             /* close slots emit no CLOSED */
     void (*inside)(void *arg);  /* called in ep_open, connect, attach, close, send */
     void *inside_arg;

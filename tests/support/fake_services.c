@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,6 +79,8 @@ int64_t nqtest_now(const struct nqtest_host *host)
 {
     struct timespec now;
 
+    if (host->held)
+        return host->shift;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + host->shift;
 }
@@ -274,13 +277,28 @@ static int watch_add(nqt_serial *serial, struct nqtest_watch init, nqt_watch **o
     return NQT_OK;
 }
 
+static int edge_of(int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    int set = epoll_create1(EPOLL_CLOEXEC);
+
+    ck_assert_int_eq(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), 0);
+    return set;
+}
+
 static int host_fd_add(nqt_serial *serial, int fd, uint32_t events,
                        void (*fn)(void *arg, uint32_t events), void *arg, nqt_watch **out)
 {
+    int rc;
+
     ck_assert_int_ge(fcntl(fd, F_GETFD), 0);
-    return watch_add(
-        serial,
-        (struct nqtest_watch){.fd = fd, .events = events, .on_fd = fn, .arg = arg, .at = -1}, out);
+    rc = watch_add(serial,
+                   (struct nqtest_watch){
+                       .fd = fd, .edge = -1, .events = events, .on_fd = fn, .arg = arg, .at = -1},
+                   out);
+    if (!rc && events & NQT_POLL_EDGE)
+        ((struct nqtest_watch *)*out)->edge = edge_of(fd);
+    return rc;
 }
 
 static struct nqtest_watch *watch_of(nqt_watch *opaque)
@@ -307,6 +325,8 @@ static void host_watch_del(nqt_watch *opaque)
 
     if (watch->fd >= 0)
         ck_assert_msg(fcntl(watch->fd, F_GETFD) >= 0, "a descriptor was closed before its watch");
+    if (watch->fd >= 0 && watch->edge >= 0)
+        close(watch->edge);
     watch->deleted = true;
 }
 
@@ -470,6 +490,44 @@ static int host_rx_commit(nqt_link *opaque, size_t n)
     return link->stop_at && link->received >= link->stop_at ? NQT_E_CLOSED : NQT_OK;
 }
 
+/* What is kept is unreferenced by the test. */
+static int host_rx_give(nqt_link *opaque, struct nqt_buf *buf)
+{
+    struct nqtest_link *link = (struct nqtest_link *)opaque;
+
+    host_in_serial(link->host);
+    ck_assert_msg(!link->in_rx, "rx_give() without rx_commit()");
+    for (uint32_t i = 0; i < buf->nseg; i++)
+        nqtest_receive(link, buf->seg[i].iov_base, buf->seg[i].iov_len);
+    link->views++;
+    if (link->keep && link->nkept < sizeof(link->kept) / sizeof(link->kept[0]))
+        link->kept[link->nkept++] = buf;
+    else
+        buf->ops->unref(buf);
+    if (link->close_inside) {
+        link->close_called = true;
+        link->host->module->ops->close(link->plugin);
+    }
+    return link->stop_at && link->received >= link->stop_at ? NQT_E_CLOSED : NQT_OK;
+}
+
+static int host_rx_bytes(nqt_link *opaque, const void *data, size_t len)
+{
+    struct nqtest_link *link = (struct nqtest_link *)opaque;
+
+    host_in_serial(link->host);
+    ck_assert_msg(!link->in_rx, "rx_bytes() without rx_commit()");
+    ck_assert_msg(link->ups && !link->downs && !link->close_called, "rx_bytes() of a dead link");
+    nqtest_receive(link, data, len);
+    if (link->hold_inside)
+        ck_assert_int_eq(link->host->module->ops->rx_hold(link->plugin, 1), NQT_OK);
+    if (link->close_inside) {
+        link->close_called = true;
+        link->host->module->ops->close(link->plugin);
+    }
+    return link->stop_at && link->received >= link->stop_at ? NQT_E_CLOSED : NQT_OK;
+}
+
 /* ---- the table ------------------------------------------------------------------------ */
 
 const struct nqt_host nqtest_host_table = {
@@ -497,6 +555,8 @@ const struct nqt_host nqtest_host_table = {
     .resolve = host_resolve,
     .rx_space = host_rx_space,
     .rx_commit = host_rx_commit,
+    .rx_give = host_rx_give,
+    .rx_bytes = host_rx_bytes,
     .cfg_inner = host_cfg_inner,
     .health = nqtest_host_health,
 };

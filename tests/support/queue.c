@@ -1,5 +1,5 @@
 /* The transports differ in their place only: a name of the process, a port that the system chose, a
- * name on the broker that each test starts. */
+ * socket in a folder of its own, a name on the broker that each test starts. */
 #include "tests/support/queue.h"
 #include "tests/support/broker.h"
 #include "tests/support/certs.h"
@@ -64,6 +64,28 @@ static unsigned queue_free_port(void)
     return ntohs(addr.sin_port);
 }
 
+static char folder[] = "/tmp/nqtest-XXXXXX";
+static pid_t folder_owner;
+
+/* Servers remove their sockets. */
+static void queue_remove_folder(void)
+{
+    if (getpid() == folder_owner)
+        (void)rmdir(folder);
+}
+
+/* A folder of this process, for sockets; it goes with the process. */
+static const char *queue_folder(void)
+{
+    if (folder_owner == getpid())
+        return folder;
+    memcpy(folder + sizeof(folder) - sizeof("XXXXXX"), "XXXXXX", sizeof("XXXXXX"));
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    folder_owner = getpid();
+    atexit(queue_remove_folder);
+    return folder;
+}
+
 /* Is there a plugin of that name where the tests look for plugins? */
 static bool queue_has_plugin(const char *name)
 {
@@ -82,7 +104,7 @@ static bool queue_has_plugin(const char *name)
 }
 
 static struct {
-    const char *name[5];
+    const char *name[6];
     int count;
     int tls; /* which of them is tcp with TLS */
 } transports = {.name = {[NQTEST_LOOP] = "loop", [NQTEST_TCP] = "tcp"}};
@@ -92,6 +114,8 @@ int nqtest_transports(void)
     if (transports.count)
         return transports.count;
     transports.count = NQTEST_TCP + 1;
+    if (queue_has_plugin("shm"))
+        transports.name[transports.count++] = "shm";
     if (queue_has_plugin("grpc"))
         transports.name[transports.count++] = "grpc";
     if (queue_has_plugin("mqtt") && nqtest_broker_installed())
@@ -133,6 +157,9 @@ void nqtest_choose_place(int transport)
 {
     if (transport == NQTEST_LOOP)
         snprintf(place, sizeof(place), "'transport': 'loop', 'name': 'place-%u'", ++place_count);
+    else if (transport == nqtest_transport_of("shm"))
+        snprintf(place, sizeof(place), "'transport': 'shm', 'path': '%s/place-%u'", queue_folder(),
+                 ++place_count);
     else if (transport == nqtest_transport_of("mqtt"))
         snprintf(place, sizeof(place), "'transport': 'mqtt', 'port': %u, 'server': 'place-%u'",
                  nqtest_broker(""), ++place_count);
@@ -147,17 +174,24 @@ const char *nqtest_place(void)
     return place;
 }
 
-int nqtest_knock(void)
+int nqtest_knock_from(uint32_t source)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+                       from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     unsigned port;
 
     ck_assert_int_eq(sscanf(strstr(place, "'port': "), "'port': %u", &port), 1);
     addr.sin_port = htons((uint16_t)port);
     ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
     return fd;
+}
+
+int nqtest_knock(void)
+{
+    return nqtest_knock_from(INADDR_LOOPBACK);
 }
 
 nq_queue *nqtest_server_again(const char *more)

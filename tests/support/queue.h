@@ -18,8 +18,8 @@
  * `variants` times over each: the transport is `_i % NQTEST_TRANSPORTS`. */
 enum { NQTEST_LOOP, NQTEST_TCP };
 #define NQTEST_TRANSPORTS nqtest_transports()
-/* Without grpc and mqtt where they are not built, or have no broker; the last one is tcp with TLS.
- */
+/* Without shm, grpc and mqtt where they are not built, or have no broker; the last one is tcp with
+ * TLS. */
 int nqtest_transports(void);
 int nqtest_transport_of(const char *name); /* its number; -1 = not here */
 /* What a configuration calls it. */
@@ -55,6 +55,8 @@ void nqtest_choose_place(int transport);
 
 /* Connect to the last server as a stranger, over tcp.  @return a descriptor that blocks */
 int nqtest_knock(void);
+/* The same from an address of this host: 0x7f000002 is 127.0.0.2. */
+int nqtest_knock_from(uint32_t source);
 
 /* The id of queue `n` of a test: "id" for JSON is NQTEST_ID. */
 #define NQTEST_ID "00000000-0000-4000-8000-%012x"

@@ -157,6 +157,17 @@ static void rig_check_meta(const nq_msg *msg, const nq_msg *want)
         ck_assert_mem_eq(meta, want_meta, len);
 }
 
+static void rig_check_schema(const nq_msg *msg, const nq_msg *want)
+{
+    const nq_chunk *schema = nqi_msg_schema(msg), *want_schema = nqi_msg_schema(want);
+
+    NQTEST_MUST(!schema == !want_schema);
+    if (schema) {
+        ck_assert_uint_eq(schema->len, want_schema->len);
+        ck_assert_mem_eq(schema->data, want_schema->data, schema->len);
+    }
+}
+
 /* ---- events of the sessions ---- */
 
 static void rig_on_deliver(void *arg, nq_msg *msg)
@@ -168,6 +179,7 @@ static void rig_on_deliver(void *arg, nq_msg *msg)
     NQTEST_MUST(put->size == msg->stream.nbytes);
     rig_check_payload(msg, number);
     rig_check_meta(msg, put->tx.msg);
+    rig_check_schema(msg, put->tx.msg);
     NQTEST_MUST(nq_uuid_equal(&msg->sender, &from->conf.id));
     put->again += nq_msg_is_redelivered(msg);
     NQTEST_MUST(++put->arrived <= 1 + put->again);
@@ -356,7 +368,8 @@ void nqtest_rig_connect(struct nqtest_rig *rig)
         sides[i]->wire_len = 0;
     }
     rig_random_bytes(rig, nonce, sizeof(nonce));
-    nqi_session_connect(&rig->a.session, nonce, rig->a_features, rig->now);
+    nqi_session_connect(&rig->a.session, &(struct nqi_psk){rig->a_psk ? 1 : 0, rig->a_psk}, nonce,
+                        rig->a_features, rig->now);
 }
 
 static void rig_pull_one(struct nqtest_side *side)
@@ -486,6 +499,18 @@ static void wire_send(struct nqtest_side *side, struct nqt_buf *buf)
     side->kept = buf;
 }
 
+bool nqtest_send_stage(struct nqtest_side *side)
+{
+    size_t len;
+    const void *data = nqi_session_stage_alone(&side->session, &len);
+
+    if (!data || side->slow || side->rig->dead)
+        return false;
+    wire_add(side, data, len);
+    nqi_session_stage_taken(&side->session);
+    return true;
+}
+
 uint32_t nqtest_pull(struct nqtest_side *side, bool seal)
 {
     struct nqt_buf *bufs[64];
@@ -575,7 +600,7 @@ static void greet_open(struct nqtest_rig *rig)
     rig_random_bytes(rig, key, sizeof(key));
     if (rig->psk)
         nqi_psk_session_key(rig->psk, &id, &rig->opening, &rig->a.conf.id, &rig->b.conf.id, key);
-    nqi_session_begin(&rig->b.session, &rig->greeting.attach, &id, key, rig->now);
+    nqi_session_begin(&rig->b.session, &rig->greeting.attach, &id, key, rig->psk ? 1 : 0, rig->now);
 }
 
 static void greet_tell(struct nqtest_rig *rig, enum nqi_welcome_kind kind, const uint8_t *key)

@@ -100,7 +100,8 @@ struct nqtest_rig {
     uint64_t tomb_received;
     uint64_t fuse;      /* bytes that still arrive, of both, before the link is lost */
     nq_uuid opening;    /* what b's session was asked for with */
-    const uint8_t *psk; /* b's pre-shared key; NULL = none */
+    const uint8_t *psk; /* b's pre-shared key, and a's; NULL = none */
+    const uint8_t *a_psk;
     uint64_t a_features, b_features;
     uint64_t random;
 };
@@ -135,6 +136,9 @@ void nqtest_queue(struct nqtest_side *side, struct nqtest_rig_put *put);
 /* Put one that was made straight into the stage, with or without a tx.  False: not possible now,
  * nothing was put. */
 bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool tracked);
+
+/* The stage goes to the link by itself, if nothing else is to be sent.  @return false: not so */
+bool nqtest_send_stage(struct nqtest_side *side);
 
 /* One pull.  @return buffers that the link took */
 uint32_t nqtest_pull(struct nqtest_side *side, bool seal);

@@ -129,6 +129,19 @@ static nq_err link_on_commit(void *arg, size_t len)
     return see_bytes(seen, seen->memory, len);
 }
 
+static nq_err link_on_give(void *arg, struct nqt_buf *buf)
+{
+    struct nqtest_seen *seen = arg;
+
+    seen->gives++;
+    return see_bytes(seen, buf->seg[0].iov_base, buf->seg[0].iov_len);
+}
+
+static nq_err link_on_receive(void *arg, const uint8_t *data, size_t len)
+{
+    return see_bytes(arg, data, len);
+}
+
 static void link_on_down(void *arg, const struct nqt_error *err)
 {
     struct nqtest_seen *seen = arg;
@@ -151,6 +164,8 @@ const struct nqi_tlink_events nqtest_transport_events = {.up = link_on_up,
                                                          .message = link_on_message,
                                                          .space = link_on_space,
                                                          .commit = link_on_commit,
+                                                         .give = link_on_give,
+                                                         .receive = link_on_receive,
                                                          .down = link_on_down,
                                                          .closed = link_on_closed};
 

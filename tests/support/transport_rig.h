@@ -8,18 +8,18 @@
 
 /* What came up of one object. */
 struct nqtest_seen {
-    unsigned ups, writables, messages, spaces, commits, downs, closed, accepted;
+    unsigned ups, writables, messages, spaces, commits, gives, downs, closed, accepted;
     int code; /* of down */
     char text[216];
     struct nqtp_link *plink;
-    uint8_t bytes[256]; /* of messages and commits */
+    uint8_t bytes[256]; /* of messages, commits and gives */
     size_t nbytes;
     size_t room;            /* what space gives, in segments of `piece`; 0 = CLOSED */
     size_t piece;           /* 0 = in one */
     nq_err space_err;       /* what space answers, when not 0 */
-    nq_err err;             /* what message and commit answer */
+    nq_err err;             /* what message, commit and give answer */
     nqt_link *close;        /* closed inside down */
-    bool close_inside;      /* `close` is closed inside message and commit, too */
+    bool close_inside;      /* `close` is closed inside message, commit and give, too */
     unsigned order, downed; /* order: counts all events; downed: `order` at down */
     uint8_t memory[256];
 };

@@ -229,7 +229,7 @@ static const struct {
     {"{" CLIENT ", 'security': {'psk': '/'}}", "/security/psk", "not a regular file"},
     {"{" CLIENT ", 'security': {'psk': 5}}", "/security/psk", "must be a path"},
     {LIST("{'transport': 'tcp', 'tls': {'ca': 'x'}}"), "/transports/0/tls", "not in this version"},
-    {LIST("{'transport': 'tcp', 'psk': 'x'}"), "/transports/0/psk", "not in this version"},
+    {LIST("{'transport': 'tcp', 'psk': 'x'}"), "/transports/0/psk", "cannot open"},
     {LIST("{'transport': 'tcp', 'wire': 'both'}"), "/transports/0/wire", "not in this version"},
     {"{" CLIENT ", 'tls': {}}", "/tls", "not in this version"},
     /* transports */
@@ -302,6 +302,41 @@ START_TEST(a_transport_that_cannot_be_loaded_is_a_problem_of_the_plugin)
 }
 END_TEST
 
+START_TEST(a_client_does_without_a_transport_while_it_has_another)
+{
+    ck_assert_int_eq(load("{'purpose': 'client', 'transports': [{'transport': 'carrier-pigeon'},"
+                          "{'transport': 'tcp', 'host': '::1'}]}"),
+                     NQ_OK);
+    ck_assert_uint_eq(problems.count, 1);
+    ck_assert_str_eq(problems.path[0], "/transports/0/transport");
+    ck_assert_uint_eq(conf->ntransports, 2);
+    ck_assert_ptr_null(conf->transports[0].module);
+    ck_assert_str_eq(conf->transports[0].absent->name, "carrier-pigeon");
+    ck_assert_str_eq(conf->transports[0].absent->why, "no transport \"carrier-pigeon\" here");
+    ck_assert_ptr_eq(conf->transports[1].module, &nqtest_module_tcp);
+    ck_assert_ptr_null(conf->transports[1].absent);
+}
+END_TEST
+
+START_TEST(a_server_and_a_client_with_no_other_need_their_transports)
+{
+    ck_assert_int_eq(load("{'purpose': 'server', 'transports': [{'transport': 'carrier-pigeon'},"
+                          "{'transport': 'tcp', 'host': '::1'}]}"),
+                     NQ_ERR_PLUGIN);
+    ck_assert_uint_eq(problems.count, 1);
+    ck_assert_int_eq(load("{'purpose': 'client', 'transports': [{'transport': 'carrier-pigeon'},"
+                          "{'transport': 'dove'}]}"),
+                     NQ_ERR_PLUGIN);
+    ck_assert_uint_eq(problems.count, 3);
+    ck_assert_ptr_nonnull(strstr(nq_error(), "/transports/0/transport: no transport"));
+    ck_assert_int_eq(load("{'purpose': 'client', 'transports': [{'transport': 'carrier-pigeon'},"
+                          "{'transport': 'tcp', 'prt': 1}]}"),
+                     NQ_ERR_CONFIG);
+    ck_assert_uint_eq(problems.count, 5);
+    ck_assert_ptr_nonnull(strstr(nq_error(), "/transports/1/prt: unknown key"));
+}
+END_TEST
+
 START_TEST(problems_need_nobody_who_listens)
 {
     static const char text[] = "{\"purpose\": 7}";
@@ -323,6 +358,16 @@ START_TEST(what_strangers_write_is_cut_and_made_printable)
     ck_assert_uint_eq(problems.count, 2);
     ck_assert_uint_lt(strlen(problems.path[0]), 256);
     ck_assert_ptr_null(strchr(problems.path[1], '\x1b'));
+}
+END_TEST
+
+START_TEST(what_a_problem_quotes_is_made_printable)
+{
+    ck_assert_int_eq(load("{" CLIENT ", 'security': {'psk': '/no\\u001b[2Jwhere'}}"),
+                     NQ_ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(problems.text[0], "\\x1b[2Jwhere"));
+    ck_assert_ptr_nonnull(strstr(nq_error(), "\\x1b[2Jwhere"));
+    ck_assert_ptr_null(strchr(nq_error(), '\x1b'));
 }
 END_TEST
 
@@ -408,7 +453,7 @@ START_TEST(with_a_key_an_address_may_be_anywhere)
         _i ? "server" : "client", path);
     ck_assert_int_eq(load(text), NQ_OK);
     ck_assert(conf->keyed);
-    ck_assert_ptr_nonnull(conf->keyring);
+    ck_assert_ptr_nonnull(conf->keystore);
     ck_assert_int_eq(nqi_options_int(conf->transports[0].options, NQT_FACT_PROVEN, &proven), 0);
     ck_assert_int_eq(proven, 1);
     ck_assert_int_eq(unlink(path), 0);
@@ -417,6 +462,64 @@ START_TEST(with_a_key_an_address_may_be_anywhere)
     ck_assert_int_eq(load(text), NQ_ERR_CONFIG); /* of the keys alone, not of the address */
     ck_assert_uint_eq(problems.count, 1);
     ck_assert_str_eq(problems.path[0], "/security/psk");
+}
+END_TEST
+
+static const struct nqi_conf_transport *entry(size_t i)
+{
+    return &conf->transports[i];
+}
+
+/* Entry 0 has the queue's keys, 1 and 3 the same file of their own, 2 names the queue's. */
+START_TEST(a_transport_may_have_keys_of_its_own)
+{
+    char text[900], queue[64], own[64];
+
+    write_keys(queue);
+    write_keys(own);
+    snprintf(text, sizeof(text),
+             "{'purpose': 'server', 'security': {'psk': '%s'}, 'transports': ["
+             "{'transport': 'tcp'}, {'transport': 'tcp', 'port': 2, 'psk': '%s'},"
+             "{'transport': 'tcp', 'port': 3, 'psk': '%s'},"
+             "{'transport': 'tcp', 'port': 4, 'psk': '%s'}]}",
+             queue, own, queue, own);
+    ck_assert_int_eq(load(text), NQ_OK);
+    ck_assert_uint_eq(entry(0)->circle, NQI_CIRCLE_QUEUE);
+    ck_assert_ptr_null(entry(0)->keystore);
+    ck_assert_uint_eq(entry(2)->circle, NQI_CIRCLE_QUEUE);
+    ck_assert_ptr_null(entry(2)->keystore);
+    ck_assert_ptr_nonnull(entry(1)->keystore);
+    ck_assert_ptr_nonnull(entry(3)->keystore);
+    ck_assert_uint_gt(entry(1)->circle, NQI_CIRCLE_QUEUE);
+    ck_assert_uint_eq(entry(1)->circle, entry(3)->circle);
+    ck_assert_int_eq(unlink(queue) + unlink(own), 0);
+}
+END_TEST
+
+/* What a key allows, it allows to the transport that has it. */
+START_TEST(a_key_of_one_transport_protects_that_one_alone)
+{
+    char text[512], own[64];
+    int64_t proven = -1;
+
+    write_keys(own);
+    snprintf(text, sizeof(text),
+             "{'purpose': 'client', 'transports': [{'transport': 'tcp', 'host': '192.0.2.1',"
+             " 'psk': '%s'}, {'transport': 'tcp', 'host': '%s'}]}",
+             own, _i ? "192.0.2.2" : "127.0.0.1");
+    if (_i) {
+        ck_assert_int_eq(load(text), NQ_ERR_CONFIG);
+        ck_assert_uint_eq(problems.count, 1);
+        ck_assert_str_eq(problems.path[0], "/transports/1/host");
+    } else {
+        ck_assert_int_eq(load(text), NQ_OK);
+        ck_assert_uint_eq(entry(1)->circle, 0);
+        ck_assert_int_eq(nqi_options_int(entry(0)->options, NQT_FACT_PROVEN, &proven), 0);
+        ck_assert_int_eq(proven, 1);
+        ck_assert_int_eq(nqi_options_int(entry(1)->options, NQT_FACT_PROVEN, &proven), 0);
+        ck_assert_int_eq(proven, 0);
+    }
+    ck_assert_int_eq(unlink(own), 0);
 }
 END_TEST
 
@@ -530,12 +633,17 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, a_problem_is_told_with_place_and_remedy, 0, (int)NQI_LEN(wrong));
     tcase_add_test(tc, all_problems_are_reported_and_the_first_is_the_error);
     tcase_add_test(tc, a_transport_that_cannot_be_loaded_is_a_problem_of_the_plugin);
+    tcase_add_test(tc, a_client_does_without_a_transport_while_it_has_another);
+    tcase_add_test(tc, a_server_and_a_client_with_no_other_need_their_transports);
     tcase_add_test(tc, problems_need_nobody_who_listens);
     tcase_add_test(tc, what_strangers_write_is_cut_and_made_printable);
+    tcase_add_test(tc, what_a_problem_quotes_is_made_printable);
     tcase_add_test(tc, malformed_json_is_one_problem_with_line_and_column);
     tcase_add_loop_test(tc, with_a_key_an_address_may_be_anywhere, 0, 2);
     tcase_add_loop_test(tc, addresses_beyond_loopback_need_the_word_insecure, 0,
                         (int)NQI_LEN(hosts));
+    tcase_add_test(tc, a_transport_may_have_keys_of_its_own);
+    tcase_add_loop_test(tc, a_key_of_one_transport_protects_that_one_alone, 0, 2);
     tcase_add_test(tc, local_transports_are_never_open);
     tcase_add_test(tc, paths_count_from_the_folder_of_the_file);
     tcase_add_test(tc, a_file_that_cannot_be_read_is_no_problem_of_the_configuration);

@@ -193,6 +193,45 @@ START_TEST(links_that_end_as_soon_as_they_work_are_tried_less_and_less)
 }
 END_TEST
 
+/* @return the transport that is tried next */
+static size_t carry_and_lose(int64_t ns)
+{
+    try_one();
+    nqtest_fake_pass(ns);
+    enter();
+    nqi_dialer_worked(&dialer, true);
+    nqi_dialer_failed(&dialer);
+    leave();
+    ck_assert_uint_eq(wait_ms(1), 0);
+    return dialer.at;
+}
+
+START_TEST(what_breaks_soon_is_passed_over_until_another_holds)
+{
+    for (size_t i = 0; i < 7; i++)
+        ck_assert_uint_eq(carry_and_lose(NQI_NS_PER_MS), (i + 1) % 3);
+    ck_assert_uint_eq(carry_and_lose(10 * NQI_NS_PER_S), 0);
+    ck_assert_uint_eq(carry_and_lose(10 * NQI_NS_PER_S), 0);
+}
+END_TEST
+
+START_TEST(what_breaks_soon_and_carried_nothing_is_followed_by_the_next_at_once)
+{
+    ck_assert_uint_eq(work_and_lose(0), 0);
+    ck_assert_uint_eq(dialer.at, 1);
+    ck_assert_uint_eq(work_and_lose(0), 0);
+    ck_assert_uint_eq(dialer.at, 2);
+    try_one();
+    enter();
+    nqi_dialer_worked(&dialer, false);
+    dialer.random = 3; /* which makes no pause of 0 */
+    nqi_dialer_failed(&dialer);
+    leave();
+    ck_assert_uint_gt(wait_ms(101), 0);
+    ck_assert_uint_eq(dialer.at, 0);
+}
+END_TEST
+
 START_TEST(nothing_is_tried_after_the_stop)
 {
     try_one();
@@ -228,6 +267,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, a_try_that_fails_at_once_is_followed_by_another);
     tcase_add_test(tcase, after_a_link_that_worked_it_is_tried_at_once);
     tcase_add_test(tcase, links_that_end_as_soon_as_they_work_are_tried_less_and_less);
+    tcase_add_test(tcase, what_breaks_soon_is_passed_over_until_another_holds);
+    tcase_add_test(tcase, what_breaks_soon_and_carried_nothing_is_followed_by_the_next_at_once);
     tcase_add_test(tcase, nothing_is_tried_after_the_stop);
     tcase_add_test(tcase, two_dialers_do_not_return_in_step);
     suite_add_tcase(suite, tcase);

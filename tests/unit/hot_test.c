@@ -191,6 +191,75 @@ START_TEST(a_link_whose_strand_is_taken_is_neither_asked_nor_cooled)
 }
 END_TEST
 
+START_TEST(the_only_hot_link_is_asked_some_times_in_a_row)
+{
+    struct link link;
+
+    set.looks = 8;
+    link_init(&link);
+    link_touch(&link);
+    ck_assert_uint_eq(nqi_hot_poll(&set), 0);
+    ck_assert_int_eq(link.polls, 8);
+    link.polls = 0;
+    link.data = 1;
+    ck_assert_uint_eq(nqi_hot_poll(&set), 1);
+    ck_assert_int_eq(link.polls, 1);
+    link_end(&link);
+}
+END_TEST
+
+static void work_nothing(struct nqi_work *work)
+{
+    (void)work;
+}
+
+static int link_poll_pushes(void *arg)
+{
+    static struct nqi_work left = {.run = work_nothing};
+    struct link *link = arg;
+
+    if (!link->polls++)
+        nqi_strand_run(link->hot.strand, &left);
+    return 0;
+}
+
+START_TEST(who_leaves_work_in_the_strand_of_a_hot_link_waits_for_one_look)
+{
+    struct link link;
+
+    link_init(&link);
+    set.looks = 8;
+    link.hot.poll = link_poll_pushes;
+    link_touch(&link);
+    ck_assert_uint_eq(nqi_hot_poll(&set), 1);
+    ck_assert_int_eq(link.polls, 1);
+    link_end(&link);
+}
+END_TEST
+
+static int link_poll_goes(void *arg)
+{
+    struct link *link = arg;
+
+    link->polls++;
+    nqi_hot_del(&set, &link->hot);
+    return 0;
+}
+
+START_TEST(a_link_that_ends_in_a_look_in_vain_is_asked_no_more)
+{
+    struct link link;
+
+    link_init(&link);
+    set.looks = 8;
+    link.hot.poll = link_poll_goes;
+    link_touch(&link);
+    ck_assert_uint_eq(nqi_hot_poll(&set), 0);
+    ck_assert_int_eq(link.polls, 1);
+    link_end(&link);
+}
+END_TEST
+
 static struct link *ends_itself;
 
 static int link_poll_ends(void *arg)
@@ -218,11 +287,14 @@ END_TEST
 
 static atomic_bool over;
 
+/* One of them drives; cooling is for anybody. */
 static void *looker_main(void *arg)
 {
-    (void)arg;
+    const bool *drives = arg;
+
     while (!atomic_load(&over)) {
-        nqi_hot_poll(&set);
+        if (*drives)
+            nqi_hot_poll(&set);
         nqi_hot_cool(&set);
         sched_yield();
     }
@@ -233,10 +305,11 @@ static void *looker_main(void *arg)
  */
 START_TEST(links_come_and_go_while_others_look)
 {
+    bool drives[2] = {true, false};
     pthread_t lookers[2];
 
     for (size_t i = 0; i < NQI_LEN(lookers); i++)
-        ck_assert_int_eq(pthread_create(&lookers[i], NULL, looker_main, NULL), 0);
+        ck_assert_int_eq(pthread_create(&lookers[i], NULL, looker_main, &drives[i]), 0);
     for (int n = 0; n < 5000; n++) {
         struct link links[2];
 
@@ -263,6 +336,9 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_link_gets_hot_only_while_a_driver_spins);
     tcase_add_test(tc, a_link_without_a_look_never_gets_hot);
     tcase_add_test(tc, every_hot_link_is_asked_once_a_look);
+    tcase_add_test(tc, the_only_hot_link_is_asked_some_times_in_a_row);
+    tcase_add_test(tc, who_leaves_work_in_the_strand_of_a_hot_link_waits_for_one_look);
+    tcase_add_test(tc, a_link_that_ends_in_a_look_in_vain_is_asked_no_more);
     tcase_add_test(tc, when_the_slots_are_full_a_link_stays_cold_until_one_is_free);
     tcase_add_test(tc, cooling_arms_every_link);
     tcase_add_test(tc, a_link_with_data_stays_hot_when_it_is_to_be_cooled);

@@ -516,6 +516,26 @@ START_TEST(a_greeting_in_any_pieces_is_read)
 }
 END_TEST
 
+START_TEST(the_transport_keeps_no_more_of_a_stranger_than_a_greeting)
+{
+    first.bind = &second;
+    ck_assert_uint_eq(plink->limit, NQI_GREETING_BYTES);
+    say_hello();
+    ck_assert_uint_eq(plink->limit, NQI_GREETING_BYTES);
+    say_auth();
+    ck_assert_ptr_eq(second.link, link_);
+    ck_assert_uint_eq(plink->limit, 0);
+}
+END_TEST
+
+START_TEST(of_one_that_is_refused_it_keeps_no_more_either)
+{
+    first.reject = true;
+    say_hello();
+    ck_assert_uint_eq(plink->limit, NQI_GREETING_BYTES);
+}
+END_TEST
+
 START_TEST(a_stranger_is_told_by_his_first_bytes)
 {
     static const char *const strangers[] = {"GET / HTTP/1.1\r\n", "SSH-2.0-x\r\n",
@@ -655,6 +675,29 @@ START_TEST(after_the_challenge_only_auth_is_welcome)
 }
 END_TEST
 
+static const struct {
+    uint16_t said;
+    nq_reason reason;
+} refusals[] = {
+    {NQ_REASON_IDENTITY, NQ_REASON_IDENTITY}, {NQ_REASON_AUTH, NQ_REASON_AUTH},
+    {NQ_REASON_NONE, NQ_REASON_PROTOCOL}, /* no reason at all */
+    {NQ_REASONS, NQ_REASON_PROTOCOL},         {0xffff, NQ_REASON_PROTOCOL},
+};
+
+START_TEST(a_client_that_does_not_want_this_server_says_why)
+{
+    uint8_t raw[NQI_HEAD + 7] = {0};
+
+    say_hello();
+    nqi_head_write(raw, NQI_REJECT, 0, refusals[_i].said, 7, 0);
+    nqtest_fake_rx(plink, raw, sizeof(raw));
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, refusals[_i].reason);
+    ck_assert_ptr_nonnull(strstr(first.text, "the client refuses: "));
+    ck_assert_uint_eq(first.auths, 0);
+}
+END_TEST
+
 START_TEST(who_does_not_prove_himself_is_sent_away)
 {
     say_hello();
@@ -731,8 +774,10 @@ START_TEST(a_link_waits_for_a_strand_that_is_busy)
     ck_assert(nqi_strand_try(other));
     say_auth();
     ck_assert_uint_eq(second.moves, 0);
+    ck_assert_uint_eq(plink->limit, NQI_GREETING_BYTES);
     nqi_strand_leave(other);
     ck_assert_uint_eq(second.moves, 1);
+    ck_assert_uint_eq(plink->limit, 0);
     ck_assert_ptr_eq(second.link, link_);
 }
 END_TEST
@@ -903,6 +948,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(server, each_challenge_is_another);
     tcase_add_loop_test(server, bytes_that_nobody_asked_for_are_a_breach, 0, 2);
     tcase_add_loop_test(server, after_the_challenge_only_auth_is_welcome, 0, 2);
+    tcase_add_loop_test(server, a_client_that_does_not_want_this_server_says_why, 0,
+                        NQI_LEN(refusals));
     tcase_add_test(server, who_does_not_prove_himself_is_sent_away);
     tcase_add_test(server, an_auth_may_be_refused);
     tcase_add_test(server, no_memory_for_a_challenge_ends_the_link);
@@ -912,6 +959,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(moving, a_link_that_is_lost_while_it_waits_tells_so_in_its_turn);
     tcase_add_test(moving, a_link_that_is_lost_once_it_has_moved_tells_its_new_owner);
     tcase_add_test(moving, a_link_may_be_refused_where_it_has_moved_to);
+    tcase_add_test(server, the_transport_keeps_no_more_of_a_stranger_than_a_greeting);
+    tcase_add_test(server, of_one_that_is_refused_it_keeps_no_more_either);
     tcase_add_loop_test(server, a_stranger_is_told_by_his_first_bytes, 0, 3);
     tcase_add_test(server, another_record_is_no_greeting);
     tcase_add_test(server, a_hello_without_its_magic_is_refused);

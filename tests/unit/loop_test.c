@@ -88,6 +88,8 @@ START_TEST(posts_that_are_left_run_before_the_loop_ends)
 }
 END_TEST
 
+#define LONG (20 * NQI_NS_PER_MS)
+
 /* ---- waking -------------------------------------------------------------------------------------
  */
 
@@ -107,6 +109,36 @@ START_TEST(a_sleep_ends_in_time)
 
     ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, NQI_NS_PER_MS), 0);
     ck_assert_int_ge(nqi_now() - before, NQI_NS_PER_MS);
+}
+END_TEST
+
+/* It ends with the loop's clock, in time, and leaves nothing behind. */
+START_TEST(a_long_sleep_ends_in_time)
+{
+    int64_t before = nqi_now();
+
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, LONG), 1);
+    ck_assert_int_ge(nqi_now() - before, LONG);
+    ck_assert_uint_eq(nqi_loop_handle(nqtest_loop, 1), 0);
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, 0), 0);
+}
+END_TEST
+
+/* So that sleeps one after the other, each with its time-out, set the clock once. */
+START_TEST(a_sleep_that_ended_early_leaves_its_time_to_the_next_one)
+{
+    int64_t before = nqi_now();
+
+    nqi_loop_wake(nqtest_loop);
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, LONG), 1);
+    ck_assert_uint_eq(nqi_loop_handle(nqtest_loop, 1), 0);
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, 1000 * LONG), 1);
+    ck_assert_int_ge(nqi_now() - before, LONG);
+    ck_assert_uint_eq(nqi_loop_handle(nqtest_loop, 1), 0);
+    before = nqi_now();
+    ck_assert_int_eq(nqi_loop_sleep(nqtest_loop, LONG), 1); /* set anew */
+    ck_assert_int_ge(nqi_now() - before, LONG);
+    nqi_loop_handle(nqtest_loop, 1);
 }
 END_TEST
 
@@ -165,6 +197,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, posts_that_are_left_run_before_the_loop_ends);
     tcase_add_test(tc, a_wake_up_ends_one_sleep);
     tcase_add_test(tc, a_sleep_ends_in_time);
+    tcase_add_test(tc, a_long_sleep_ends_in_time);
+    tcase_add_test(tc, a_sleep_that_ended_early_leaves_its_time_to_the_next_one);
     tcase_add_test(tc, a_held_descriptor_is_readable_and_ends_no_sleep);
     tcase_add_test(tc, without_descriptors_there_is_no_loop_and_no_leak);
     suite_add_tcase(suite, tc);

@@ -3,6 +3,7 @@
 #include "tests/support/alloc.h"
 #include "tests/support/loop_rig.h"
 #include <check.h>
+#include <netqueue/transport.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -74,6 +75,22 @@ START_TEST(a_ready_descriptor_is_reported_until_it_is_not)
     ck_assert_uint_eq(bell.events, POLLIN);
     ck_assert_int_eq(read(bell.fd, &count, sizeof(count)), sizeof(count));
     ck_assert_uint_eq(nqi_loop_turn(nqtest_loop), 0);
+    bell_close(&bell);
+}
+END_TEST
+
+START_TEST(what_need_not_be_read_is_reported_each_time_that_something_came)
+{
+    struct bell bell;
+
+    bell_open(&bell, POLLIN | NQT_POLL_EDGE);
+    for (int i = 1; i <= 3; i++) {
+        bell_ring(&bell);
+        ck_assert_uint_eq(nqi_loop_turn(nqtest_loop), 1);
+        ck_assert_uint_eq(nqi_loop_turn(nqtest_loop), 0);
+        ck_assert_int_eq(bell.calls, i);
+        ck_assert_uint_eq(bell.events, POLLIN);
+    }
     bell_close(&bell);
 }
 END_TEST
@@ -455,6 +472,7 @@ Suite *nqtest_suite(void)
     tcase_set_timeout(tc, 10);
     tcase_add_checked_fixture(tc, nqtest_loop_setup, nqtest_loop_teardown);
     tcase_add_test(tc, a_ready_descriptor_is_reported_until_it_is_not);
+    tcase_add_test(tc, what_need_not_be_read_is_reported_each_time_that_something_came);
     tcase_add_test(tc, a_hang_up_is_reported_unasked);
     tcase_add_test(tc, a_watch_may_delete_itself_in_its_callback);
     tcase_add_test(tc, a_watch_deleted_by_another_of_the_same_turn_is_not_called);

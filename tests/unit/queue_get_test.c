@@ -1,6 +1,7 @@
 /* core/queue_get.c: time-outs, named peers, many at once, fairness, the end, and what a get gives
  * back to the sender. */
 #include "core/base.h"
+#include "core/queue.h"
 #include "tests/support/queue.h"
 #include <check.h>
 #include <pthread.h>
@@ -256,6 +257,56 @@ START_TEST(many_messages_are_taken_at_once_up_to_the_room)
 END_TEST
 
 /* More peers than one look can serve. */
+/* A server that nobody drives but who waits, and a client. */
+static nq_queue *manual_server(int transport, nq_queue **client)
+{
+    nq_queue *server = nqtest_server(transport, ", 'progress': {'mode': 'manual'}");
+
+    *client = nqtest_client("");
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    nqtest_event(*client, NQ_EVENT_PEER_UP);
+    return server;
+}
+
+START_TEST(what_comes_on_the_thread_that_waits_goes_straight_to_it)
+{
+    nq_queue *client, *server = manual_server(_i, &client);
+
+    for (uint64_t i = 0; i < 5; i++) {
+        nqtest_put(client, nqtest_number(i));
+        atomic_store(&server->changed, false);
+        ck_assert_uint_eq(nqtest_get_number(server), i);
+        ck_assert(!atomic_load(&server->changed)); /* others need not look */
+        ck_assert_uint_eq(nqtest_stats(server).unread, 0);
+    }
+    nqtest_part(server, client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* In one batch, of which the thread that waits has room for a part. */
+START_TEST(what_there_is_no_room_for_comes_next_in_order)
+{
+    nq_queue *client, *server = manual_server(_i, &client);
+    uint64_t got = 0;
+    nq_msg *msgs[3];
+    size_t count;
+
+    for (uint64_t i = 0; i < 100; i++)
+        nqtest_put(client, nqtest_number(i));
+    while (got < 100) {
+        ck_assert_int_eq(nq_get_many(server, msgs, 3, NQTEST_WAIT, &count), NQ_OK);
+        for (size_t i = 0; i < count; i++) {
+            ck_assert_uint_eq(nqtest_number_of(msgs[i]), got++);
+            nq_msg_free(msgs[i]);
+        }
+    }
+    ck_assert_uint_eq(nqtest_stats(server).unread, 0);
+    nqtest_part(server, client);
+    nqtest_end(server);
+}
+END_TEST
+
 START_TEST(many_messages_of_many_peers_all_come)
 {
     enum { PEERS = 20 };
@@ -429,6 +480,8 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, messages_of_a_peer_that_is_gone_are_there_under_its_name);
     nqtest_each(tc, a_client_gets_from_its_server_by_name);
     nqtest_each(tc, many_messages_are_taken_at_once_up_to_the_room);
+    nqtest_each(tc, what_comes_on_the_thread_that_waits_goes_straight_to_it);
+    nqtest_each(tc, what_there_is_no_room_for_comes_next_in_order);
     nqtest_each(tc, many_messages_of_many_peers_all_come);
     nqtest_each(tc, a_busy_peer_does_not_hide_the_others);
     nqtest_each_of(tc, each_message_goes_to_one_getter, 2);

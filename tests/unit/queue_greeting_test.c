@@ -239,6 +239,56 @@ START_TEST(who_is_disconnected_is_told)
 }
 END_TEST
 
+/* ---- keys that change meanwhile ---- */
+
+/* Another text into the file of the `n`-th with_keys(). */
+static void change_keys(unsigned n, const char *text)
+{
+    FILE *file = fopen(paths[n], "w");
+
+    ck_assert_ptr_nonnull(file);
+    for (; *text; text++)
+        fputc(*text == '\'' ? '"' : *text, file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Whose key changed, and what into: the server's file is the first one, the client's the second. */
+static const char *const changes[] = {"{'keys': {'" ONE "': [" KEY2 "]}}", "{'key': " KEY1 "}"};
+
+START_TEST(a_changed_key_holds_without_a_restart)
+{
+    unsigned file = (unsigned)_i / (unsigned)NQTEST_TRANSPORTS;
+    nq_queue *server = nqtest_server(_i % NQTEST_TRANSPORTS, with_keys("{'key': " KEY1 "}", NULL));
+    nq_queue *client = nqtest_client(with_keys("{'key': " KEY2 "}", ONE));
+
+    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_REFUSED).reason, NQ_REASON_AUTH);
+    change_keys(file, changes[file]);
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_put(client, nqtest_msg("up"));
+    nqtest_get_text(server, "up");
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* Who is there goes on: his session has a key of its own. */
+START_TEST(a_session_outlives_the_key_that_it_began_with)
+{
+    nq_queue *server =
+        nqtest_server(_i, with_keys("{'keys': {'" ONE "': [" KEY1 ", " KEY2 "]}}", NULL));
+    nq_queue *client = nqtest_join(server, with_keys("{'key': " KEY1 "}", ONE)), *other;
+
+    change_keys(0, "{'keys': {'" TWO "': " KEY3 "}}");
+    other = nqtest_client(with_keys("{'key': " KEY3 "}", TWO));
+    nqtest_event(other, NQ_EVENT_PEER_UP); /* the new keys hold */
+    nqtest_put(client, nqtest_msg("still here"));
+    nqtest_get_text(server, "still here");
+    nqtest_end(other);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- nothing is left of it ---- */
 
 /* How often the 32 bytes whose complement is `not_key` stand in memory that this process can
@@ -280,7 +330,8 @@ START_TEST(keys_are_gone_from_memory_when_the_queues_are)
 
     nqtest_put(client, nqtest_msg("up"));
     nqtest_get_text(server, "up");
-    ck_assert_uint_eq(count_in_memory(not_key), 2); /* each queue's own */
+    /* what each queue has read, and what the client uses of it */
+    ck_assert_uint_eq(count_in_memory(not_key), 3);
     nqtest_end(client);
     nqtest_end(server);
     ck_assert_uint_eq(count_in_memory(not_key), 0);
@@ -333,6 +384,8 @@ Suite *nqtest_suite(void)
     if (!GREETING_SANITIZED)
         tcase_add_test(kept, keys_are_gone_from_memory_when_the_queues_are);
     nqtest_each(kept, who_is_disconnected_is_told);
+    nqtest_each_of(kept, a_changed_key_holds_without_a_restart, 2);
+    nqtest_each(kept, a_session_outlives_the_key_that_it_began_with);
     nqtest_each(kept, what_waits_is_for_the_server_with_the_key);
     suite_add_tcase(suite, kept);
     return suite;

@@ -377,7 +377,7 @@ END_TEST
 START_TEST(who_has_been_silent_for_longest_makes_room)
 {
     enum { SILENT = 260 };
-    nq_queue *server = nqtest_server(NQTEST_TCP, "");
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_strangers': 'unlimited'}");
     struct nq_event event;
     int fds[SILENT];
     char byte;

@@ -675,7 +675,7 @@ START_TEST(queues_that_were_just_opened_can_be_freed)
 {
     unsigned before = 0;
 
-    for (int round = 0; round < 16; round++) {
+    for (int round = 0; round < 50; round++) {
         nq_queue *server = nqtest_server(_i, ""), *client = nqtest_client("");
 
         nqtest_put(client, nqtest_number(1));

@@ -37,40 +37,6 @@ static unsigned on_wire(const struct nqtest_side *side, uint8_t type)
 
 /* ---- acknowledgements ---- */
 
-START_TEST(an_acknowledgement_may_wait_a_little)
-{
-    struct nqtest_rig_put *put;
-
-    nqtest_rig_attach(&rig);
-    put = nqtest_rig_put(&rig.a, 100);
-    nqtest_flow(&rig);
-    ck_assert_uint_eq(rig.b.delivered, 1);
-    ck_assert_uint_eq(put->settled, 0);
-    ck_assert_uint_eq(rig.a.session.in_flight, 1);
-    ck_assert_int_eq(nqi_session_deadline(&rig.b.session), rig.now + 10 * MS);
-    nqtest_pass(&rig, 10 * MS - 1);
-    nqtest_flow(&rig);
-    ck_assert_uint_eq(put->settled, 0);
-    nqtest_pass(&rig, 1);
-    nqtest_flow(&rig);
-    ck_assert_int_eq(put->outcome, NQ_DELIVERED);
-    ck_assert_uint_eq(rig.a.session.in_flight, 0);
-}
-END_TEST
-
-START_TEST(an_awaited_message_is_acknowledged_at_once)
-{
-    static const size_t sizes[] = {0, 10, 5000, 3 << 20};
-    struct nqtest_rig_put *put = nqtest_make(&rig.a, sizes[_i], 1);
-
-    nqtest_rig_attach(&rig);
-    put->tx.awaited = true;
-    nqtest_queue(&rig.a, put);
-    nqtest_flow(&rig);
-    ck_assert_int_eq(put->outcome, NQ_DELIVERED);
-}
-END_TEST
-
 START_TEST(an_acknowledgement_rides_along_with_data)
 {
     struct nqtest_rig_put *put;
@@ -108,45 +74,6 @@ START_TEST(of_quick_round_trips_sixteen_share_an_acknowledgement)
     nqtest_rig_put(&rig.a, 100); /* the last one waits no longer than any */
     nqtest_flow(&rig);
     ck_assert_int_eq(nqi_session_deadline(&rig.b.session), rig.now + 10 * MS);
-}
-END_TEST
-
-START_TEST(many_records_or_bytes_are_acknowledged_without_delay)
-{
-    nqtest_rig_attach(&rig);
-    for (unsigned i = 0; i < 4096; i++)
-        nqtest_rig_put(&rig.a, 8);
-    nqtest_flow(&rig);
-    ck_assert_uint_eq(rig.a.session.in_flight, 0);
-    nqtest_rig_put(&rig.a, 1 << 20);
-    nqtest_flow(&rig);
-    ck_assert_uint_eq(rig.a.session.in_flight, 0);
-}
-END_TEST
-
-START_TEST(an_acknowledgement_of_consumption_waits_for_the_user)
-{
-    struct nqtest_rig_put *puts[3];
-
-    rig.b.conf.ack_consumed = true;
-    rig.b.take = false;
-    nqtest_rig_attach(&rig);
-    for (unsigned i = 0; i < 3; i++) {
-        puts[i] = nqtest_make(&rig.a, i == 1 ? 3 << 20 : 100, 1);
-        puts[i]->tx.awaited = true;
-        nqtest_queue(&rig.a, puts[i]);
-    }
-    nqtest_flow(&rig);
-    ck_assert_uint_eq(rig.b.delivered, 3);
-    for (unsigned i = 0; i < 3; i++) {
-        nqtest_pass(&rig, 100 * MS);
-        nqtest_flow(&rig);
-        ck_assert_uint_eq(puts[i]->settled, 0);
-        nqtest_take(&rig.b, 1);
-        nqtest_flow(&rig);
-        ck_assert_uint_eq(puts[i]->settled, 1);
-        ck_assert_int_eq(puts[i]->outcome, NQ_DELIVERED);
-    }
 }
 END_TEST
 
@@ -201,41 +128,6 @@ START_TEST(no_more_bytes_are_sent_than_there_is_credit_for)
         ck_assert_uint_le(rig.b.inbox_count, 4);
     }
     ck_assert_uint_eq(rig.b.delivered, 20);
-}
-END_TEST
-
-START_TEST(a_message_larger_than_the_window_arrives)
-{
-    static const size_t sizes[] = {1001, 1500, 2000, 2048, 2049, 5000, 100000};
-    static const bool takes[] = {true, false};
-
-    rig.split = NQTEST_MIXED;
-    rig.b.conf.window_bytes = 1000;
-    rig.b.take = takes[_i];
-    nqtest_rig_attach(&rig);
-    for (size_t i = 0; i < NQI_LEN(sizes); i++) {
-        nqtest_rig_put(&rig.a, 10);
-        nqtest_rig_put(&rig.a, sizes[i]);
-        nqtest_finish(&rig);
-    }
-    ck_assert_uint_eq(rig.b.delivered, 2 * NQI_LEN(sizes));
-}
-END_TEST
-
-/* The user takes everything at once, and yet the sender never stands still. */
-START_TEST(no_mix_of_sizes_stops_for_want_of_credit)
-{
-    for (unsigned window = 1; window < 70; window++) {
-        nqtest_rig_end(&rig);
-        nqtest_rig_init(&rig);
-        rig.b.conf.window_bytes = window;
-        rig.b.conf.window_messages = 1 + window % 5;
-        nqtest_rig_attach(&rig);
-        for (unsigned i = 0; i < 40; i++)
-            nqtest_rig_put(&rig.a, 8 + nqtest_random(&rig, 100));
-        nqtest_finish(&rig);
-        ck_assert_uint_eq(rig.b.delivered, 40);
-    }
 }
 END_TEST
 
@@ -396,6 +288,78 @@ START_TEST(control_records_that_wait_are_not_repeated)
 }
 END_TEST
 
+/* ---- one by one ---- */
+
+static unsigned unacked_buffers(const struct nqtest_side *side)
+{
+    unsigned n = 0;
+
+    for (const struct nqi_node *node = side->session.unacked.head; node; node = node->next)
+        n++;
+    return n;
+}
+
+static void put_alone(unsigned i)
+{
+    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), i % 2));
+    ck_assert(nqtest_send_stage(&rig.a));
+}
+
+START_TEST(messages_that_leave_one_by_one_wait_in_few_buffers)
+{
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 100; i++)
+        put_alone(i);
+    ck_assert_uint_ge(unacked_buffers(&rig.a), 2); /* none grows for ever */
+    ck_assert_uint_le(unacked_buffers(&rig.a), 8);
+    ck_assert_uint_eq(rig.a.session.handed, 100);
+    ck_assert_uint_eq(rig.a.session.in_flight, 100);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 100);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+}
+END_TEST
+
+/* Each way a number of records that arrived, so that the link is lost in the midst of a buffer. */
+START_TEST(messages_that_left_one_by_one_go_on_over_the_next_link)
+{
+    rig.resume = true;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 100; i++)
+        put_alone(i);
+    nqtest_rig_lose(&rig, (size_t)_i * 48 + 20, 0);
+    nqtest_rig_attach(&rig);
+    put_alone(100);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 101);
+}
+END_TEST
+
+START_TEST(the_stage_goes_alone_only_when_nothing_else_is_due)
+{
+    struct nqtest_rig_put *put;
+
+    nqtest_rig_attach(&rig);
+    ck_assert(!nqtest_send_stage(&rig.a)); /* there is none */
+    for (unsigned i = 0; i < 16; i++)
+        nqtest_rig_put(&rig.b, 8);
+    nqtest_pull_all(&rig.b);
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
+    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
+    ck_assert(!nqtest_send_stage(&rig.a)); /* an acknowledgement rides along */
+    nqtest_flow(&rig);
+    put_alone(0);
+    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
+    put = nqtest_rig_put(&rig.a, 100000);
+    ck_assert(!nqtest_send_stage(&rig.a)); /* a message waits */
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(put->arrived, 1);
+    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
+    nqtest_rig_lose(&rig, 0, 0);
+    ck_assert(!nqtest_send_stage(&rig.a));
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_out");
@@ -403,18 +367,13 @@ Suite *nqtest_suite(void)
     TCase *credit = nqtest_case(suite, "credit", setup, teardown);
     TCase *life = nqtest_case(suite, "signs of life", setup, teardown);
     TCase *order = nqtest_case(suite, "order", setup, teardown);
+    TCase *alone = nqtest_case(suite, "one by one", setup, teardown);
 
-    tcase_add_test(acks, an_acknowledgement_may_wait_a_little);
-    tcase_add_loop_test(acks, an_awaited_message_is_acknowledged_at_once, 0, 4);
     tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
     tcase_add_test(acks, of_quick_round_trips_sixteen_share_an_acknowledgement);
-    tcase_add_test(acks, many_records_or_bytes_are_acknowledged_without_delay);
-    tcase_add_test(acks, an_acknowledgement_of_consumption_waits_for_the_user);
     tcase_add_test(acks, what_is_acknowledged_is_let_go);
     tcase_add_loop_test(credit, no_more_messages_are_sent_than_there_is_credit_for, 0, 2);
     tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);
-    tcase_add_loop_test(credit, a_message_larger_than_the_window_arrives, 0, 2);
-    tcase_add_test(credit, no_mix_of_sizes_stops_for_want_of_credit);
     tcase_add_test(credit, a_message_waits_until_memory_is_set_aside_for_it);
     tcase_add_test(credit, what_was_set_aside_is_given_back_when_the_link_is_lost);
     tcase_add_test(life, a_silent_peer_is_asked_and_answers);
@@ -425,5 +384,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(order, nothing_overtakes_the_hello);
     tcase_add_test(order, nothing_overtakes_the_welcome);
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
+    tcase_add_test(alone, messages_that_leave_one_by_one_wait_in_few_buffers);
+    tcase_add_loop_test(alone, messages_that_left_one_by_one_go_on_over_the_next_link, 0, 101);
+    tcase_add_test(alone, the_stage_goes_alone_only_when_nothing_else_is_due);
     return suite;
 }

@@ -15,7 +15,7 @@ static void setup(void)
         psk[i] = (uint8_t)(i + 1);
         other_psk[i] = (uint8_t)(i + 2);
     }
-    rig.a.conf.psk = rig.psk = psk;
+    rig.a_psk = rig.psk = psk;
 }
 
 static void teardown(void)
@@ -63,7 +63,7 @@ START_TEST(both_have_a_key_that_was_on_no_link)
     ck_assert_mem_eq(rig.b.wire + NQI_HEAD + 48, zeros, NQI_KEY);
     nqtest_flow(&rig);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
-    ck_assert(rig.a.session.name.keyed && rig.b.session.name.keyed);
+    ck_assert(rig.a.session.name.circle && rig.b.session.name.circle);
     ck_assert_mem_eq(rig.a.session.name.key, rig.b.session.name.key, NQI_KEY);
     ck_assert_mem_ne(rig.a.session.name.key, zeros, NQI_KEY);
     ck_assert_mem_ne(rig.a.session.name.key, psk, NQI_KEY);
@@ -84,7 +84,7 @@ END_TEST
 
 START_TEST(a_server_refuses_who_has_another_key_or_none)
 {
-    rig.a.conf.psk = _i ? other_psk : NULL;
+    rig.a_psk = _i ? other_psk : NULL;
     nqtest_rig_connect(&rig);
     nqtest_flow_any(&rig);
     ck_assert_int_eq(rig.a.err, NQ_ERR_CLOSED);
@@ -150,7 +150,7 @@ START_TEST(a_resumed_session_proves_both_keys)
     ck_assert(nqi_auth_has_psk(rig.a.wire, psk, rig.greeting.attach.transcript));
     nqtest_flow(&rig);
     ck_assert_int_eq(rig.a.session.state, NQI_SESSION_UP);
-    ck_assert(rig.a.session.name.keyed);
+    ck_assert(rig.a.session.name.circle);
 }
 END_TEST
 
@@ -181,7 +181,7 @@ START_TEST(without_a_key_no_session_is_not_known)
 {
     static const uint8_t zeros[NQI_KEY];
 
-    rig.a.conf.psk = rig.psk = NULL;
+    rig.a_psk = rig.psk = NULL;
     lose_and_challenge();
     ck_assert_int_eq(welcome(NQI_WELCOME_UNKNOWN, &rig.a.session.name.id, zeros), NQ_ERR_PROTO);
 }
@@ -193,7 +193,7 @@ START_TEST(a_refusal_ends_a_session_only_where_nothing_is_proven_anyway)
     bool keyed = _i;
 
     if (!keyed)
-        rig.a.conf.psk = rig.psk = NULL;
+        rig.a_psk = rig.psk = NULL;
     lose_and_challenge();
     rig.a.wire_len = 0;
     nqtest_inject_record(&rig.b, NQI_REJECT, 0, NQ_REASON_NO_SESSION, 0, 0, "", 0);
@@ -239,7 +239,7 @@ END_TEST
 
 START_TEST(a_session_that_was_opened_is_not_guarded)
 {
-    rig.a.conf.psk = rig.psk = NULL;
+    rig.a_psk = rig.psk = NULL;
     nqtest_rig_attach(&rig);
     ck_assert(!rig.a.session.guard.on && !rig.b.session.guard.on);
 }

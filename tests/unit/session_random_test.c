@@ -50,6 +50,16 @@ static void choose_conf(struct nqtest_side *side)
 
 /* ---- what may happen ---- */
 
+/* More kinds than a session has slots for. */
+static void give_schema(nq_msg *msg)
+{
+    nq_chunk *schema;
+
+    ck_assert_int_eq(nq_chunk_new(200, &schema), NQ_OK);
+    memset(nq_chunk_data(schema), (int)below(NQI_SCHEMA_SLOTS * 2), nq_chunk_size(schema));
+    ck_assert_int_eq(nqi_msg_set_schema(msg, schema), NQ_OK);
+}
+
 static void do_put(void)
 {
     struct nqtest_side *side = any_side();
@@ -63,11 +73,15 @@ static void do_put(void)
     put->cancelled = one_in(10);
     if (one_in(4))
         ck_assert_int_eq(nq_msg_set_meta(put->tx.msg, "key", meta, below(sizeof(meta))), NQ_OK);
+    if (one_in(4))
+        give_schema(put->tx.msg);
     if (one_in(10))
         put->tx.msg->deadline_ns = rig.now + (int64_t)below(30 * NQI_NS_PER_MS);
-    else if (one_in(2) && !put->cancelled && nqtest_put_now(side, put, one_in(2)))
-        return;
-    nqtest_queue(side, put);
+    if (put->tx.msg->deadline_ns || one_in(2) || put->cancelled ||
+        !nqtest_put_now(side, put, one_in(2)))
+        nqtest_queue(side, put);
+    else if (one_in(2))
+        (void)nqtest_send_stage(side);
 }
 
 static void do_connect(void)
@@ -174,7 +188,7 @@ static void converse(uint64_t seed)
     rig.split = (enum nqtest_split)below(NQTEST_SPLITS);
     rig.resume = one_in(2);
     if (one_in(3)) {
-        rig.a.conf.psk = rig.psk = psk;
+        rig.a_psk = rig.psk = psk;
         rig.a_features = rig.b_features = one_in(4) ? NQI_FEATURE_SAFE : 0;
     }
     memory_fails = one_in(3);

@@ -99,7 +99,129 @@ START_TEST(room_is_given_back_after_the_close)
 }
 END_TEST
 
+/* ---- by reference ---- */
+
+static unsigned given_unrefs;
+
+static void given_ref(struct nqt_buf *buf)
+{
+    (void)buf;
+}
+
+static void given_unref(struct nqt_buf *buf)
+{
+    (void)buf;
+    given_unrefs++;
+}
+
+static int give(const char *text)
+{
+    static const struct nqt_buf_ops ops = {
+        .size = sizeof(ops), .ref = given_ref, .unref = given_unref};
+    static struct iovec seg;
+    static struct nqt_buf buf;
+
+    given_unrefs = 0;
+    seg = (struct iovec){(void *)(uintptr_t)text, strlen(text)};
+    buf = (struct nqt_buf){
+        .size = sizeof(buf), .nseg = 1, .len = seg.iov_len, .seg = &seg, .ops = &ops};
+    nqtest_transport_enter();
+    rc = nqtest_fake.host->rx_give(t->plink->cookie, &buf);
+    nqtest_transport_leave();
+    ck_assert_uint_eq(given_unrefs, 1);
+    return rc;
+}
+
+START_TEST(bytes_in_memory_go_up_by_reference)
+{
+    ck_assert_int_eq(give("hello"), NQT_OK);
+    ck_assert_int_eq(nqtest_fake_read(t->plink, " world", 6), NQT_OK);
+    ck_assert_mem_eq(t->on_link.bytes, "hello world", 11);
+    ck_assert_uint_eq(t->on_link.gives, 1);
+}
+END_TEST
+
+START_TEST(the_owner_may_close_while_it_is_given_a_reference)
+{
+    t->on_link.close_inside = true;
+    t->on_link.err = _i ? NQ_ERR_PROTO : NQ_OK;
+    ck_assert_int_eq(give("hello"), NQT_E_CLOSED);
+    nqtest_transport_turn();
+    ck_assert_uint_eq(t->on_link.closed, 1);
+}
+END_TEST
+
+START_TEST(a_reference_after_the_close_goes_nowhere)
+{
+    nqtest_fake.keep_open = true;
+    nqtest_transport_close();
+    nqtest_fake.keep_open = false;
+    ck_assert_int_eq(give("hello"), NQT_E_CLOSED);
+    ck_assert_uint_eq(t->on_link.gives, 0);
+    nqtest_fake_emit_inside(t->plink, NQT_EV_LINK_CLOSED, 0, NULL);
+    nqtest_transport_turn();
+}
+END_TEST
+
+/* ---- few of them ---- */
+
+static int bring(const char *text)
+{
+    nqtest_transport_enter();
+    rc = nqtest_fake.host->rx_bytes(t->plink->cookie, text, strlen(text));
+    nqtest_transport_leave();
+    return rc;
+}
+
+START_TEST(a_few_bytes_go_up_where_they_lie)
+{
+    ck_assert_int_eq(bring("hello"), NQT_OK);
+    ck_assert_int_eq(nqtest_fake_read(t->plink, " world", 6), NQT_OK);
+    ck_assert_mem_eq(t->on_link.bytes, "hello world", 11);
+}
+END_TEST
+
+START_TEST(the_owner_may_close_while_a_few_bytes_come)
+{
+    t->on_link.close_inside = true;
+    t->on_link.err = _i ? NQ_ERR_PROTO : NQ_OK;
+    ck_assert_int_eq(bring("hello"), NQT_E_CLOSED);
+    nqtest_transport_turn();
+    ck_assert_uint_eq(t->on_link.closed, 1);
+}
+END_TEST
+
+START_TEST(a_few_bytes_after_the_close_go_nowhere)
+{
+    nqtest_fake.keep_open = true;
+    nqtest_transport_close();
+    nqtest_fake.keep_open = false;
+    ck_assert_int_eq(bring("hello"), NQT_E_CLOSED);
+    ck_assert_uint_eq(t->on_link.nbytes, 0);
+    nqtest_fake_emit_inside(t->plink, NQT_EV_LINK_CLOSED, 0, NULL);
+    nqtest_transport_turn();
+}
+END_TEST
+
 /* ---- breaches ---- */
+
+START_TEST(a_few_bytes_before_the_room_is_filled_are_a_breach)
+{
+    ck_assert_int_eq(ask(0), NQT_OK);
+    ck_assert_int_eq(bring("hello"), NQT_E_CLOSED);
+    ck_assert_uint_eq(t->on_link.nbytes, 0);
+    nqtest_transport_check_breach();
+}
+END_TEST
+
+START_TEST(a_reference_before_the_room_is_filled_is_a_breach)
+{
+    ck_assert_int_eq(ask(0), NQT_OK);
+    ck_assert_int_eq(give("hello"), NQT_E_CLOSED);
+    ck_assert_uint_eq(t->on_link.gives, 0);
+    nqtest_transport_check_breach();
+}
+END_TEST
 
 START_TEST(more_filled_than_given_is_a_breach)
 {
@@ -382,6 +504,14 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(links, no_more_room_is_given_than_is_wanted, 0, 9);
     tcase_add_test(links, unused_room_is_given_back);
     tcase_add_test(links, room_is_given_back_after_the_close);
+    tcase_add_test(links, bytes_in_memory_go_up_by_reference);
+    tcase_add_loop_test(links, the_owner_may_close_while_it_is_given_a_reference, 0, 2);
+    tcase_add_test(links, a_reference_after_the_close_goes_nowhere);
+    tcase_add_test(links, a_few_bytes_go_up_where_they_lie);
+    tcase_add_loop_test(links, the_owner_may_close_while_a_few_bytes_come, 0, 2);
+    tcase_add_test(links, a_few_bytes_after_the_close_go_nowhere);
+    tcase_add_test(breaches, a_few_bytes_before_the_room_is_filled_are_a_breach);
+    tcase_add_test(breaches, a_reference_before_the_room_is_filled_is_a_breach);
     tcase_add_loop_test(breaches, more_filled_than_given_is_a_breach, 0, 2);
     tcase_add_loop_test(breaches, filling_without_room_is_a_breach, 0, 2);
     tcase_add_test(breaches, asking_twice_is_a_breach);

@@ -332,13 +332,56 @@ START_TEST(a_failed_sending_is_the_end_of_the_link)
 }
 END_TEST
 
+static bool send_bytes(void)
+{
+    bool sent;
+
+    nqtest_transport_enter();
+    sent = nqi_tlink_send_bytes(t->tlink, "bytes", 5);
+    nqtest_transport_leave();
+    return sent;
+}
+
+START_TEST(bytes_are_sent_when_the_transport_says_so)
+{
+    ck_assert(!send_bytes()); /* not now */
+    nqtest_fake.bytes_rc = NQT_E_LOST;
+    ck_assert(!send_bytes());
+    ck_assert_uint_eq(nqtest_fake.sends, 2);
+    nqtest_fake.bytes_rc = 1;
+    ck_assert(send_bytes());
+    ck_assert_uint_eq(t->plink->nsent, 5);
+    ck_assert_mem_eq(t->plink->sent, "bytes", 5);
+}
+END_TEST
+
+START_TEST(a_transport_need_not_send_bytes)
+{
+    nqtest_transport_open(true);
+    nqtest_transport_open_endpoint();
+    t->strand = nqi_strand_new();
+    ck_assert_int_eq(nqtest_transport_connect(), NQ_OK);
+    nqtest_transport_up();
+    nqtest_fake.bytes_rc = 1;
+    ck_assert(!send_bytes());
+    ck_assert_uint_eq(nqtest_fake.sends, 0);
+    nqtest_transport_close();
+    nqi_strand_unref(t->strand);
+    nqi_ep_close(t->ep);
+    nqtest_transport_turn();
+}
+END_TEST
+
 START_TEST(nothing_is_sent_over_a_link_that_is_not_up)
 {
     uint32_t taken = 99;
 
+    nqtest_fake.bytes_rc = 1;
+
     nqtest_fake_emit_inside(t->plink, NQT_EV_LINK_DOWN, NQT_E_EOF, "bye");
     ck_assert_int_eq(send_three(&taken), NQ_ERR_LINK);
     ck_assert_uint_eq(taken, 0);
+    ck_assert(!send_bytes());
     ck_assert_uint_eq(nqtest_fake.sends, 0);
     ck_assert_str_eq(nqi_tlink_peer(t->tlink), "");
 }
@@ -427,6 +470,17 @@ START_TEST(holding_is_passed_on)
 }
 END_TEST
 
+START_TEST(a_limit_is_passed_on)
+{
+    nqtest_transport_enter();
+    nqi_tlink_limit(t->tlink, 4711);
+    ck_assert_uint_eq(t->plink->limit, 4711);
+    nqi_tlink_limit(t->tlink, 0);
+    ck_assert_uint_eq(t->plink->limit, 0);
+    nqtest_transport_leave();
+}
+END_TEST
+
 /* ---- breaches: told, and the link ends ---- */
 
 START_TEST(taking_more_than_was_given_is_a_breach)
@@ -437,6 +491,44 @@ START_TEST(taking_more_than_was_given_is_a_breach)
     ck_assert_int_eq(send_three(&taken), NQ_ERR_LINK);
     ck_assert_uint_eq(taken, 3);
     nqtest_transport_check_breach();
+}
+END_TEST
+
+/* What a module lends when it is asked for 64 bytes. */
+static const struct {
+    size_t from, len; /* from a line of the cache on */
+    uint32_t nseg;
+    bool good;
+} loans[] = {
+    {0, 64, 1, true},  {64, 64, 1, true},  {32, 64, 1, false}, {1, 64, 1, false},
+    {0, 63, 1, false}, {0, 128, 1, false}, {0, 64, 2, false},
+};
+
+static unsigned loans_over;
+
+static void loan_over(struct nqt_buf *buf)
+{
+    (void)buf;
+    loans_over++;
+}
+
+START_TEST(a_loan_is_one_aligned_segment_or_a_breach)
+{
+    static _Alignas(64) uint8_t room[256];
+    static const struct nqt_buf_ops ops = {.size = sizeof(ops), .unref = loan_over};
+    struct iovec seg[2] = {{room + loans[_i].from, loans[_i].len}, {room + 192, 64}};
+    struct nqt_buf buf = {.size = sizeof(buf), .nseg = loans[_i].nseg, .seg = seg, .ops = &ops};
+    const struct nqt_buf *lent;
+
+    loans_over = 0;
+    nqtest_fake.loan = &buf;
+    nqtest_transport_enter();
+    lent = nqi_tlink_loan(t->tlink, 64);
+    nqtest_transport_leave();
+    ck_assert_ptr_eq(lent, loans[_i].good ? &buf : NULL);
+    ck_assert_uint_eq(loans_over, !loans[_i].good);
+    if (!loans[_i].good)
+        nqtest_transport_check_breach();
 }
 END_TEST
 
@@ -515,6 +607,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(endpoints, a_link_that_is_up_at_once_says_so_after_the_slot);
     tcase_add_test(links, events_from_other_threads_come_through_the_loop);
     tcase_add_loop_test(links, buffers_that_are_not_taken_lose_their_reference, 0, 4);
+    tcase_add_test(links, bytes_are_sent_when_the_transport_says_so);
+    tcase_add_test(modules, a_transport_need_not_send_bytes);
     tcase_add_test(links, a_failed_sending_is_the_end_of_the_link);
     tcase_add_test(links, nothing_is_sent_over_a_link_that_is_not_up);
     tcase_add_test(links, messages_come_up_while_the_link_is_up);
@@ -523,7 +617,9 @@ Suite *nqtest_suite(void)
     tcase_add_test(links, closed_is_the_last_event_whoever_emits);
     tcase_add_loop_test(links, a_link_without_shutdown_is_closed_instead, 0, 2);
     tcase_add_test(links, holding_is_passed_on);
+    tcase_add_test(links, a_limit_is_passed_on);
     tcase_add_test(breaches, taking_more_than_was_given_is_a_breach);
+    tcase_add_loop_test(breaches, a_loan_is_one_aligned_segment_or_a_breach, 0, NQI_LEN(loans));
     tcase_add_test(breaches, up_twice_is_a_breach);
     tcase_add_test(breaches, up_after_down_is_a_breach);
     tcase_add_loop_test(breaches, events_that_a_link_cannot_have_are_breaches, 0, 7);

@@ -88,6 +88,74 @@ START_TEST(a_block_is_shared_by_many_buffers)
 }
 END_TEST
 
+/* A buffer of one record of `len` bytes, behind those in the block. */
+static struct nqi_txbuf *record_in(struct nqi_block *block, uint32_t len, uint64_t seq)
+{
+    struct nqi_txbuf *txbuf = nqi_txbuf_new(1, 0);
+
+    block->refs++;
+    txbuf->block = block;
+    nqi_txbuf_add(txbuf, block->data + block->fill, len);
+    block->fill += len;
+    txbuf->records = txbuf->begins = txbuf->ends = txbuf->untracked = 1;
+    txbuf->payload = len - 8;
+    txbuf->last_seq = seq;
+    return txbuf;
+}
+
+START_TEST(records_that_follow_each_other_become_one_buffer)
+{
+    struct nqi_block *block = nqi_block_new(1000);
+    struct nqi_txbuf *first = record_in(block, 48, 7), *second = record_in(block, 20, 8);
+
+    ck_assert(nqi_txbuf_join(first, second));
+    ck_assert_uint_eq(first->buf.nseg, 1);
+    ck_assert_uint_eq(first->buf.len, 68);
+    ck_assert_uint_eq(first->seg[0].iov_len, 68);
+    ck_assert_uint_eq(first->records, 2);
+    ck_assert_uint_eq(first->begins, 2);
+    ck_assert_uint_eq(first->ends, 2);
+    ck_assert_uint_eq(first->untracked, 2);
+    ck_assert_uint_eq(first->payload, 52);
+    ck_assert_uint_eq(first->last_seq, 8);
+    ck_assert_uint_eq(second->buf.nseg + second->buf.len + second->records + second->begins +
+                          second->ends + second->untracked + second->payload + second->last_seq,
+                      0);
+    ck_assert_ptr_eq(second->block, block);
+    nqi_txbuf_unref(second);
+    nqi_txbuf_unref(first);
+    nqi_block_unref(block);
+}
+END_TEST
+
+START_TEST(what_lies_elsewhere_or_is_read_is_not_joined)
+{
+    struct nqi_block *block = nqi_block_new(1000), *other = nqi_block_new(1000);
+    struct nqi_txbuf *first = record_in(block, 48, 1), *second = record_in(block, 48, 2);
+    struct nqi_txbuf *third = record_in(block, 48, 3), *apart = record_in(other, 48, 2);
+    struct nqi_txbuf *large = nqi_txbuf_new(1, 8);
+
+    nqi_txbuf_add(large, large->room, 8);
+    ck_assert(!nqi_txbuf_join(first, third)); /* not behind it */
+    ck_assert(!nqi_txbuf_join(first, apart));
+    ck_assert(!nqi_txbuf_join(large, large));
+    first->buf.ops->ref(&first->buf);
+    ck_assert(!nqi_txbuf_join(first, second)); /* a transport may look at its length */
+    first->buf.ops->unref(&first->buf);
+    second->buf.ops->ref(&second->buf);
+    ck_assert(!nqi_txbuf_join(first, second));
+    second->buf.ops->unref(&second->buf);
+    ck_assert(nqi_txbuf_join(first, second));
+    nqi_txbuf_unref(first);
+    nqi_txbuf_unref(second);
+    nqi_txbuf_unref(third);
+    nqi_txbuf_unref(apart);
+    nqi_txbuf_unref(large);
+    nqi_block_unref(block);
+    nqi_block_unref(other);
+}
+END_TEST
+
 START_TEST(no_memory_is_told)
 {
     nqi_pool_fail_after(1);
@@ -107,6 +175,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, segments_add_up);
     tcase_add_test(tcase, the_transports_reference_keeps_message_and_block);
     tcase_add_test(tcase, a_block_is_shared_by_many_buffers);
+    tcase_add_test(tcase, records_that_follow_each_other_become_one_buffer);
+    tcase_add_test(tcase, what_lies_elsewhere_or_is_read_is_not_joined);
     tcase_add_test(tcase, no_memory_is_told);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -242,6 +242,18 @@ START_TEST(defaults_are_texts_that_are_read_like_values)
 }
 END_TEST
 
+START_TEST(a_default_that_is_no_text_is_not_taken_for_a_lack_of_memory)
+{
+    static const uint32_t types[] = {NQT_OPT_STR, NQT_OPT_LIST, NQT_OPT_DURATION};
+    const struct nqt_opt opt = {.name = "d", .type = types[_i], .def = "a,\xff"};
+    struct nqi_value value;
+    char why[NQI_WHY];
+
+    ck_assert_int_eq(nqi_value_default(&opt, "/", &value, why), NQ_ERR_CONFIG);
+    ck_assert_str_eq(why, "must be UTF-8");
+}
+END_TEST
+
 START_TEST(a_default_list_is_separated_by_commas)
 {
     struct nqt_opt opt = opt_list;
@@ -377,6 +389,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, relative_paths_count_from_the_folder, 0, (int)NQI_LEN(paths));
     tcase_add_loop_test(tc, defaults_are_texts_that_are_read_like_values, 0,
                         (int)NQI_LEN(defaults));
+    tcase_add_loop_test(tc, a_default_that_is_no_text_is_not_taken_for_a_lack_of_memory, 0, 3);
     tcase_add_test(tc, a_default_list_is_separated_by_commas);
     tcase_add_test(tc, without_a_default_the_value_is_not_set);
     tcase_add_test(tc, a_malformed_default_is_refused);

@@ -127,6 +127,26 @@ START_TEST(a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver)
 }
 END_TEST
 
+/* A caller who has his answer at once leaves it hot, for the next: here none comes. */
+START_TEST(a_link_that_became_hot_beside_a_slow_callback_is_looked_at)
+{
+    struct nqtest_ring ring;
+    struct slow slow;
+
+    slow_open(&slow, NQI_ROOM_AUTO);
+    slow_begin(&slow);
+    ck_assert(nqi_token_try(nqtest.room));
+    nqtest_ring_open(&ring, &nqtest.items, nqtest_ring_poll, nqtest_ring_arm);
+    nqi_token_leave(nqtest.room);
+    sem_post(&slow.callback.go);
+    NQTEST_UNTIL(atomic_load(&nqtest.room->keeper) == KEEPER_ARMED);
+    atomic_store(&ring.data, 1);
+    NQTEST_UNTIL(atomic_load(&nqtest.items) == 1);
+    nqtest_ring_close(&ring);
+    slow_close(&slow);
+}
+END_TEST
+
 START_TEST(a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver)
 {
     struct slow slow;
@@ -249,6 +269,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, an_end_that_comes_before_the_last_look_is_not_slept_through);
     tcase_add_test(tc, rooms_end_whenever_they_are_told_to);
     tcase_add_test(tc, a_slow_callback_on_the_keeper_leaves_no_getter_without_a_driver);
+    tcase_add_test(tc, a_link_that_became_hot_beside_a_slow_callback_is_looked_at);
     tcase_add_test(tc, a_slow_callback_on_the_library_thread_leaves_no_getter_without_a_driver);
     tcase_add_test(tc, a_caller_that_polls_sends_the_keeper_to_its_timer);
     tcase_add_test(tc, the_keeper_waits_for_a_hot_link_whose_strand_is_taken);
