@@ -199,6 +199,7 @@ static const struct nqt_ops fault_ops = {
     .ext = nqt_no_ext,
     .rx_poll = fault_rx_poll,
     .rx_arm = fault_rx_arm,
+    .rx_limit = fault_limit_rx,
 };
 
 NQT_MODULE(fault) = {

@@ -263,6 +263,7 @@ void fault_close(struct nqtp_link *link);
 int fault_info(struct nqtp_link *link, struct nqt_info *out);
 int fault_rx_poll(struct nqtp_link *link);
 int fault_rx_arm(struct nqtp_link *link, int on);
+int fault_limit_rx(struct nqtp_link *link, size_t len);
 
 #define FAULT_CAPS                                                                                 \
     (NQT_CAP_STREAM | NQT_CAP_MESSAGE | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | \

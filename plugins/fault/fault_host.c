@@ -377,5 +377,7 @@ struct nqt_host fault_host_table(const struct nqt_host *host)
     table.rx_commit = host_rx_commit;
     if (table.health)
         table.health = host_health;
+    table.rx_give = NULL; /* what has faults passes through rx_space() */
+    table.rx_bytes = NULL;
     return table;
 }

@@ -373,6 +373,15 @@ int fault_rx_hold(struct nqtp_link *link, int hold)
     return ops->rx_hold(link->inner, hold);
 }
 
+int fault_limit_rx(struct nqtp_link *link, size_t len)
+{
+    const struct nqt_ops *ops = link->ep->ops;
+
+    return fault_open(link) && !link->inner_closing && FAULT_CAN(ops, rx_limit)
+               ? ops->rx_limit(link->inner, len)
+               : NQT_OK;
+}
+
 int fault_shutdown(struct nqtp_link *link)
 {
     const struct nqt_ops *ops = link->ep->ops;

@@ -125,8 +125,8 @@ static int listen_start(struct nqtp_ep *ep, const struct listen_addr *addrs, uin
     ep->server = server;
     pthread_mutex_unlock(&ep->room->mtx);
     ngrpc_server_ask(server);
-    nqt_log(ep->mod->host, ep->mod->core, NQT_LOG_INFO, "grpc: listening on %s (%u address%s)",
-            ep->name, n, n > 1 ? "es" : "");
+    nqt_log(ep->mod->host, ep->mod->core, NQT_LOG_INFO, "listening on %s (%u address%s)", ep->name,
+            n, n > 1 ? "es" : "");
     (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = ep->name);
     return NQT_OK;
 }

@@ -164,6 +164,7 @@ static const struct nqt_ops mqtt_ops = {
     .close = mqtt_close,
     .info = mqtt_info,
     .ext = nqt_no_ext,
+    .rx_limit = mqtt_rx_limit,
 };
 
 NQT_MODULE(mqtt) = {

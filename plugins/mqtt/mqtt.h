@@ -37,7 +37,11 @@
 #define MQTT_CREDIT_LEAST 4u         /* ... unless that is less than this for each */
 #define MQTT_EP_FLIGHT (32u << 20)   /* bytes that an endpoint has under way, shared out ... */
 #define MQTT_PACKET_LEAST 1024u      /* ... but a publish of this size passes always */
-#define MQTT_MESSAGE_MAX (32u << 20) /* largest buffer */
+#define MQTT_MESSAGE_MAX (32u << 20) /* largest buffer ... */
+#define MQTT_PIECES (MQTT_MESSAGE_MAX / 128u) /* ... in so many pieces: none sends shorter ones */
+
+#define MQTT_RX_COST 256u     /* of a record that is kept, beside its body */
+#define MQTT_UNATTACHED 2048u /* bytes that may be kept of a link before the core has it */
 
 #define MQTT_NS_PER_S INT64_C(1000000000)
 #define MQTT_DRAIN_NS (2 * MQTT_NS_PER_S) /* shutdown() waits so long for the peer's end */
@@ -184,6 +188,7 @@ struct mqtt_part {
     struct iovec *seg;
     struct mqtt_rx **rx; /* of each segment, one reference */
     uint64_t len;
+    uint64_t cost; /* mqtt_rx_cost() of all `rx` */
 };
 
 enum mqtt_state {
@@ -236,10 +241,11 @@ struct nqtp_link {
     bool ack_due;
     uint64_t client_tag, server_tag;
     struct mqtt_rx *in_first, *in_last;
-    uint64_t in_bytes;
-    uint32_t rx_seq; /* the last that came */
-    uint32_t rx_up;  /* the last that was handed up */
-    uint32_t tx_seq; /* the last that was sent */
+    uint64_t in_bytes, in_cost; /* bodies; with what comes on top */
+    size_t rx_limit;            /* most of in_cost, and of part.cost; 0 = none */
+    uint32_t rx_seq;            /* the last that came */
+    uint32_t rx_up;             /* the last that was handed up */
+    uint32_t tx_seq;            /* the last that was sent */
     uint32_t tx_acked;
     uint64_t flight; /* bytes from tx_acked to tx_seq */
     uint32_t sizes[MQTT_CREDIT];
@@ -277,6 +283,12 @@ void mqtt_broker_leave(struct nqtp_ep *ep, int code, const char *text);
 int mqtt_on_message(void *context, char *topic, int topic_len, MQTTAsync_message *msg);
 void mqtt_rx_unref(struct mqtt_rx *rx);
 
+/* Bytes of memory that it takes, about. */
+static inline uint64_t mqtt_rx_cost(const struct mqtt_rx *rx)
+{
+    return rx->len + MQTT_RX_COST;
+}
+
 /* ---- mqtt_rx.c -------------------------------------------------------------------------- */
 
 /* Cut a body up: whole buffers into `out` (room for `cap`), the rest into link->part; *at goes on.
@@ -291,10 +303,12 @@ int mqtt_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
                  struct nqt_error *err);
 int mqtt_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial);
 int mqtt_rx_hold(struct nqtp_link *link, int hold);
+int mqtt_rx_limit(struct nqtp_link *link, size_t len);
 int mqtt_shutdown(struct nqtp_link *link);
 void mqtt_close(struct nqtp_link *link);
 int mqtt_info(struct nqtp_link *link, struct nqt_info *out);
 void mqtt_link_down(struct nqtp_link *link, int code, bool tell, const char *cause);
+extern const char mqtt_too_much[];            /* why a link ends that keeps more than rx_limit */
 void mqtt_link_watch(struct nqtp_link *link); /* something is under way: have the timer run */
 
 void mqtt_link_work(void *arg); /* as posted: the link looks what there is to do */

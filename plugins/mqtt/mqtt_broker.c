@@ -194,8 +194,8 @@ static void broker_thread_over(void *arg)
     mqtt_ep_unref(ep);
 }
 
-/* In the endpoint's serial.  Without memory for that it waits for some: a thread that nobody joins
- * may outlive what OpenSSL does at exit, and then leaves its error state behind. */
+/* The join is the endpoint's serial's.  Without memory for that it waits for some: a thread that
+ * nobody joins may outlive what OpenSSL does at exit, and then leaves its error state behind. */
 static void broker_ask_for_join(struct nqtp_ep *ep)
 {
     while (ep->mod->host->post(ep->serial, broker_thread_over, ep)) {

@@ -93,6 +93,10 @@ static bool in_data(struct nqtp_link *link, const struct mqtt_head *head, MQTTAs
         mqtt_link_end(link, NQT_E_PROTOCOL, false, "more than the window allows");
         return false;
     }
+    if (link->rx_limit && link->in_cost + len + MQTT_RX_COST > link->rx_limit) {
+        mqtt_link_end(link, NQT_E_PROTOCOL, false, mqtt_too_much);
+        return false;
+    }
     rx = malloc(sizeof(*rx));
     if (!rx) {
         mqtt_link_end(link, NQT_E_NOMEM, false, "no memory for what came");
@@ -110,6 +114,7 @@ static bool in_data(struct nqtp_link *link, const struct mqtt_head *head, MQTTAs
         link->in_first = rx;
     link->in_last = rx;
     link->in_bytes += len;
+    link->in_cost += mqtt_rx_cost(rx);
     link->rx_seq = head->seq;
     mqtt_link_poke(link);
     return true;

@@ -10,6 +10,8 @@
 
 #define LINK_BATCH 64 /* buffers in one RX event */
 
+const char mqtt_too_much[] = "more than a greeting before it is known who that is";
+
 /* ---- the end: in serial ----------------------------------------------------------------- */
 
 static void link_set_timer(struct nqtp_link *link, int64_t in_ns)
@@ -81,6 +83,11 @@ static bool link_is_open(const struct nqtp_link *link)
     return link->state == MQTT_UP || link->state == MQTT_DRAINING;
 }
 
+static bool link_keeps_more_than(const struct nqtp_link *link, size_t limit)
+{
+    return limit && link->part.cost > limit;
+}
+
 /* Hand a record's buffers up.  @return NQT_OK, NQT_E_* */
 static int link_deliver_one(struct nqtp_link *link, struct mqtt_rx *rx)
 {
@@ -114,6 +121,7 @@ static struct mqtt_rx *link_take(struct nqtp_link *link)
         if (!rx->next)
             link->in_last = NULL;
         link->in_bytes -= rx->len;
+        link->in_cost -= mqtt_rx_cost(rx);
         link->rx_up = rx->seq;
         link->ack_due |= rx->ack_now;
     }
@@ -133,6 +141,8 @@ static void link_deliver(struct nqtp_link *link)
             mqtt_link_down(link, rc, true,
                            rc == NQT_E_NOMEM ? "no memory to hand up what came"
                                              : "pieces that make no sense");
+        else if (link_keeps_more_than(link, link->rx_limit))
+            mqtt_link_down(link, NQT_E_PROTOCOL, true, mqtt_too_much);
     }
 }
 
@@ -386,6 +396,7 @@ int mqtt_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
     pthread_mutex_lock(&ep->mtx);
     link->serial = serial;
     link->attached = true;
+    link->rx_limit = 0; /* the core says if there is to be one */
     link->state = MQTT_UP;
     if (link->listed)
         ep->nstrangers--;
@@ -400,6 +411,16 @@ int mqtt_rx_hold(struct nqtp_link *link, int hold)
     link->held = hold != 0;
     if (!hold && link_is_open(link))
         link_step(link);
+    return NQT_OK;
+}
+
+int mqtt_rx_limit(struct nqtp_link *link, size_t len)
+{
+    pthread_mutex_lock(&link->ep->mtx);
+    link->rx_limit = len;
+    if (len && (link->in_cost > len || link_keeps_more_than(link, len)))
+        mqtt_link_end(link, NQT_E_PROTOCOL, false, mqtt_too_much);
+    pthread_mutex_unlock(&link->ep->mtx);
     return NQT_OK;
 }
 

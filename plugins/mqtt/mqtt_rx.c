@@ -87,7 +87,7 @@ static int part_add(struct nqtp_link *link, struct mqtt_rx *rx, const uint8_t *d
 {
     struct mqtt_part *part = &link->part;
 
-    if (part->len + len > MQTT_MESSAGE_MAX)
+    if (part->len + len > MQTT_MESSAGE_MAX || part->n == MQTT_PIECES)
         return NQT_E_PROTOCOL;
     if (!part_grow(link))
         return NQT_E_NOMEM;
@@ -95,48 +95,58 @@ static int part_add(struct nqtp_link *link, struct mqtt_rx *rx, const uint8_t *d
     part->seg[part->n] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = len};
     part->rx[part->n++] = rx;
     part->len += len;
+    part->cost += mqtt_rx_cost(rx);
     return NQT_OK;
 }
 
 /* A whole buffer: the pieces so far. */
-static struct nqt_buf *part_take(struct nqtp_link *link)
+static int part_take(struct nqtp_link *link, struct nqt_buf **ret)
 {
     struct mqtt_part *part = &link->part;
     struct nqt_buf *buf = rx_buf_new(part->seg, part->rx, part->n, part->len);
 
-    if (buf)
-        part->n = 0;
-    if (buf)
-        part->len = 0;
-    return buf;
+    if (!buf)
+        return NQT_E_NOMEM;
+    part->n = 0;
+    part->len = part->cost = 0;
+    *ret = buf;
+    return NQT_OK;
+}
+
+/* The next piece.  @param last [out] it ends a buffer; else it has bytes and ends its publish, so
+ * that pieces of no use cost nothing */
+static int unpack_piece(struct nqtp_link *link, struct mqtt_rx *rx, size_t *at, bool *last)
+{
+    uint32_t len;
+    int rc;
+
+    if (rx->len - *at < MQTT_PIECE)
+        return NQT_E_PROTOCOL;
+    len = mqtt_load_u32(rx->body + *at);
+    *last = len & MQTT_LAST;
+    len &= ~MQTT_LAST;
+    if (len > rx->len - *at - MQTT_PIECE || (!*last && (!len || len != rx->len - *at - MQTT_PIECE)))
+        return NQT_E_PROTOCOL;
+    rc = part_add(link, rx, rx->body + *at + MQTT_PIECE, len);
+    if (!rc)
+        *at += MQTT_PIECE + len;
+    return rc;
 }
 
 int mqtt_unpack(struct nqtp_link *link, struct mqtt_rx *rx, size_t *at, struct nqt_buf **out,
                 int cap)
 {
-    int n = 0, rc;
+    int n = 0, rc = NQT_OK;
 
-    while (*at < rx->len && n < cap) {
-        uint32_t len;
+    while (*at < rx->len && n < cap && !rc) {
         bool last;
 
-        if (rx->len - *at < MQTT_PIECE)
-            return NQT_E_PROTOCOL;
-        len = mqtt_load_u32(rx->body + *at);
-        last = len & MQTT_LAST;
-        len &= ~MQTT_LAST;
-        if (len > rx->len - *at - MQTT_PIECE)
-            return NQT_E_PROTOCOL;
-        rc = part_add(link, rx, rx->body + *at + MQTT_PIECE, len);
-        if (rc)
-            return rc;
-        *at += MQTT_PIECE + len;
-        if (!last)
-            continue;
-        out[n] = part_take(link);
-        if (!out[n])
-            return NQT_E_NOMEM;
-        n++;
+        rc = unpack_piece(link, rx, at, &last);
+        if (!rc && last)
+            rc = part_take(link, &out[n]);
+        n += !rc && last;
     }
-    return n;
+    for (int i = 0; rc && i < n; i++)
+        out[i]->ops->unref(out[i]);
+    return rc ? rc : n;
 }

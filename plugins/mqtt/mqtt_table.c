@@ -117,6 +117,7 @@ struct nqtp_link *mqtt_link_accept(struct nqtp_ep *ep, uint64_t id, const struct
     link->accepted = true;
     link->client_tag = head->client;
     link->server_tag = ep->tag;
+    link->rx_limit = MQTT_UNATTACHED;
     mqtt_link_list(link);
     ep->nstrangers++;
     return link;

@@ -200,6 +200,37 @@ END_TEST
 
 /* ---- the end -------------------------------------------------------------------------- */
 
+/* Among buffers, until the link is full: then nothing has happened. */
+START_TEST(bytes_that_are_copied_arrive_in_line_with_buffers)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+    uint64_t sent = 0;
+
+    if (!nqtest_tested->module->ops->send_bytes)
+        goto out;
+    nqtest_hold(rig.s, 1);
+    for (size_t len = 1; len <= 200; len += 13) {
+        struct nqt_buf *buf = nqtest_buf(sent, len, 1);
+        uint32_t taken;
+
+        ck_assert_int_eq(nqtest_send(rig.c, &buf, 1, &taken), NQT_OK);
+        ck_assert_uint_eq(taken, 1);
+        sent += len;
+        ck_assert_int_eq(nqtest_send_bytes(rig.c, sent, len), 1);
+        sent += len;
+    }
+    while (sent < (64u << 20) && nqtest_send_bytes(rig.c, sent, 100) > 0)
+        sent += 100;
+    ck_assert_int_eq(nqtest_send_bytes(rig.c, sent, 100), 0);
+    nqtest_hold(rig.s, 0);
+    nqtest_until_received(rig.s, sent);
+    ck_assert_int_eq(nqtest_send_bytes(rig.c, sent, 40), 1);
+    nqtest_until_received(rig.s, sent + 40);
+out:
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 START_TEST(what_arrives_before_a_sudden_end_is_a_prefix)
 {
     struct nqtest_rig rig = _i ? nqtest_rig_tiny() : nqtest_rig_usual();
@@ -231,16 +262,19 @@ START_TEST(the_end_of_one_side_is_eof_on_the_other)
 }
 END_TEST
 
+/* The last that was offered is taken in part, or not at all. */
+static const size_t offers[] = {300000, 1000};
+
 START_TEST(shutdown_delivers_what_was_taken_and_takes_no_more)
 {
-    struct nqtest_rig rig = _i ? nqtest_rig_tiny() : nqtest_rig_usual();
+    struct nqtest_rig rig = _i % 2 ? nqtest_rig_tiny() : nqtest_rig_usual();
     struct nqt_buf *buf;
     uint32_t taken;
 
     if (!nqtest_can(NQT_CAP_DRAIN))
         goto out;
     buf = nqtest_buf(0, 10, 1);
-    nqtest_push(rig.c, 4 << 20, 300000, 1, 4);
+    nqtest_push(rig.c, 4 << 20, offers[_i / 2], 1, 4);
     ck_assert_int_eq(nqtest_shutdown(rig.c), NQT_OK);
     ck_assert_int_eq(nqtest_shutdown(rig.c), NQT_OK);
     ck_assert_int_lt(nqtest_send(rig.c, &buf, 1, &taken), 0);
@@ -303,9 +337,10 @@ void nqtest_contract_delivery(TCase *tc)
     tcase_add_test(tc, hold_stops_receiving_and_nothing_is_lost);
     tcase_add_test(tc, space_that_is_refused_and_stopped_ends_reading);
     tcase_add_test(tc, polling_receives_what_is_there);
+    tcase_add_test(tc, bytes_that_are_copied_arrive_in_line_with_buffers);
     tcase_add_loop_test(tc, what_arrives_before_a_sudden_end_is_a_prefix, 0, 2);
     tcase_add_loop_test(tc, the_end_of_one_side_is_eof_on_the_other, 0, 2);
-    tcase_add_loop_test(tc, shutdown_delivers_what_was_taken_and_takes_no_more, 0, 2);
+    tcase_add_loop_test(tc, shutdown_delivers_what_was_taken_and_takes_no_more, 0, 2 * LEN(offers));
     tcase_add_test(tc, shutdown_does_not_wait_for_a_peer_that_stays);
     tcase_add_test(tc, shutdown_of_one_direction_still_receives);
 }

@@ -3,7 +3,9 @@
 #include "plugins/mqtt/mqtt.h"
 #include "tests/plugins/contract.h"
 #include "tests/support/broker.h"
+#include "tests/support/queue.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 extern const struct nqt_module mqtt_LTX_nqt0_module;
@@ -73,6 +75,76 @@ START_TEST(heads_that_make_no_sense_are_not_read)
     ck_assert(mqtt_head_read(at, MQTT_HEAD, &head));
     at[0] ^= 1;
     ck_assert(!mqtt_head_read(at, sizeof(at), &head));
+}
+END_TEST
+
+/* ---- bodies, without a link's other parts ---- */
+
+static void *piece_mem(nqt_core *core, void *was, size_t len)
+{
+    (void)core;
+    if (len)
+        return realloc(was, len);
+    free(was);
+    return NULL;
+}
+
+static const struct nqt_host piece_host = {.size = sizeof(piece_host), .mem = piece_mem};
+static struct nqtp_mod piece_mod = {.host = &piece_host};
+static struct nqtp_ep piece_ep = {.mod = &piece_mod};
+
+static uint32_t piece_refs(const struct mqtt_rx *rx)
+{
+    return atomic_load(&rx->refs);
+}
+
+/* Unpack `len` bytes that `rx` has one reference on.  @return as mqtt_unpack() */
+static int piece_unpack(struct nqtp_link *link, struct mqtt_rx *rx, const void *body, size_t len,
+                        struct nqt_buf **bufs)
+{
+    size_t at = 0;
+
+    rx->body = body;
+    rx->len = len;
+    return mqtt_unpack(link, rx, &at, bufs, 4);
+}
+
+static const struct {
+    uint8_t body[24];
+    size_t len;
+} bad_pieces[] = {
+    {{1, 0, 0, 0x80, 'a', 1, 0}, 7},                   /* no room for a length */
+    {{1, 0, 0, 0x80, 'a', 2, 0, 0, 0x80, 'b'}, 10},    /* longer than what there is */
+    {{1, 0, 0, 0x80, 'a', 0, 0, 0, 0}, 9},             /* of nothing, and it ends nothing */
+    {{1, 0, 0, 0x80, 'a', 1, 0, 0, 0, 'b', 0, 0}, 12}, /* it ends neither buffer nor publish */
+};
+
+START_TEST(a_piece_that_makes_no_sense_leaves_nothing)
+{
+    struct nqtp_link link = {.ep = &piece_ep};
+    struct mqtt_rx rx = {.refs = 1};
+    struct nqt_buf *bufs[4];
+
+    ck_assert_int_eq(piece_unpack(&link, &rx, bad_pieces[_i].body, bad_pieces[_i].len, bufs),
+                     NQT_E_PROTOCOL);
+    ck_assert_uint_eq(piece_refs(&rx), 1); /* what came whole before it is not kept either */
+    mqtt_part_drop(&link);
+    ck_assert_uint_eq(piece_refs(&rx), 1);
+}
+END_TEST
+
+START_TEST(a_buffer_of_too_many_pieces_is_refused)
+{
+    static const uint8_t piece[] = {1, 0, 0, 0, 'a'};
+    struct nqtp_link link = {.ep = &piece_ep};
+    struct mqtt_rx rx = {.refs = 1};
+    struct nqt_buf *bufs[4];
+
+    for (uint32_t i = 0; i < MQTT_PIECES; i++)
+        ck_assert_int_eq(piece_unpack(&link, &rx, piece, sizeof(piece), bufs), 0);
+    ck_assert_int_eq(piece_unpack(&link, &rx, piece, sizeof(piece), bufs), NQT_E_PROTOCOL);
+    mqtt_part_drop(&link);
+    ck_assert_uint_eq(piece_refs(&rx), 1);
 }
 END_TEST
 
@@ -361,6 +433,150 @@ START_TEST(a_client_that_comes_first_waits_for_its_server)
 }
 END_TEST
 
+/* ---- strangers -------------------------------------------------------------------------- */
+
+static bool has_inbox(const void *arg)
+{
+    struct nqtp_link *link = ((const struct nqtest_link *)arg)->plugin;
+    bool has;
+
+    pthread_mutex_lock(&link->ep->mtx);
+    has = link->in_first;
+    pthread_mutex_unlock(&link->ep->mtx);
+    return has;
+}
+
+static bool has_ended_the_first(const void *ep)
+{
+    struct nqtp_link *link = ((const struct nqtest_ep *)ep)->waiting[0];
+    bool has;
+
+    pthread_mutex_lock(&link->ep->mtx);
+    has = link->end_code;
+    pthread_mutex_unlock(&link->ep->mtx);
+    return has;
+}
+
+static int limit(struct nqtest_link *link, size_t len)
+{
+    return link->host->module->ops->rx_limit(link->plugin, len);
+}
+
+/* Sizes of pieces: the first ends it in the inbox, or the second where the buffer is gathered. */
+static const struct nqtest_opt pieces_of_2k[] = {{"port", port}, {"packet", "2KiB"}, {NULL, NULL}};
+static const struct nqtest_opt pieces_of_1k[] = {{"port", port}, {"packet", "1KiB"}, {NULL, NULL}};
+
+START_TEST(more_than_a_greeting_ends_a_link_of_which_no_more_may_be_kept)
+{
+    struct nqtest_rig rig = nqtest_rig_up(usual, _i ? pieces_of_1k : pieces_of_2k);
+
+    ck_assert_int_eq(limit(rig.s, 2048), NQT_OK);
+    nqtest_push(rig.c, 1000, 100, 1, 10); /* whole buffers are handed up, and not kept */
+    nqtest_until_received(rig.s, 1000);
+    nqtest_push(rig.c, 3 << 20, 3 << 20, 1, 1);
+    NQTEST_UNTIL(nqtest_is_down, rig.s);
+    ck_assert_int_eq(rig.s->err.code, NQT_E_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(rig.s->err.text, "more than a greeting"));
+    NQTEST_UNTIL(nqtest_is_down, rig.c);
+    ck_assert_ptr_nonnull(strstr(rig.c->err.text, "more than a greeting"));
+    ck_assert_uint_eq(rig.s->received, 1000);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+/* Each costs more than its bytes. */
+START_TEST(many_small_pieces_are_more_than_a_greeting)
+{
+    struct nqtp_link link = {.ep = &piece_ep, .rx_limit = 2048};
+    struct mqtt_rx rx = {.refs = 1};
+    struct nqt_buf *bufs[4];
+
+    for (unsigned i = 0; i < 8; i++) {
+        ck_assert_uint_le(link.part.cost, link.rx_limit);
+        ck_assert_int_eq(piece_unpack(&link, &rx, (const uint8_t[]){1, 0, 0, 0, 'a'}, 5, bufs), 0);
+    }
+    ck_assert_uint_gt(link.part.cost, link.rx_limit);
+    mqtt_part_drop(&link);
+    ck_assert_uint_eq(link.part.cost, 0);
+}
+END_TEST
+
+START_TEST(a_limit_that_comes_late_ends_a_link_that_keeps_more)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+
+    ck_assert_int_eq(nqtest_hold(rig.s, 1), NQT_OK);
+    nqtest_push(rig.c, 64 << 10, 64 << 10, 1, 1);
+    NQTEST_UNTIL(has_inbox, rig.s);
+    ck_assert_int_eq(limit(rig.s, 2048), NQT_OK);
+    NQTEST_UNTIL(nqtest_is_down, rig.s);
+    ck_assert_int_eq(rig.s->err.code, NQT_E_PROTOCOL);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(whoever_is_known_may_send_large_buffers_again)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+
+    ck_assert_int_eq(limit(rig.s, 2048), NQT_OK);
+    nqtest_push(rig.c, 300, 300, 1, 1);
+    nqtest_until_received(rig.s, 300);
+    ck_assert_int_eq(limit(rig.s, 0), NQT_OK);
+    exchange(&rig);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+/* A server whose core has not taken it yet, and does not for a while. */
+START_TEST(before_the_core_has_a_link_no_more_than_a_greeting_is_kept_of_it)
+{
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_ep *server, *client;
+    struct nqtest_link *link;
+
+    ck_assert_int_eq(nqtest_ep_open(host, true, usual, &server, NULL), 0);
+    ck_assert_int_eq(nqtest_ep_open(host, false, usual, &client, NULL), 0);
+    server->accept = NQTEST_KEEP;
+    link = nqtest_connect(client, NULL);
+    NQTEST_UNTIL(nqtest_has_waiting, server);
+    NQTEST_UNTIL(nqtest_is_up, link);
+    nqtest_push(link, 64 << 10, 64 << 10, 1, 1);
+    NQTEST_UNTIL(has_ended_the_first, server);
+    nqtest_attach(server);
+    NQTEST_UNTIL(nqtest_is_down, link);
+    ck_assert_ptr_nonnull(strstr(link->err.text, "more than a greeting"));
+    nqtest_host_free(host);
+}
+END_TEST
+
+/* The whole way: a stranger to a server's queue, which goes on. */
+START_TEST(a_stranger_who_sends_much_is_sent_away_by_a_queue_at_once)
+{
+    nq_queue *server = nqtest_server(nqtest_transport_of("mqtt"), "");
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    char name[32] = "";
+    const struct nqtest_opt opts[] = {{"port", port}, {"server", name}, {NULL, NULL}};
+    int64_t began = nqtest_clock();
+    struct nq_event event;
+    struct nqtest_ep *ep;
+    struct nqtest_link *link;
+
+    ck_assert_int_eq(sscanf(strstr(nqtest_place(), "'server': "), "'server': '%31[^']", name), 1);
+    ck_assert_int_eq(nqtest_ep_open(host, false, opts, &ep, NULL), 0);
+    link = nqtest_connect(ep, NULL);
+    NQTEST_UNTIL(nqtest_is_up, link);
+    nqtest_push(link, 3 << 20, 3 << 20, 1, 1);
+    event = nqtest_event(server, NQ_EVENT_REFUSED);
+    ck_assert_int_eq(event.reason, NQ_REASON_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(event.text, "more than a greeting"));
+    ck_assert_int_lt(nqtest_clock() - began, 9 * 1000 * NQTEST_MS); /* not the handshake's clock */
+    NQTEST_UNTIL(nqtest_is_down, link);
+    nqtest_host_free(host);
+    nqtest_end(server);
+}
+END_TEST
+
 static bool is_failing(const void *ep)
 {
     return nqtest_health_is(ep, NQT_HEALTH_FAILING, NULL);
@@ -449,6 +665,11 @@ static void add_broker(TCase *tc)
     tcase_add_test(tc, a_record_without_an_answer_is_asked_for_at_the_first_look);
     tcase_add_test(tc, a_client_that_comes_first_waits_for_its_server);
     tcase_add_loop_test(tc, health_is_that_of_the_connection_to_the_broker, 0, 2);
+    tcase_add_loop_test(tc, more_than_a_greeting_ends_a_link_of_which_no_more_may_be_kept, 0, 2);
+    tcase_add_test(tc, a_limit_that_comes_late_ends_a_link_that_keeps_more);
+    tcase_add_test(tc, whoever_is_known_may_send_large_buffers_again);
+    tcase_add_test(tc, before_the_core_has_a_link_no_more_than_a_greeting_is_kept_of_it);
+    tcase_add_test(tc, a_stranger_who_sends_much_is_sent_away_by_a_queue_at_once);
     tcase_add_test(tc, a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone);
 }
 
@@ -459,6 +680,10 @@ Suite *nqtest_suite(void)
 
     tcase_add_test(wire, a_head_is_read_as_it_was_written);
     tcase_add_test(wire, heads_that_make_no_sense_are_not_read);
+    tcase_add_loop_test(wire, a_piece_that_makes_no_sense_leaves_nothing, 0,
+                        (int)(sizeof(bad_pieces) / sizeof(bad_pieces[0])));
+    tcase_add_test(wire, a_buffer_of_too_many_pieces_is_refused);
+    tcase_add_test(wire, many_small_pieces_are_more_than_a_greeting);
     tcase_add_test(wire, a_reason_from_outside_is_printable_and_one_of_ours);
     tcase_add_test(wire, a_topic_ends_with_the_id);
     tcase_add_test(wire, names_that_would_be_more_than_one_level_of_a_topic_are_refused);

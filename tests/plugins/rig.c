@@ -76,17 +76,23 @@ void nqtest_until_fds(int fds)
     ck_assert_int_eq(nqtest_fds(), fds);
 }
 
-static uint64_t awaited;
+struct awaited {
+    const struct nqtest_link *link;
+    uint64_t len;
+};
 
-static bool has_received(const void *link)
+static bool has_received(const void *arg)
 {
-    return ((const struct nqtest_link *)link)->received >= awaited;
+    const struct awaited *awaited = arg;
+
+    return awaited->link->received >= awaited->len;
 }
 
 void nqtest_until_received(const struct nqtest_link *link, uint64_t len)
 {
-    awaited = len;
-    NQTEST_UNTIL(has_received, link);
+    const struct awaited awaited = {link, len};
+
+    NQTEST_UNTIL(has_received, &awaited);
     ck_assert_uint_eq(link->received, len);
 }
 

@@ -67,7 +67,7 @@ static const struct {
     {NQTEST_CERT_SERVER, STRANGE_ID, "the certificate is for another id",
      "the certificate is for another id", NQ_REASON_IDENTITY, NQ_REASON_IDENTITY},
     {STRANGE_ID, NQTEST_CERT_CLIENT, "the client refuses: the certificate is for another id",
-     "the server's certificate is for another id", NQ_REASON_PROTOCOL, NQ_REASON_IDENTITY},
+     "the server's certificate is for another id", NQ_REASON_IDENTITY, NQ_REASON_IDENTITY},
 };
 
 START_TEST(who_claims_another_id_than_his_certificate_is_refused)
