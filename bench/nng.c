@@ -91,14 +91,12 @@ static void rival_heap(void)
 static void rival_peer(const struct bench_opts *opts, int fd, void *arg)
 {
     nng_socket sock;
-    char addr[64], done;
-    int port;
+    char addr[BENCH_PATH_MAX], done;
 
     (void)arg;
     rival_heap();
     sock = rival_open(opts, 1);
-    bench_hear(fd, &port, sizeof(port));
-    snprintf(addr, sizeof(addr), "tcp://127.0.0.1:%d", port);
+    bench_hear(fd, addr, sizeof(addr));
     rival_check(nng_dial(sock, addr, NULL, 0), addr);
     for (uint64_t i = 0; i < opts->warmup + opts->count; i++)
         rival_send(sock, opts->job == BENCH_RTT ? rival_recv(opts, sock) : rival_alloc(opts));
@@ -154,17 +152,23 @@ int main(int argc, char **argv)
     struct bench_peer peer;
     nng_listener listener;
     nng_socket sock;
+    char addr[BENCH_PATH_MAX] = {0};
     int port = 0;
 
-    bench_options(&opts, "nng", BENCH_OPT_PATTERN | BENCH_OPT_BUFFER, argc, argv);
+    bench_options(&opts, "nng", BENCH_OPT_PATTERN | BENCH_OPT_BUFFER | BENCH_OPT_PATH, argc, argv);
     if (!opts.pattern)
         opts.pattern = opts.job == BENCH_RTT ? "pair0" : "push";
     peer = bench_peer_start(&opts, rival_peer, NULL);
     rival_heap();
     sock = rival_open(&opts, 0);
-    rival_check(nng_listen(sock, "tcp://127.0.0.1:0", &listener, 0), "nng_listen");
-    rival_check(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), "port");
-    bench_tell(peer.fd, &port, sizeof(port));
+    snprintf(addr, sizeof(addr), "%s%s", opts.path ? "ipc://" : "tcp://127.0.0.1:0",
+             opts.path ? opts.path : "");
+    rival_check(nng_listen(sock, addr, &listener, 0), "nng_listen");
+    if (!opts.path) {
+        rival_check(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), "port");
+        snprintf(addr, sizeof(addr), "tcp://127.0.0.1:%d", port);
+    }
+    bench_tell(peer.fd, addr, sizeof(addr));
     snprintf(result.settings, sizeof(result.settings), "%s, queues %s", opts.pattern,
              opts.buffer < 0 ? "default" : "set");
     if (opts.job == BENCH_RTT) {

@@ -76,6 +76,8 @@ static _Noreturn void report_usage(unsigned allowed, int code)
         fprintf(out, "    --buffer N                  messages in the library's queues\n");
     if (allowed & BENCH_OPT_PORT)
         fprintf(out, "    --port N                    of the broker (1883)\n");
+    if (allowed & BENCH_OPT_PATH)
+        fprintf(out, "    --path PATH                 of a unix socket, instead of tcp\n");
     exit(code);
 }
 
@@ -130,6 +132,7 @@ static const struct {
     {{"pattern", required_argument, NULL, 'k'}, BENCH_OPT_PATTERN},
     {{"buffer", required_argument, NULL, 'q'}, BENCH_OPT_BUFFER},
     {{"port", required_argument, NULL, 'o'}, BENCH_OPT_PORT},
+    {{"path", required_argument, NULL, 'a'}, BENCH_OPT_PATH},
 };
 
 #define REPORT_OPTIONS (sizeof(report_table) / sizeof(report_table[0]))
@@ -169,6 +172,11 @@ static void report_option(struct bench_opts *opts, int key, const char *text, un
         break;
     case 'o':
         opts->port = (unsigned)report_number("--port", text, 1, 65535);
+        break;
+    case 'a':
+        if (strlen(text) >= BENCH_PATH_MAX - 8)
+            bench_die("--path", "too long");
+        opts->path = text;
         break;
     default:
         report_usage(allowed, key == 'h' ? 0 : 2);

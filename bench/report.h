@@ -31,6 +31,7 @@ struct bench_opts {
     const char *pattern; /* pair of sockets of the rival; NULL = its best for the job */
     int buffer;          /* messages in the rival's queues; -1 = its default */
     unsigned port;       /* of the broker on 127.0.0.1; 1883 */
+    const char *path;    /* of a unix socket; NULL = the loopback address */
 };
 
 #define BENCH_OPT_WAIT 1u
@@ -39,6 +40,8 @@ struct bench_opts {
 #define BENCH_OPT_PATTERN 8u
 #define BENCH_OPT_BUFFER 16u
 #define BENCH_OPT_PORT 32u
+#define BENCH_OPT_PATH 64u
+#define BENCH_PATH_MAX 128u /* with its NUL */
 
 /* Read the command line into `opts`; on a mistake and for --help print the usage of
  * `program` and exit. */

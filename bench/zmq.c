@@ -11,7 +11,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#define RIVAL_ADDR 64 /* bytes of an address, with its NUL */
+#define RIVAL_ADDR BENCH_PATH_MAX /* bytes of an address, with its NUL */
 
 static const struct rival_pattern {
     const char *name;
@@ -141,13 +141,15 @@ int main(int argc, char **argv)
     size_t len = sizeof(addr);
     void *ctx, *sock;
 
-    bench_options(&opts, "zmq", BENCH_OPT_PATTERN | BENCH_OPT_BUFFER, argc, argv);
+    bench_options(&opts, "zmq", BENCH_OPT_PATTERN | BENCH_OPT_BUFFER | BENCH_OPT_PATH, argc, argv);
     if (!opts.pattern)
         opts.pattern = opts.job == BENCH_RTT ? "pair" : "push";
     peer = bench_peer_start(&opts, rival_peer, NULL);
     ctx = zmq_ctx_new();
     sock = rival_open(&opts, ctx, 0);
-    rival_check(zmq_bind(sock, "tcp://127.0.0.1:*") == 0, "zmq_bind");
+    snprintf(addr, sizeof(addr), "%s%s", opts.path ? "ipc://" : "tcp://127.0.0.1:*",
+             opts.path ? opts.path : "");
+    rival_check(zmq_bind(sock, addr) == 0, "zmq_bind");
     rival_check(zmq_getsockopt(sock, ZMQ_LAST_ENDPOINT, addr, &len) == 0, "address");
     bench_tell(peer.fd, addr, sizeof(addr));
     if (opts.job == BENCH_RTT) {
