@@ -52,6 +52,7 @@ struct nqi_load {
     uint8_t *exponents;     /* mix: owned; log2 of the sizes of one round */
     size_t nexponents;
     nq_chunk *body; /* what large messages share; owned */
+    bool loan;      /* filled in place, at the ends only: it is the transport that is measured */
 };
 
 /* Prepare.  max_exponent 0 = all messages have `size` bytes.
@@ -75,6 +76,11 @@ uint64_t nqi_load_bytes(const struct nqi_load *load);
 /* Make message `number`.  From 4 KiB on it refers to memory that all messages share; smaller
  * ones are copied.  @return NQ_OK, NQ_ERR_NOMEM */
 NQ_MUST_CHECK nq_err nqi_load_make(const struct nqi_load *load, uint64_t number, nq_msg **ret);
+
+/* The same in memory that the queue lends for `peer` (NULL = the server).
+ * @return NQ_OK, or why there is no loan */
+NQ_MUST_CHECK nq_err nqi_load_loan(const struct nqi_load *load, nq_queue *queue,
+                                   const nq_uuid *peer, uint64_t number, nq_msg **ret);
 
 /* Is this message `number`, whole?  Looks at the number, the size, and the ends of the
  * chunks.  @param keep  the message is sent on: its payload stays */

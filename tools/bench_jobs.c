@@ -88,6 +88,14 @@ static int jobs_put(const struct nqi_bench *bench, nq_msg *msg)
 
 /* ---- one direction ------------------------------------------------------------------------ */
 
+static nq_err jobs_make(const struct nqi_bench *bench, uint64_t number, nq_msg **ret)
+{
+    const nq_uuid *peer = bench->server ? &bench->peer : NULL;
+
+    return bench->load.loan ? nqi_load_loan(&bench->load, bench->queue, peer, number, ret)
+                            : nqi_load_make(&bench->load, number, ret);
+}
+
 static int jobs_send(const struct nqi_bench *bench, uint64_t number)
 {
     nq_msg *msg = NULL;
@@ -95,7 +103,7 @@ static int jobs_send(const struct nqi_bench *bench, uint64_t number)
 
     if (nqi_interrupted())
         return NQI_EXIT_INTERRUPTED;
-    err = nqi_load_make(&bench->load, number, &msg);
+    err = jobs_make(bench, number, &msg);
     return err ? nqi_say_error(err) : jobs_put(bench, msg);
 }
 
@@ -203,7 +211,7 @@ static nq_err jobs_put_some(const struct nqi_bench *bench, uint64_t *sent, nq_ms
 
     for (int i = 0; i < JOBS_BATCH && *sent < total && !err; i++) {
         if (!*next)
-            err = nqi_load_make(&bench->load, *sent, next);
+            err = jobs_make(bench, *sent, next);
         if (err)
             break;
         err = nq_put(bench->queue, *next, peer, peer ? 1 : 0, NULL);
@@ -251,6 +259,15 @@ static int jobs_one_thread(const struct nqi_bench *bench, struct nqi_bench_resul
 /* ---- round trips ------------------------------------------------------------------------------
  */
 
+/* What came goes back; a loan cannot, it is the other side's memory: another one goes. */
+static int jobs_reply(const struct nqi_bench *bench, uint64_t number, nq_msg *msg)
+{
+    if (!bench->load.loan)
+        return jobs_put(bench, msg);
+    nq_msg_free(msg);
+    return jobs_send(bench, number);
+}
+
 static int jobs_echo(const struct nqi_bench *bench)
 {
     uint64_t total = nqi_load_total(&bench->load);
@@ -264,7 +281,7 @@ static int jobs_echo(const struct nqi_bench *bench)
         if (code)
             break;
         if (nqi_load_check(&bench->load, i, msg, true)) {
-            code = jobs_put(bench, msg);
+            code = jobs_reply(bench, i, msg);
         } else {
             nq_msg_free(msg);
             code = jobs_bad(i);

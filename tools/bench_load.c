@@ -140,6 +140,23 @@ nq_err nqi_load_make(const struct nqi_load *load, uint64_t number, nq_msg **ret)
     return NQ_OK;
 }
 
+nq_err nqi_load_loan(const struct nqi_load *load, nq_queue *queue, const nq_uuid *peer,
+                     uint64_t number, nq_msg **ret)
+{
+    uint64_t size = nqi_load_size(load, number);
+    unsigned char *bytes;
+    void *data;
+    nq_err err = nq_loan(queue, peer, peer ? 1 : 0, size, &data, ret);
+
+    if (err)
+        return err;
+    bytes = data;
+    for (uint64_t at = size > LOAD_NUMBER ? size - LOAD_NUMBER : 0; at < size; at++)
+        bytes[at] = load_body[at % LOAD_BODY];
+    memcpy(bytes, &number, size < LOAD_NUMBER ? size : LOAD_NUMBER);
+    return NQ_OK;
+}
+
 /* ---- checking ---------------------------------------------------------------------------- */
 
 /* Do the `len` bytes at `data` belong to place `at` of message `number`? */
@@ -166,8 +183,21 @@ static bool load_ends(uint64_t number, uint64_t at, const unsigned char *data, s
     return load_same(number, at, data, n) && load_same(number, at + len - n, data + len - n, n);
 }
 
+/* Of a piece that stands at `at`, what was written. */
+static bool load_piece(const struct nqi_load *load, uint64_t number, uint64_t at,
+                       const unsigned char *data, size_t len)
+{
+    uint64_t size = nqi_load_size(load, number);
+    size_t n = len < LOAD_NUMBER ? len : LOAD_NUMBER;
+
+    if (!load->loan)
+        return load_ends(number, at, data, len);
+    return (at || load_same(number, 0, data, n)) &&
+           (at + len < size || load_same(number, at + len - n, data + len - n, n));
+}
+
 /* All chunks of a message that will not be needed any more. */
-static bool load_check_chunks(uint64_t number, nq_stream *stream)
+static bool load_check_chunks(const struct nqi_load *load, uint64_t number, nq_stream *stream)
 {
     nq_view views[LOAD_VIEWS];
     uint64_t at = 0;
@@ -176,7 +206,7 @@ static bool load_check_chunks(uint64_t number, nq_stream *stream)
 
     while (nq_stream_readchunks(stream, views, LOAD_VIEWS, &n) == NQ_OK) {
         for (size_t i = 0; i < n; i++) {
-            same = same && load_ends(number, at, views[i].data, views[i].len);
+            same = same && load_piece(load, number, at, views[i].data, views[i].len);
             at += views[i].len;
             nq_view_release(&views[i]);
         }
@@ -194,6 +224,6 @@ bool nqi_load_check(const struct nqi_load *load, uint64_t number, nq_msg *msg, b
     if (nq_stream_peekchunk(stream, &view) != NQ_OK)
         return nqi_load_size(load, number) == 0;
     if (keep || nq_stream_nchunks(stream) == 1)
-        return load_ends(number, 0, view.data, view.len);
-    return load_check_chunks(number, stream);
+        return load_piece(load, number, 0, view.data, view.len);
+    return load_check_chunks(load, number, stream);
 }

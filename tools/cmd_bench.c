@@ -28,7 +28,7 @@ struct bench_run {
     const char *pin;
     uint64_t size, count, warmup, max_exponent;
     int64_t timeout_ns;
-    bool json, foreign;
+    bool json, foreign, loan;
 
     enum nqi_job job;
     int cpu[2]; /* of the server, of the client; -1 = wherever */
@@ -113,6 +113,7 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
         nqi_load_fini(&bench.load);
         return;
     }
+    bench.load.loan = run->loan;
     bench.load.warmup = run->warmup;
     bench.load.count = exponent ? run->count * bench.load.nexponents : run->count;
     if (client_config)
@@ -440,6 +441,8 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
          "or say so; both, async and mix then run on one thread in\neach process, else on two",
          &run->conf.policy, NQI_OPT_TEXT, 0},
         {"foreign", NULL, "rtt: another thread puts than the one that waits", &run->foreign,
+         NQI_OPT_FLAG, 0},
+        {"loan", NULL, "fill messages in place, in memory that the transport lends", &run->loan,
          NQI_OPT_FLAG, 0},
         {"pin", "A,B", "run the server on CPU A, the client on CPU B", &run->pin, NQI_OPT_TEXT, 0},
         {"timeout", "DUR", "give up when nothing comes for so long (60s)", &run->timeout_ns,

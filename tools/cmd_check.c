@@ -40,7 +40,8 @@ static void check_problem(void *arg, const char *path, const char *text)
 struct check_health {
     struct nq_health_info infos[CHECK_TRANSPORTS];
     size_t n;
-    bool peer; /* a client's server is there */
+    bool peer;          /* a client's server is there */
+    struct nq_event up; /* ... and how; a server has none */
 };
 
 /* A server's, all of which are to listen. */
@@ -79,8 +80,10 @@ static nq_err check_wait(nq_queue *queue, int64_t timeout_ns, struct check_healt
             (server ? check_all_ready(health) : health->peer))
             break;
         err = nq_event_get(queue, left < NQI_SLICE_NS ? left : NQI_SLICE_NS, &event);
-        if (err == NQ_OK && event.kind == NQ_EVENT_PEER_UP)
+        if (err == NQ_OK && event.kind == NQ_EVENT_PEER_UP) {
             health->peer = true;
+            health->up = event;
+        }
     }
     health->peer |= server && check_all_ready(health);
     return err;
@@ -105,6 +108,18 @@ static void check_show(const struct check *check, const struct check_health *hea
     }
 }
 
+/* Over which transport, and why not over the first one. */
+static void check_show_choice(const struct check *check, const struct check_health *health)
+{
+    if (check->json) {
+        printf("], \"over\": ");
+        nqi_json_text(stdout, health->up.transport);
+        printf(", \"connected\": %s, \"transports\": [", health->peer ? "true" : "false");
+    } else if (health->up.transport[0]) {
+        printf("%s: connected over %s: %s\n", check->file, health->up.transport, health->up.text);
+    }
+}
+
 static int check_connect(struct check *check)
 {
     NQI_CLEANUP(nqi_queue_freep) nq_queue *queue = NULL;
@@ -120,10 +135,11 @@ static int check_connect(struct check *check)
 
         check_problem(check, "", *text ? text : nq_strerror(err));
     }
-    if (check->json)
-        printf("], \"connected\": %s, \"transports\": [", health.peer ? "true" : "false");
+    check_show_choice(check, &health);
     check_show(check, &health);
-    if (queue && health.peer && nq_close(queue, NQI_FLUSH_NS, NULL) < 0)
+    if (err < 0)
+        return NQI_EXIT_FAILED;
+    if (health.peer && nq_close(queue, NQI_FLUSH_NS, NULL) < 0)
         return NQI_EXIT_FAILED;
     return nqi_interrupted() ? NQI_EXIT_INTERRUPTED : health.peer ? NQI_EXIT_OK : NQI_EXIT_LINK;
 }
@@ -146,15 +162,17 @@ static int check_file(struct check *check)
 
         check_problem(check, "", *text ? text : nq_strerror(err));
     }
-    if (check->connect && err == NQ_OK && !check->problems)
+    if (check->connect && err == NQ_OK)
         code = check_connect(check);
+    else if (check->problems)
+        code = NQI_EXIT_FAILED;
     if (check->json)
         printf("]}\n");
     if (err == NQ_ERR_SYS || err == NQ_ERR_NOMEM)
         return NQI_EXIT_CONFIG;
-    if (err != NQ_OK || check->problems)
+    if (err != NQ_OK)
         return NQI_EXIT_FAILED;
-    if (!check->json && !check->connect)
+    if (!check->json && !check->connect && !check->problems)
         printf("%s: no problems\n", check->file);
     return code;
 }

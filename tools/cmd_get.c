@@ -291,7 +291,7 @@ static int get_parse(struct get *get, int argc, char **argv)
          NQI_OPT_TEXT, 'o'},
         {"count", "N", "end after N messages", &get->count, NQI_OPT_COUNT, 'n'},
         {"lines", NULL, "print a newline after each message", &get->lines, NQI_OPT_FLAG, 'l'},
-        {"timeout", "DUR", "end when nothing came for so long (forever)", &get->timeout_ns,
+        {"timeout", "DUR", "end when no whole message came for so long (forever)", &get->timeout_ns,
          NQI_OPT_DURATION, 0},
         {"quiet", NULL, "no progress bar", &get->quiet, NQI_OPT_FLAG, 'q'},
         {"json", NULL,

@@ -179,16 +179,22 @@ static int put_code(const struct nqi_put *put)
     return put->failed || put->inputs.incomplete ? NQI_EXIT_FAILED : NQI_EXIT_OK;
 }
 
+/* Whole files that were not even read count, lines do not: nobody knows how many there are. */
+static uint64_t put_asked(const struct nqi_put *put)
+{
+    uint64_t whole = put->lines ? 0 : put->inputs.n * (put->npeers > 1 ? put->npeers : 1);
+
+    return whole > put->messages ? whole : put->messages;
+}
+
 static void put_say(const struct nqi_put *put)
 {
     if (put->failed > NQI_PUT_SAID)
         nqi_say("and %llu more", (unsigned long long)(put->failed - NQI_PUT_SAID));
-    if (nqi_interrupted())
-        nqi_say("interrupted: %llu of %llu messages were delivered",
-                (unsigned long long)put->delivered, (unsigned long long)put->messages);
-    else if (put->timed_out)
-        nqi_say("time-out: nothing moved for %.3g s%s%s", (double)put->timeout_ns / 1e9,
-                put->news.text[0] ? "; " : "", put->news.text);
+    if (nqi_interrupted() || put->timed_out)
+        nqi_say("%s: %llu of %llu messages were delivered",
+                nqi_interrupted() ? "interrupted" : "time-out", (unsigned long long)put->delivered,
+                (unsigned long long)put_asked(put));
 }
 
 static void put_json(struct nqi_put *put, double seconds)

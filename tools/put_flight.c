@@ -21,6 +21,15 @@ static void put_show(struct nqi_put *put, const struct nq_stats *stats)
                       stats->messages_out);
 }
 
+/* At once: what becomes of the messages for this reason is said behind it. */
+static void put_say_timed_out(struct nqi_put *put)
+{
+    nqi_news_read(&put->news, put->queue, 0);
+    nqi_progress_wipe();
+    nqi_say("time-out: nothing moved for %.3g s%s%s", (double)put->timeout_ns / 1e9,
+            put->news.text[0] ? "; " : "", put->news.text);
+}
+
 bool nqi_put_stopped(struct nqi_put *put)
 {
     struct nq_stats stats;
@@ -43,6 +52,8 @@ bool nqi_put_stopped(struct nqi_put *put)
         put->moved_ns = now;
     }
     put->timed_out = put->timeout_ns >= 0 && now - put->moved_ns > put->timeout_ns;
+    if (put->timed_out)
+        put_say_timed_out(put);
     return put->timed_out;
 }
 

@@ -10,7 +10,9 @@
     lossy    mqtt only: no cuts; publishes get lost between the broker and the clients
     large    one message that is far larger than the credit window loses its link in the middle
 
-Over mqtt the proxy is between the clients and a broker of the stage's own.
+Over mqtt the proxy is between the clients and a broker of the stage's own.  Over shm it passes
+descriptors, see chaos_unix; over shm+tcp the server listens on both, the clients' lists have both in
+turns, and links of both are cut.
 
 Which faults come is decided by the seed, which is printed; when they meet what is the machine's
 affair.  Nothing sleeps: faults are due after bytes, cuts, or a time that is part of the fault.
@@ -35,6 +37,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 import chaos_audit
 import chaos_mqtt
 import mqtt
+from chaos_unix import Both, UnixCut, UnixProxy
 from proxy import READ, Cut, Loop, Proxy, free_port
 
 CLIENTS = 8
@@ -136,20 +139,39 @@ class Stage:
         os.mkdir(self.folder)
         self.loop = Loop()
         self.port = free_port()
-        self.proxy = Proxy(self.loop, self.port)
+        self.sockets = tempfile.mkdtemp(prefix="nqchaos.")  # their paths must be short
+        self.path = os.path.join(self.sockets, "server")
+        self.proxies = {name: self.make_proxy(name) for name in self.transport.split("+")}
+        self.proxy = (Both(*self.proxies.values()) if len(self.proxies) > 1
+                      else next(iter(self.proxies.values())))
         self.all = []
         self.broker = mqtt.Broker(self.port) if self.transport == "mqtt" else None
+
+    def make_proxy(self, name):
+        if name == "shm":
+            return UnixProxy(self.loop, self.path, self.sockets)
+        return Proxy(self.loop, self.port)
+
+    def plan_cuts(self, rng):
+        numbers = itertools.count()
+        for name, proxy in self.proxies.items():
+            proxy.plan = ((lambda: UnixCut(rng)) if name == "shm"
+                          else lambda: Cut(rng, next(numbers)))
 
     def conf(self, number, session, **more):
         conf = {"purpose": "client" if number else "server", "id": uuid_of(number),
                 "queue": {"bytes": "4MiB", "policy": "block"}, "session": session, **more}
-        if number:
-            conf["transports"] = [
-                {"transport": self.transport, "host": "127.0.0.1", "port": port}
-                for port in self.proxy.ports]
-        else:
-            conf.update(transport=self.transport, host="127.0.0.1", port=self.port)
+        ways = [self.ways(name, number) for name in self.proxies]
+        conf["transports"] = [way for turn in zip(*ways) for way in turn]
         return conf
+
+    def ways(self, name, number):
+        """How to listen (0), or to reach the proxy, in the order of a client's list."""
+        if name == "shm":
+            paths = self.proxies[name].paths if number else [self.path]
+            return [{"transport": name, "path": path} for path in paths]
+        ports = self.proxies[name].ports if number else [self.port]
+        return [{"transport": name, "host": "127.0.0.1", "port": port} for port in ports]
 
     def add(self, number, session, *options, **more):
         self.all.append(End(self, number, self.conf(number, session, **more), options))
@@ -189,6 +211,7 @@ class Stage:
                 end.signal(signal.SIGCONT)
                 end.kill()
         self.proxy.close()
+        shutil.rmtree(self.sockets)
         if self.broker:
             self.broker.end()
 
@@ -254,8 +277,7 @@ def living(tap, options, rng):
     stage = Stage(options, "living", CLIENTS + 1)
     try:
         cuts = stage.proxy.cuts
-        numbers = itertools.count()
-        stage.proxy.plan = lambda: Cut(rng, next(numbers))
+        stage.plan_cuts(rng)
         server = add_crowd(stage)
         halts = [Halt(stage, stage.all[1], options.cuts // 4, options.stop),
                  Halt(stage, server, options.cuts // 2, options.stop)]
@@ -383,6 +405,8 @@ class LargeCut:
 
 
 def large(tap, options, rng):
+    if "shm" in options.transport:
+        return  # its bytes do not pass through the proxy
     size = options.large * MIB
     window = min(64, options.large // 4) * MIB
     stage = Stage(options, "large", 2)
@@ -432,7 +456,7 @@ def main():
     parser.add_argument("--large", type=int, default=1024, help="MiB")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--transports", default="tcp", metavar="NAME[,NAME]",
-                        help="tcp, grpc, mqtt: one after the other")
+                        help="tcp, grpc, mqtt, shm, shm+tcp: one after the other")
     parser.add_argument("--only", choices=("living", "lossy", "killed", "large"))
     options = parser.parse_args()
     tap = Tap()

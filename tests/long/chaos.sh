@@ -13,6 +13,6 @@ if ! command -v python3 >/dev/null; then
     exit 0
 fi
 plugins=$(cd "$tree/plugins" && pwd)
-: "${NETQUEUE_PLUGIN_PATH:=$plugins/tcp/.libs:$plugins/grpc/.libs:$plugins/mqtt/.libs}"
+: "${NETQUEUE_PLUGIN_PATH:=$plugins/tcp/.libs:$plugins/grpc/.libs:$plugins/mqtt/.libs:$plugins/shm/.libs}"
 export NETQUEUE_PLUGIN_PATH
 exec python3 -B "$here/chaos.py" --program "$program" --folder "$tree/tests" "$@"

@@ -148,14 +148,31 @@ static const unsigned char *end_content(uint64_t name)
     return end.noise + end_mix(name + 1) % (END_TABLE / END_PAGE) * END_PAGE;
 }
 
-/* Every third is copied, the rest is sent out of the table. */
-static nq_msg *end_msg(uint64_t name, size_t size)
+/* Written where the transport has it.  @return false: nobody is there */
+static bool end_loan(unsigned to, const void *data, size_t size, nq_msg **ret)
+{
+    void *at;
+    nq_err err = nq_loan(end.queue, end.me ? NULL : &end.peers[to], end.me ? 0 : 1, size, &at, ret);
+
+    if (err && err != NQ_ERR_NO_PEER)
+        end_die("loan", err);
+    if (!err)
+        memcpy(at, data, size);
+    return !err;
+}
+
+/* A third is copied, another one lent, the rest is sent out of the table. */
+static nq_msg *end_msg(unsigned to, uint64_t name, size_t size)
 {
     nq_msg *msg = NULL;
     void *data = (void *)(uintptr_t)end_content(name);
-    nq_err err = name % 3 == 0 && !end.bytes ? nq_msg_new(data, size, &msg)
-                                             : nq_msg_wrap(data, size, NULL, NULL, &msg);
+    unsigned kind = end.bytes ? 0 : (unsigned)(name % 3);
+    nq_err err = NQ_OK;
 
+    if (kind == 0)
+        err = nq_msg_wrap(data, size, NULL, NULL, &msg);
+    else if (kind == 1 || !end_loan(to, data, size, &msg))
+        err = nq_msg_new(data, size, &msg);
     if (err)
         end_die("message", err);
     nq_msg_set_correlation(msg, name);
@@ -223,7 +240,7 @@ static bool end_put(unsigned to, uint32_t number)
     uint64_t name = end_name(end.me, end.life, to, number);
     bool tracked = end_is_tracked(number);
     nq_future *future = NULL;
-    nq_msg *msg = end_msg(name, end_size(name));
+    nq_msg *msg = end_msg(to, name, end_size(name));
     nq_err err;
 
     end_log("P %u %u %zu %d", to, number, end_size(name), tracked);

@@ -1,10 +1,12 @@
-/* What 1,000 idle clients cost their server: memory, processor time, wake-ups.
+/* What 1,000 idle clients cost: memory, processor time, wake-ups.  Over tcp, and over shm as it is
+ * usually and with the smallest rings.
  *
  *     parent: the server, and the measurements
  *     four children: 250 clients each, in mode `manual`: no thread, one epoll set
  *
  * Memory is what malloc and the kernel say before and after the clients came; it includes
- * what the transport needs for a link, though only the core's part is promised.  A few
+ * what the transport needs for a link, though only the core's part is promised.  For shm,
+ * whose links are memory of both sides, it is the proportional share (PSS) of all processes.  A few
  * clients come first, so that pools, tables and threads are there before the first look.
  *
  * Wake-ups are the voluntary context switches of every thread of the server but the one
@@ -25,6 +27,7 @@
 #define IDLE_FILES 8 /* open files for one client in mode manual, at most */
 #define IDLE_CONNECT_S 60
 #define IDLE_MEMORY 8192 /* bytes that one client may cost */
+#define IDLE_SHM_MEMORY (200 * NQTEST_MIB)
 #define IDLE_PERCENT 1.0 /* of a core, with keep-alive */
 /* A greeting has 10 s; its timer is not moved back when it was in time, but fires once more and
  * finds nothing.  That is the end of connecting, not idleness. */
@@ -35,16 +38,16 @@ struct idle_child {
     int fd; /* we write how many clients to open next; closed = end */
 };
 
-static nq_queue *idle_open(const char *purpose, const char *mode, unsigned port,
+/* @param place  members of a transport's object */
+static nq_queue *idle_open(const char *purpose, const char *mode, const char *place,
                            const char *keepalive)
 {
     nq_queue *queue = NULL;
     char json[512];
     int len = snprintf(json, sizeof(json),
-                       "{\"purpose\": \"%s\", \"transport\": \"tcp\", \"host\": \"127.0.0.1\", "
-                       "\"port\": %u, \"session\": {\"keepalive\": \"%s\"}, "
+                       "{\"purpose\": \"%s\", %s, \"session\": {\"keepalive\": \"%s\"}, "
                        "\"progress\": {\"mode\": \"%s\"}}",
-                       purpose, port, keepalive, mode);
+                       purpose, place, keepalive, mode);
 
     if (nq_open_json(json, (size_t)len, &queue) != NQ_OK)
         nqtest_bail(purpose, nq_error());
@@ -73,7 +76,7 @@ static void idle_watch(int set, int fd, void *queue)
         nqtest_bail("epoll_ctl", NULL);
 }
 
-static void idle_child(int orders, unsigned port, const char *keepalive)
+static void idle_child(int orders, const char *place, const char *keepalive)
 {
     int set = epoll_create1(EPOLL_CLOEXEC);
 
@@ -89,7 +92,7 @@ static void idle_child(int orders, unsigned port, const char *keepalive)
                 _exit(0); /* the kernel closes everything: the server sees them go */
         }
         for (; more > 0; more--) {
-            nq_queue *queue = idle_open("client", "manual", port, keepalive);
+            nq_queue *queue = idle_open("client", "manual", place, keepalive);
 
             if (nq_fd(queue) < 0)
                 nqtest_bail("nq_fd", nq_error());
@@ -99,7 +102,7 @@ static void idle_child(int orders, unsigned port, const char *keepalive)
     }
 }
 
-static void idle_fork(struct idle_child children[IDLE_CHILDREN], unsigned port,
+static void idle_fork(struct idle_child children[IDLE_CHILDREN], const char *place,
                       const char *keepalive)
 {
     pid_t parent = getpid();
@@ -118,7 +121,7 @@ static void idle_fork(struct idle_child children[IDLE_CHILDREN], unsigned port,
             close(fds[1]);
             for (int k = 0; k < i; k++)
                 close(children[k].fd);
-            idle_child(fds[0], port, keepalive);
+            idle_child(fds[0], place, keepalive);
         }
         close(fds[0]);
         children[i].fd = fds[1];
@@ -316,17 +319,106 @@ static void idle_test_silence(struct nqtest_tap *tap, nq_queue *queue, int64_t s
     nqtest_ok(tap, switches == 0 && wakes == 0, "without keep-alive nothing ever wakes, %s", when);
 }
 
+/* ---- shared memory ------------------------------------------------------------------------- */
+
+static int64_t idle_pss(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%ld/smaps_rollup", (long)pid);
+    return 1024 * nqtest_proc_value(path, "Pss:");
+}
+
+/* All of it is counted: programs, libraries, heaps, rings. */
+static int64_t idle_pss_of_all(const struct idle_child children[IDLE_CHILDREN])
+{
+    int64_t sum = idle_pss(getpid());
+
+    for (int i = 0; i < IDLE_CHILDREN; i++)
+        sum += idle_pss(children[i].pid);
+    return sum;
+}
+
+/* Memory of links in this process: how many pieces, and how many bytes. */
+static int64_t idle_rings(unsigned *count)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    unsigned long from, to;
+    int64_t sum = 0;
+    char line[512];
+
+    *count = 0;
+    while (maps && fgets(line, sizeof(line), maps))
+        if (strstr(line, "memfd:netqueue") && sscanf(line, "%lx-%lx", &from, &to) == 2) {
+            sum += (int64_t)(to - from);
+            ++*count;
+        }
+    if (maps)
+        fclose(maps);
+    return sum;
+}
+
+static void idle_test_shm(struct nqtest_tap *tap, const struct idle_child children[IDLE_CHILDREN],
+                          bool small)
+{
+    int64_t all = idle_pss_of_all(children), rings;
+    unsigned count;
+
+    rings = idle_rings(&count);
+    nqtest_note("%.1f MiB in all processes; %u rings of %lld bytes", (double)all / NQTEST_MIB,
+                count, count ? (long long)(rings / count) : 0);
+    nqtest_ok(tap, all <= IDLE_SHM_MEMORY, "%d idle links cost at most %d MiB in all", IDLE_CLIENTS,
+              (int)(IDLE_SHM_MEMORY / NQTEST_MIB));
+    nqtest_ok(tap, count >= 2 * IDLE_CLIENTS && (!small || rings == count * sysconf(_SC_PAGESIZE)),
+              small ? "a small ring is one page" : "each has two rings");
+}
+
+static void idle_run_shm(struct nqtest_tap *tap, bool small, int64_t seconds)
+{
+    char folder[] = "/tmp/nqtest-idle-XXXXXX", place[256];
+    struct idle_child children[IDLE_CHILDREN];
+    struct idle_getter getter;
+    nq_queue *queue;
+
+    if (!mkdtemp(folder))
+        nqtest_bail("mkdtemp", NULL);
+    snprintf(place, sizeof(place), "\"transport\": \"shm\", \"path\": \"%s/socket\"%s", folder,
+             small ? ", \"cells\": 8, \"ring\": \"1KiB\", \"leases\": 8" : "");
+    idle_fork(children, place, "off");
+    queue = idle_open("server", "auto", place, "off");
+    for (int i = 0; i < IDLE_CHILDREN; i++)
+        idle_order(&children[i], IDLE_CLIENTS / IDLE_CHILDREN);
+    nqtest_ok(tap, idle_peers(queue, IDLE_CLIENTS), "%d clients come over shm, %s", IDLE_CLIENTS,
+              small ? "with the smallest rings" : "as usual");
+    idle_settle();
+    idle_test_shm(tap, children, small);
+    idle_pass(IDLE_GREETING_S * NQTEST_S);
+    idle_test_silence(tap, queue, seconds, "while nobody drives");
+    idle_getter_start(&getter, queue);
+    idle_test_silence(tap, queue, seconds, "while a thread waits in get");
+    idle_end(children);
+    if (nq_close(queue, 0, NULL) < 0)
+        nqtest_bail("close", nq_error());
+    pthread_join(getter.thread, NULL);
+    nq_free(queue);
+    rmdir(folder);
+}
+
+/* ---- tcp ------------------------------------------------------------------------------------- */
+
 static void idle_run(struct nqtest_tap *tap, bool alive, int64_t seconds)
 {
     const char *keepalive = alive ? "15s" : "off";
     struct idle_child children[IDLE_CHILDREN];
     struct idle_memory before;
     struct idle_getter getter;
-    unsigned port = nqtest_free_port();
+    char place[128];
     nq_queue *queue;
 
-    idle_fork(children, port, keepalive);
-    queue = idle_open("server", "auto", port, keepalive);
+    snprintf(place, sizeof(place), "\"transport\": \"tcp\", \"host\": \"127.0.0.1\", \"port\": %u",
+             nqtest_free_port());
+    idle_fork(children, place, keepalive);
+    queue = idle_open("server", "auto", place, keepalive);
     idle_order(&children[0], IDLE_FIRST);
     if (!idle_peers(queue, IDLE_FIRST))
         nqtest_bail("server", "the first clients did not come");
@@ -368,5 +460,7 @@ int main(int argc, char **argv)
         nqtest_skip_all("the hard limit of open files is too low (ulimit -Hn)");
     idle_run(&tap, true, seconds);
     idle_run(&tap, false, seconds);
+    idle_run_shm(&tap, false, seconds);
+    idle_run_shm(&tap, true, seconds);
     return nqtest_done(&tap);
 }

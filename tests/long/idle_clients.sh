@@ -7,6 +7,6 @@ if [ ! -x "$program" ]; then
     echo "1..0 # SKIP $program is not built (make check-long)"
     exit 0
 fi
-: "${NETQUEUE_PLUGIN_PATH:=$(cd "$tree/plugins/tcp/.libs" && pwd)}"
+: "${NETQUEUE_PLUGIN_PATH:=$(cd "$tree/plugins/tcp/.libs" && pwd):$(cd "$tree/plugins/shm/.libs" && pwd)}"
 export NETQUEUE_PLUGIN_PATH
 exec "$program" "$@"

@@ -184,6 +184,20 @@ check_connects() {
         ends 0 nq put -c client.json --timeout 60s wrong.json && got 0
 }
 
+# The first that works, and why not the one before it.
+check_chooses() {
+    printf '{"purpose": "client", "transports": [{"transport": "no-such", "way": 1},
+        {"transport": "tcp", "host": "127.0.0.1", "port": %s}]}' "$port" >choose.json
+    start_get -n 1 >connected 2>get.err
+    ends 1 nq check -c choose.json && says out '/transports/0/transport: .*not installed' &&
+        ends 0 nq check -c choose.json --connect --timeout 60s &&
+        says out "connected over tcp: .*:$port; not over no-such: .*not installed" &&
+        says out 'no-such: closed: .*install the package netqueue-transport-no-such' &&
+        ends 0 nq check -c choose.json --connect --timeout 60s --json &&
+        says out '"over": "tcp", "connected": true' && ends 0 nq put -c choose.json wrong.json &&
+        got 0
+}
+
 check "check finds nothing in a good file" checks_right
 check "check names every problem with its place" checks_wrong
 check "check tells a broken file from a missing one" checks_broken
@@ -191,6 +205,7 @@ check "the examples of every transport are right" checks_examples
 check "check --connect says why there is no connection" check_says_why
 check "check --connect has a server listen" check_listens
 check "check --connect finds the server, and does it no harm" check_connects
+check "check --connect says which transport it is, and why" check_chooses
 check "a wrong key stops put and get with 3" wrong_key_stops
 check "a missing configuration stops put and get with 3" missing_config
 check "transports lists and describes" lists_transports
@@ -358,6 +373,7 @@ port_in_use() {
 
 refused() {
     ends 4 nq put -c client.json --timeout 300ms random && says err 'time-out' && says err 'refused' &&
+        says err '0 of 1 messages were delivered' &&
         ends 4 nq get -c client.json --timeout 300ms && says err 'time-out' &&
         ends 4 nq put -c server.json --timeout 300ms random &&
         ends 4 nq put -c client.json --timeout 300ms --json random && says out '"delivered": 0'

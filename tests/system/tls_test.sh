@@ -86,9 +86,10 @@ start_server ', "version": "1.2"'
 
 old() {
     s_client -tls1_2 && says seen 'Verify return code: 0' && says seen 'Protocol *: TLSv1.2' &&
-        says seen 'Secure Renegotiation IS supported' && says seen 'ECDHE'
+        says seen 'Secure Renegotiation IS supported' && says seen 'ECDHE' &&
+        says seen 'Compression: NONE'
 }
-check "TLS 1.2 when it is asked for, with forward secrecy" old
+check "TLS 1.2 when it is asked for, with forward secrecy, without compression" old
 
 not_older() {
     ! s_client -tls1_1 -cipher 'ALL:@SECLEVEL=0' && says seen 'Cipher is (NONE)'
@@ -120,7 +121,20 @@ moves_files() {
 }
 check "a file arrives over mutual TLS" moves_files
 
+# A key that everybody may read works, and is talked about.
+open_key() {
+    says server.log 'warn: .*/tls/key: every user of this host may open the private key .*me.key' &&
+        ! nq check -c server.json >seen && says seen '/tls/key: every user of this host'
+}
+closed_key() {
+    ! grep -q 'private key' server.log && nq check -c server.json >seen && says seen 'no problems'
+}
+chmod 644 me.key
 start_server ''
+check "a private key that everybody may read is warned of" open_key
+chmod 600 me.key
+start_server ''
+check "one that its owner alone may read is not" closed_key
 
 trusts_system() {
     config client.json client ', "tls": {"version": "1.3"}'
