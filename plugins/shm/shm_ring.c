@@ -269,11 +269,19 @@ static bool rx_block_ok(const struct shm_piece *piece)
     return !block->zero && piece->head <= SHM_BLOCK_HEAD;
 }
 
-int shm_rx_next(const struct shm_rx *rx, struct shm_piece *ret)
+/* The next cell, or NULL: it is not there. */
+static inline const struct shm_cell *rx_cell(const struct shm_rx *rx)
 {
     const struct shm_cell *cell = &rx->cells[rx->taken & (rx->ncell - 1)];
 
-    if (shm_peer_u32(&cell->commit) != ring_lap(rx->taken, rx->ncell))
+    return shm_peer_u32(&cell->commit) == ring_lap(rx->taken, rx->ncell) ? cell : NULL;
+}
+
+int shm_rx_next(const struct shm_rx *rx, struct shm_piece *ret)
+{
+    const struct shm_cell *cell = rx_cell(rx);
+
+    if (!cell)
         return 0;
     shm_peer_copy(&ret->words, &cell->words, sizeof(ret->words));
     ret->kind = (enum shm_kind)ret->words.kind;
@@ -306,11 +314,46 @@ bool shm_rx_tell(struct shm_rx *rx)
     return true;
 }
 
-void shm_rx_done(struct shm_rx *rx, const struct shm_piece *piece)
+/* Another cell is done with. */
+static void rx_advance(struct shm_rx *rx)
 {
     rx->taken++;
-    if (piece->kind == SHM_RING)
-        rx->bytes_due += piece->len;
     if (rx->taken - rx->told >= rx->ncell / RING_PIECES || rx->bytes_due >= rx->nbyte / RING_PIECES)
         (void)shm_rx_tell(rx);
+}
+
+void shm_rx_done(struct shm_rx *rx, const struct shm_piece *piece)
+{
+    if (piece->kind == SHM_RING)
+        rx->bytes_due += piece->len;
+    rx_advance(rx);
+}
+
+/* The bytes of an INLINE cell.  All of its body is copied: that takes a few instructions when its
+ * length is known to the compiler.  @return how many they are; 0 = it is not one that makes sense
+ */
+static size_t rx_copy_inline(const struct shm_cell *cell, uint8_t dst[SHM_BODY])
+{
+    struct shm_words words;
+
+    shm_peer_copy(&words, &cell->words, sizeof(words));
+    if (words.kind != SHM_INLINE || words.zero || words.len > SHM_BODY)
+        return 0;
+    memcpy(dst, words.body, SHM_BODY);
+    return words.len;
+}
+
+size_t shm_rx_gather(struct shm_rx *rx, uint8_t *dst, size_t room)
+{
+    const struct shm_cell *cell;
+    size_t total = 0, n;
+
+    while (room - total >= SHM_BODY && (cell = rx_cell(rx))) {
+        n = rx_copy_inline(cell, dst + total);
+        if (!n)
+            break;
+        total += n;
+        rx_advance(rx);
+    }
+    return total;
 }

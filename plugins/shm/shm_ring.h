@@ -124,6 +124,10 @@ void shm_rx_init(struct shm_rx *rx, const struct shm_outbox *ours, const struct 
  * @return 1 = *ret is set, 0 = nothing is there, -1 = the peer broke a rule */
 int shm_rx_next(const struct shm_rx *rx, struct shm_piece *ret);
 
+/* Take the INLINE pieces that come next, while SHM_BODY bytes of room are left.  @return bytes;
+ * 0 = the next one is not there, or not of these: shm_rx_next() tells */
+size_t shm_rx_gather(struct shm_rx *rx, uint8_t *dst, size_t room);
+
 /* The bytes of that piece are not needed any more.  Tells the sender now and then. */
 void shm_rx_done(struct shm_rx *rx, const struct shm_piece *piece);
 

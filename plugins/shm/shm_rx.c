@@ -230,36 +230,21 @@ static enum shm_got rx_refused(struct nqtp_link *link, int rc)
     return SHM_GOT_STOP;
 }
 
-static bool rx_is_in_cell(const struct nqtp_link *link)
-{
-    const struct nqt_host *host = link->ep->mod->host;
-
-    return link->piece.kind == SHM_INLINE && !link->piece_at &&
-           NQT_HAS(struct nqt_host, host, rx_bytes);
-}
-
-/* Bytes of the cell that is there, and of those behind it: several messages at once, and whole ones
- * more often.  *rc as rx_copy() */
+/* Bytes of the cells that are there: several messages at once, and whole ones more often.  @return
+ * SHM_GOT_NOTHING: what comes next is something else */
 static enum shm_got rx_cells(struct nqtp_link *link, size_t *cost)
 {
-    const struct nqtp_mod *mod = link->ep->mod;
+    const struct nqt_host *host = link->ep->mod->host;
     uint8_t bytes[RX_GATHER];
-    enum shm_got got;
-    size_t n = 0;
-    int rc;
+    size_t n;
 
-    do {
-        memcpy(bytes + n, link->piece.words.body, link->piece.len);
-        n += link->piece.len;
-        rx_done(link);
-        rc = rx_next(link, true);
-    } while (rc == RX_PIECE && rx_is_in_cell(link) && n + link->piece.len <= sizeof(bytes));
+    if (link->has_piece || !NQT_HAS(struct nqt_host, host, rx_bytes))
+        return SHM_GOT_NOTHING;
+    n = shm_rx_gather(&link->rx, bytes, sizeof(bytes));
+    if (!n)
+        return SHM_GOT_NOTHING;
     *cost = n * RX_TURN_SMALL;
-    got = rx_answer(link, mod->host->rx_bytes(link->cookie, bytes, n));
-    if (rc >= 0 || got != SHM_GOT_SOME)
-        return got;
-    shm_io_broken(link); /* behind what came before */
-    return SHM_GOT_STOP;
+    return rx_answer(link, host->rx_bytes(link->cookie, bytes, n));
 }
 
 static enum shm_got rx_copy(struct nqtp_link *link, size_t *cost)
@@ -282,10 +267,10 @@ static enum shm_got rx_copy(struct nqtp_link *link, size_t *cost)
     return SHM_GOT_STOP;
 }
 
-enum shm_got shm_rx_some(struct nqtp_link *link, size_t *cost)
+static enum shm_got rx_other(struct nqtp_link *link, size_t *cost)
 {
     enum shm_got got = SHM_GOT_NOTHING;
-    int rc = shm_link_receives(link) ? rx_next(link, false) : 0;
+    int rc = rx_next(link, false);
 
     if (rc < 0 && shm_link_open(link))
         shm_io_broken(link);
@@ -295,9 +280,17 @@ enum shm_got shm_rx_some(struct nqtp_link *link, size_t *cost)
     if (rc == RX_RETIRED)
         return SHM_GOT_SOME;
     *cost = link->piece.len < RX_VIEW_LEAST ? RX_VIEW_LEAST : link->piece.len;
-    if (rx_is_in_cell(link))
-        return rx_cells(link, cost);
     if (rx_is_for_view(link))
         got = rx_give(link);
     return got == SHM_GOT_NOTHING ? rx_copy(link, cost) : got;
+}
+
+enum shm_got shm_rx_some(struct nqtp_link *link, size_t *cost)
+{
+    enum shm_got got;
+
+    if (!shm_link_receives(link))
+        return SHM_GOT_NOTHING;
+    got = rx_cells(link, cost);
+    return got == SHM_GOT_NOTHING ? rx_other(link, cost) : got;
 }

@@ -259,6 +259,48 @@ START_TEST(a_cell_that_makes_no_sense_is_refused)
 }
 END_TEST
 
+/* Only what the other way would take is gathered; the rest is left to it, and to its judgement. */
+START_TEST(only_a_whole_inline_cell_is_gathered)
+{
+    bool gathers = forged[_i].words.kind == SHM_INLINE && forged[_i].rc > 0;
+    uint8_t bytes[SHM_BODY];
+    struct shm_piece piece;
+
+    pair.ours.cells[0].words = forged[_i].words;
+    if (forged[_i].words.kind == SHM_RING)
+        memcpy(pair.ours.cells[0].words.body, &forged[_i].range, sizeof(forged[_i].range));
+    atomic_store(&pair.ours.cells[0].commit, 1);
+    ck_assert_uint_eq(shm_rx_gather(&pair.rx, bytes, sizeof(bytes)),
+                      gathers ? forged[_i].words.len : 0);
+    ck_assert_uint_eq(pair.rx.taken, gathers);
+    ck_assert_int_eq(shm_rx_next(&pair.rx, &piece), gathers ? 0 : forged[_i].rc);
+}
+END_TEST
+
+/* CELLS cells of one byte; the sender learns by the quarter what is taken. */
+START_TEST(gathering_ends_with_the_room_and_before_what_lies_elsewhere)
+{
+    uint8_t bytes[SHM_BODY + 3], after = nqtest_shm_byte(500);
+
+    for (uint64_t i = 0; i < CELLS - 1; i++)
+        nqtest_shm_send(&pair, i, 1, 1);
+    nqtest_shm_send(&pair, CELLS - 1, 200, 1);
+    memset(bytes, after, sizeof(bytes));
+    ck_assert_uint_eq(shm_rx_gather(&pair.rx, bytes, SHM_BODY - 1), 0);
+    ck_assert_uint_eq(shm_rx_gather(&pair.rx, bytes, SHM_BODY + 1), 2);
+    ck_assert_uint_eq(pair.rx.taken, 2);
+    for (size_t i = SHM_BODY + 1; i < sizeof(bytes); i++)
+        ck_assert_uint_eq(bytes[i], after);
+    for (uint64_t at = 2; at < CELLS - 1; at++) {
+        ck_assert_uint_eq(shm_rx_gather(&pair.rx, bytes, SHM_BODY), 1);
+        ck_assert_uint_eq(bytes[0], nqtest_shm_byte(at));
+    }
+    ck_assert_uint_ge(atomic_load(pair.theirs.credit), CELLS - CELLS / 4);
+    ck_assert_uint_eq(shm_rx_gather(&pair.rx, bytes, SHM_BODY), 0);
+    ck_assert_int_eq(nqtest_shm_recv(&pair, CELLS - 1), 200);
+}
+END_TEST
+
 START_TEST(what_comes_before_a_block_fits_behind_it)
 {
     struct shm_block block = {.segment = 7, .len = 11};
@@ -326,6 +368,18 @@ START_TEST(nothing_of_a_peer_is_looked_at_twice)
 }
 END_TEST
 
+START_TEST(nothing_is_looked_at_twice_when_it_is_gathered)
+{
+    uint8_t bytes[4 * SHM_BODY];
+
+    ck_assert_int_eq(nqtest_shm_send(&pair, 0, 100, 1), 100);
+    shm_peer_mutate = spoil;
+    ck_assert_uint_eq(shm_rx_gather(&pair.rx, bytes, sizeof(bytes)), 100);
+    for (uint64_t at = 0; at < 100; at++)
+        ck_assert_uint_eq(bytes[at], nqtest_shm_byte(at));
+}
+END_TEST
+
 /* ---- two threads ---------------------------------------------------------------------------- */
 
 #define STRESS (4u << 20)
@@ -383,9 +437,12 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, what_was_written_and_not_committed_is_not_there);
     tcase_add_loop_test(tc, a_credit_that_makes_no_sense_is_refused, 0, LEN(credits));
     tcase_add_loop_test(tc, a_cell_that_makes_no_sense_is_refused, 0, LEN(forged));
+    tcase_add_loop_test(tc, only_a_whole_inline_cell_is_gathered, 0, LEN(forged));
+    tcase_add_test(tc, gathering_ends_with_the_room_and_before_what_lies_elsewhere);
     tcase_add_test(tc, what_comes_before_a_block_fits_behind_it);
     tcase_add_test(tc, a_block_is_handed_on_unless_its_spare_word_is_used);
     tcase_add_test(tc, nothing_of_a_peer_is_looked_at_twice);
+    tcase_add_test(tc, nothing_is_looked_at_twice_when_it_is_gathered);
     tcase_add_test(tc, a_sender_and_a_receiver_on_two_threads_agree);
     suite_add_tcase(suite, tc);
     return suite;
