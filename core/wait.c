@@ -236,7 +236,7 @@ void nqi_room_kick(struct nqi_room *room)
 
 enum nqi_heat nqi_room_cool(struct nqi_room *room)
 {
-    struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+    struct nqi_hot_set *hot = room->hot;
     enum nqi_heat heat;
 
     if (!nqi_hot_any(hot))
@@ -311,17 +311,17 @@ static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t dead
  * keep nobody from his time-out, hot links nobody from epoll, callbacks nobody from a turn. */
 static enum drive room_drive(struct nqi_room *room, struct waiter *self)
 {
-    struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+    struct nqi_hot_set *hot = room->hot;
 
     for (bool first = true;; first = false) {
+        /* First: it may make the condition hold, and is nothing beside asking twice. */
+        bool glimpsed = nqi_room_glance(room), claimed = false;
         int64_t now, deadline, found;
-        bool claimed = false;
         unsigned handled = 0;
 
-        if (self->ready(self->arg))
-            return DRIVE_READY;
-        if (nqi_room_glance(room) && self->ready(self->arg)) {
-            nqi_spin_learn(&room->spin, 0, 0);
+        if (self->ready(self->arg)) {
+            if (glimpsed)
+                nqi_spin_learn(&room->spin, 0, 0);
             return DRIVE_READY;
         }
         /* Who never spins has the sleep look: it ends at once when something is there. */
@@ -391,20 +391,27 @@ static nq_err room_wait(struct nqi_room *room, struct waiter *self)
     }
 }
 
+/* For who does not want to wait, or may not. */
+static nq_err room_ask(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t timeout_ns)
+{
+    if (ready(arg))
+        return NQ_OK;
+    if (timeout_ns)
+        return nqi_fail(NQ_ERR_DEADLOCK, "a callback must not wait");
+    if (nqi_room_in_callback())
+        return NQ_AGAIN;
+    nqi_room_poll(room);
+    return ready(arg) ? NQ_OK : NQ_AGAIN;
+}
+
 nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg, int64_t timeout_ns)
 {
     struct waiter self = {.ready = ready, .arg = arg, .timeout_ns = timeout_ns};
     int cancel;
     nq_err err;
 
-    if (ready(arg))
-        return NQ_OK;
-    if (nqi_room_in_callback())
-        return timeout_ns ? nqi_fail(NQ_ERR_DEADLOCK, "a callback must not wait") : NQ_AGAIN;
-    if (timeout_ns == 0) {
-        nqi_room_poll(room);
-        return ready(arg) ? NQ_OK : NQ_AGAIN;
-    }
+    if (timeout_ns == 0 || nqi_room_in_callback())
+        return room_ask(room, ready, arg, timeout_ns);
     nqi_list_init(&self.link);
     /* A thread that is cancelled while it drives would keep the token for ever. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);

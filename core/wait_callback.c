@@ -24,13 +24,6 @@ void nqi_room_defer(struct nqi_room *room, struct nqi_callback *callback)
         nqi_room_kick(room);
 }
 
-/* The count is read first: in_callback falls after the last was taken, so who sees a new one sees
- * that it fell. */
-bool nqi_room_callbacks_due(const struct nqi_room *room)
-{
-    return atomic_load(&room->ncallbacks) && !atomic_load(&room->in_callback);
-}
-
 static void room_run_callback(struct nqi_callback *callback)
 {
     wait_in_callback = true;

@@ -61,7 +61,7 @@ static void keeper_arm(struct nqi_room *room)
         return;
     }
     keeper_watch_loop(room, EPOLLIN);
-    if (nqi_hot_any(nqi_loop_hot(room->loop)))
+    if (nqi_hot_any(room->hot))
         keeper_set_timer(room, KEEPER_TICK_NS);
 }
 
@@ -175,7 +175,7 @@ static void keeper_on_tick(struct nqi_room *room, uint64_t *last_turn)
 
     atomic_fetch_add_explicit(&room->keeper_ticks, 1, memory_order_relaxed);
     /* ARMED: only a hot link that is left, see keeper_arm() */
-    if (nqi_hot_any(nqi_loop_hot(room->loop)) && keeper_enter(room, KEEPER_ARMED)) {
+    if (nqi_hot_any(room->hot) && keeper_enter(room, KEEPER_ARMED)) {
         keeper_drive(room);
         return;
     }

@@ -26,6 +26,7 @@ nq_err nqi_room_new(struct nqi_loop *loop, enum nqi_room_mode mode, int64_t spin
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a waiting room");
     memset(room, 0, sizeof(*room));
     room->loop = loop;
+    room->hot = nqi_loop_hot(loop);
     room->mode = mode;
     room->sibling = room;
     room->outer = room->tick = -1;

@@ -26,6 +26,7 @@ struct nqi_spin {
 struct nqi_room {
     /* fixed by nqi_room_new() */
     struct nqi_loop *loop;
+    struct nqi_hot_set *hot; /* the loop's */
     enum nqi_room_mode mode;
     struct nqi_room *sibling; /* ring of rooms with common conditions */
     pthread_t thread;
@@ -68,7 +69,14 @@ bool nqi_token_try(struct nqi_room *room);   /* FREE -> RUN */
 void nqi_token_leave(struct nqi_room *room); /* RUN -> FREE, and see who comes next */
 void nqi_token_await(struct nqi_room *room); /* mode `thread`: until it may be FREE */
 bool nqi_room_has_work(const struct nqi_room *room);
-bool nqi_room_callbacks_due(const struct nqi_room *room);     /* some wait and nobody runs them */
+
+/* Some wait and nobody runs them.  The count is read first: in_callback falls after the last was
+ * taken, so who sees a new one sees that it fell. */
+static inline bool nqi_room_callbacks_due(const struct nqi_room *room)
+{
+    return atomic_load(&room->ncallbacks) && !atomic_load(&room->in_callback);
+}
+
 unsigned nqi_room_turn(struct nqi_room *room, bool hot_only); /* holding the token */
 
 /* Make the hot links cold, before one sleeps in epoll: only when none is left.  Goes inside strands
@@ -85,7 +93,7 @@ bool nqi_room_claim_callbacks(struct nqi_room *room);
 void nqi_room_run_claimed(struct nqi_room *room); /* without the token */
 static inline void nqi_room_run_callbacks(struct nqi_room *room)
 {
-    if (nqi_room_claim_callbacks(room))
+    if (nqi_room_callbacks_due(room) && nqi_room_claim_callbacks(room))
         nqi_room_run_claimed(room);
 }
 

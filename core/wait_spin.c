@@ -94,7 +94,7 @@ static bool spin_is_whole(struct nqi_room *room)
 {
     struct nqi_spin *spin = &room->spin;
 
-    if (nqi_hot_any(nqi_loop_hot(room->loop)) && ++spin->looks < spin->pace)
+    if (nqi_hot_any(room->hot) && ++spin->looks < spin->pace)
         return false;
     spin->looks = 0;
     return true;
@@ -107,7 +107,7 @@ unsigned nqi_room_look(struct nqi_room *room)
 
 unsigned nqi_room_glance(struct nqi_room *room)
 {
-    const struct nqi_hot_set *hot = nqi_loop_hot(room->loop);
+    const struct nqi_hot_set *hot = room->hot;
     unsigned handled = 0;
 
     if (!room->spin.budget)
@@ -130,7 +130,7 @@ struct spin_wait {
 /* From one look at everything to the next.  Looks that cost little come in rows. */
 static void spin_keep_pace(struct spin_wait *wait)
 {
-    struct nqi_hot_set *hot = nqi_loop_hot(wait->room->loop);
+    struct nqi_hot_set *hot = wait->room->hot;
     struct nqi_spin *spin = &wait->room->spin;
     int64_t before = wait->now;
 
@@ -188,9 +188,9 @@ int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int6
     if (!budget)
         return 0;
     if (atomic_fetch_add(&spin_active, 1) < spin_cpus - 1) {
-        nqi_hot_open(nqi_loop_hot(room->loop), true);
+        nqi_hot_open(room->hot, true);
         found = spin_for(&wait, NQI_MIN(now + budget, deadline));
-        nqi_hot_open(nqi_loop_hot(room->loop), false);
+        nqi_hot_open(room->hot, false);
         spin_count(found ? &room->spin.paid : &room->spin.lost);
     }
     atomic_fetch_sub(&spin_active, 1);
