@@ -20,7 +20,7 @@ struct getter {
     size_t npeers;
     nq_msg **msgs;
     size_t cap;
-    _Atomic size_t count; /* written under lock; read without it, too */
+    _Atomic size_t count; /* written under lock, or in get_hand(); read without it, too */
     bool ended;
     struct nqi_peer *told[GET_PEERS]; /* credit is due: one reference each */
     size_t ntold;
@@ -34,10 +34,10 @@ static nq_msg *msg_of(struct nqi_node *node)
     return NQI_CONTAINER(node, nq_msg, node);
 }
 
-/* Under lock. */
+/* Under lock.  Release: for get_hand(). */
 static void queue_set_unread(nq_queue *queue, uint64_t count)
 {
-    atomic_store_explicit(&queue->unread, count, memory_order_relaxed);
+    atomic_store_explicit(&queue->unread, count, memory_order_release);
 }
 
 static uint64_t queue_unread(const nq_queue *queue)
@@ -104,29 +104,54 @@ struct nqi_peer *nqi_queue_inherit(nq_queue *queue, struct nqi_peer *heir)
     return old;
 }
 
-/* `count` messages of `bytes` are taken out of a peer's inbox, the last with sequence `seq`. */
-static void get_account(struct getter *getter, struct nqi_peer *peer, uint64_t count,
-                        uint64_t bytes, uint64_t seq)
-{
-    nq_queue *queue = getter->queue;
-    struct nqi_peer_inbox *inbox = &peer->inbox;
+/* Messages that a getter takes. */
+struct get_tally {
+    uint64_t count, bytes, aside; /* aside: bytes that the sessions set aside for them */
+    uint64_t seq;                 /* of the last one */
+};
 
-    inbox->unread -= count;
-    inbox->unread_bytes -= bytes;
-    queue_set_unread(queue, queue_unread(queue) - count);
-    queue->unread_bytes -= bytes;
-    nqi_queue_mark_locked(queue);
-    count += atomic_load_explicit(&peer->taken_messages, memory_order_relaxed);
-    bytes += atomic_load_explicit(&peer->taken_bytes, memory_order_relaxed);
+/* They are the user's.  One thread at a time: see get_hand(). */
+static void get_account(struct getter *getter, struct nqi_peer *peer, const struct get_tally *tally)
+{
+    uint64_t messages, bytes;
+
+    if (NQI_UNLIKELY(tally->aside))
+        atomic_fetch_sub(&getter->queue->set_aside, tally->aside);
+    messages = tally->count + atomic_load_explicit(&peer->taken_messages, memory_order_relaxed);
+    bytes = tally->bytes + atomic_load_explicit(&peer->taken_bytes, memory_order_relaxed);
     atomic_store_explicit(&peer->taken_bytes, bytes, memory_order_relaxed);
-    atomic_store_explicit(&peer->taken_seq, seq, memory_order_relaxed);
-    atomic_store_explicit(&peer->taken_messages, count, memory_order_release);
-    get_tell(getter, peer, count, bytes);
+    atomic_store_explicit(&peer->taken_seq, tally->seq, memory_order_relaxed);
+    atomic_store_explicit(&peer->taken_messages, messages, memory_order_release);
+    get_tell(getter, peer, messages, bytes);
+}
+
+/* They were in the peer's inbox.  The count falls last: who sees that nothing is unread goes past
+ * the lock. */
+static void get_remove(nq_queue *queue, struct nqi_peer *peer, const struct get_tally *tally)
+{
+    peer->inbox.unread -= tally->count;
+    peer->inbox.unread_bytes -= tally->bytes;
+    queue->unread_bytes -= tally->bytes;
+    queue_set_unread(queue, queue_unread(queue) - tally->count);
+    nqi_queue_mark_locked(queue);
 }
 
 static size_t getter_count(const struct getter *getter)
 {
     return atomic_load_explicit(&getter->count, memory_order_relaxed);
+}
+
+/* All but the list of who is told, which is empty.  For messages of anybody. */
+static void getter_init(struct getter *getter, nq_queue *queue, nq_msg **msgs, size_t cap)
+{
+    getter->queue = queue;
+    getter->peers = NULL;
+    getter->npeers = 0;
+    getter->msgs = msgs;
+    getter->cap = cap;
+    atomic_init(&getter->count, 0);
+    getter->ended = false;
+    getter->ntold = 0;
 }
 
 static size_t getter_room(const struct getter *getter)
@@ -142,26 +167,33 @@ static void getter_add(struct getter *getter, nq_msg *msg)
     atomic_store_explicit(&getter->count, count + 1, memory_order_relaxed);
 }
 
+/* Move the first messages, at most `most`, to the getter. */
+static struct get_tally get_move(struct getter *getter, struct nqi_fifo *messages, size_t most)
+{
+    struct get_tally tally = {0};
+
+    while (tally.count < most && !nqi_fifo_empty(messages)) {
+        nq_msg *msg = msg_of(nqi_fifo_pop(messages));
+
+        getter_add(getter, msg);
+        tally.count++;
+        tally.bytes += msg->stream.nbytes;
+        tally.seq = msg->seq;
+        tally.aside += (uint64_t)msg->deadline_ns;
+        msg->deadline_ns = 0;
+    }
+    return tally;
+}
+
 /* Take the first messages, at most `most` > 0, of a peer that has some.  True: it has no more. */
 static bool get_take(struct getter *getter, struct nqi_peer *peer, size_t most)
 {
-    struct nqi_peer_inbox *inbox = &peer->inbox;
-    uint64_t count = 0, bytes = 0, aside = 0, seq = 0;
+    struct nqi_fifo *messages = &peer->inbox.messages;
+    struct get_tally tally = get_move(getter, messages, most);
 
-    while (count < most && !nqi_fifo_empty(&inbox->messages)) {
-        nq_msg *msg = msg_of(nqi_fifo_pop(&inbox->messages));
-
-        getter_add(getter, msg);
-        count++;
-        bytes += msg->stream.nbytes;
-        seq = msg->seq;
-        aside += (uint64_t)msg->deadline_ns; /* what the session set aside for it */
-        msg->deadline_ns = 0;
-    }
-    if (aside)
-        atomic_fetch_sub(&getter->queue->set_aside, aside);
-    get_account(getter, peer, count, bytes, seq);
-    return nqi_fifo_empty(&inbox->messages);
+    get_account(getter, peer, &tally);
+    get_remove(getter->queue, peer, &tally);
+    return nqi_fifo_empty(messages);
 }
 
 /* ---- from the peers --------------------------------------------------------------------- */
@@ -182,6 +214,26 @@ static void get_list(nq_queue *queue, struct nqi_peer *peer)
     peer->inbox.listed = true;
     nqi_peer_ref(peer); /* the ready list's: unread messages outlive the session */
     nqi_list_add_tail(&queue->ready, &peer->inbox.ready);
+}
+
+/* The shortest way, without the lock: this thread waits for what comes and has room for all of it,
+ * and nothing is unread.  So nobody takes messages of this peer, whose strand we are in, and who
+ * took the last ones has accounted for them before the count fell.  Nor does anybody claim for this
+ * getter: it is not among those that wait to be told, because there are none. */
+static bool get_hand(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
+                     uint64_t count)
+{
+    struct getter *getter = get_here;
+    struct get_tally tally;
+
+    if (!getter || getter->queue != queue || getter_room(getter) < count ||
+        getter->ntold == GET_PEERS || queue->nloops > 1 ||
+        atomic_load_explicit(&queue->unread, memory_order_acquire) ||
+        nqi_room_anybody(queue->rooms[0]))
+        return false;
+    tally = get_move(getter, messages, count);
+    get_account(getter, peer, &tally);
+    return true;
 }
 
 /* Under lock.  @return nothing is left for others */
@@ -206,11 +258,13 @@ static bool get_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo 
 void nqi_queue_deliver(nq_queue *queue, struct nqi_peer *peer, struct nqi_fifo *messages,
                        uint64_t count, uint64_t bytes)
 {
-    bool all;
+    bool all = get_hand(queue, peer, messages, count);
 
-    pthread_mutex_lock(&queue->lock);
-    all = get_deliver(queue, peer, messages, count, bytes);
-    pthread_mutex_unlock(&queue->lock);
+    if (!all) {
+        pthread_mutex_lock(&queue->lock);
+        all = get_deliver(queue, peer, messages, count, bytes);
+        pthread_mutex_unlock(&queue->lock);
+    }
     if (queue->nloops > 1)
         for (uint32_t i = 0; i < queue->nloops; i++)
             if (queue->loops[i] == peer->serial.loop)
@@ -337,8 +391,13 @@ static nq_err queue_get(struct getter *getter, int64_t timeout_ns)
 nq_err nq_get(nq_queue *queue, const nq_uuid *peers, size_t n, int64_t timeout_ns, nq_msg **ret)
 {
     nq_msg *msg = NULL;
-    struct getter getter = {.queue = queue, .peers = peers, .npeers = n, .msgs = &msg, .cap = 1};
-    nq_err err = queue_get(&getter, timeout_ns);
+    struct getter getter;
+    nq_err err;
+
+    getter_init(&getter, queue, &msg, 1);
+    getter.peers = peers;
+    getter.npeers = n;
+    err = queue_get(&getter, timeout_ns);
 
     if (!err)
         *ret = msg;
@@ -347,11 +406,12 @@ nq_err nq_get(nq_queue *queue, const nq_uuid *peers, size_t n, int64_t timeout_n
 
 nq_err nq_get_many(nq_queue *queue, nq_msg **msgs, size_t cap, int64_t timeout_ns, size_t *count)
 {
-    struct getter getter = {.queue = queue, .msgs = msgs, .cap = cap};
+    struct getter getter;
     nq_err err;
 
     if (!cap)
         return nqi_fail(NQ_ERR_INVAL, "room for no message");
+    getter_init(&getter, queue, msgs, cap);
     err = queue_get(&getter, timeout_ns);
     if (!err)
         *count = getter_count(&getter);

@@ -145,6 +145,12 @@ void nqi_room_notify(struct nqi_room *room)
     } while (at != room);
 }
 
+/* Acquire: what a claim wrote is seen by the waiter whom it took out of the count. */
+bool nqi_room_anybody(const struct nqi_room *room)
+{
+    return atomic_load_explicit(&room->nwaiters, memory_order_acquire);
+}
+
 void nqi_room_promote(struct nqi_room *room)
 {
     struct nqi_list *first;

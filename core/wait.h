@@ -50,6 +50,10 @@ void nqi_room_join(struct nqi_room *room, struct nqi_room *other);
 NQ_MUST_CHECK nq_err nqi_room_wait(struct nqi_room *room, nqi_ready_fn ready, void *arg,
                                    int64_t timeout_ns);
 
+/* Threads wait here to be told, so others may ask their conditions now.  While there are none, the
+ * condition of a thread that drives is its own.  Thread: any. */
+bool nqi_room_anybody(const struct nqi_room *room);
+
 /* Something changed that conditions ask for: wake those that hold now.  Outside of strands.
  * Thread: any. */
 void nqi_room_notify(struct nqi_room *room);
