@@ -75,13 +75,14 @@ static void peer_settle(void *arg)
     nqi_peer_hand_over(peer);
     nqi_peer_report_queue(peer);
     nqi_peer_show_counts(peer); /* before the acknowledgement: who has it may ask at once */
-    if (peer->link)
+    if (nqi_session_has_output(&peer->session)) {
         nqi_peer_pump(peer);
-    nqi_peer_finish(peer);
-    if (peer->state == NQI_PEER_ENDED)
-        return;
-    nqi_peer_set_clock(peer);
-    nqi_peer_show_out(peer);
+        nqi_peer_show_out(peer);
+    }
+    if (NQI_UNLIKELY(peer->session.state == NQI_SESSION_CLOSED))
+        nqi_peer_finish(peer);
+    if (peer->state != NQI_PEER_ENDED)
+        nqi_peer_set_clock(peer);
 }
 
 /* ---- making and ending ------------------------------------------------------------------ */

@@ -31,6 +31,8 @@ static bool peer_is_misled(const struct nqi_peer *peer)
 static nq_err peer_received(struct nqi_peer *peer, nq_err err)
 {
     peer->flow.heard = true;
+    if (NQI_LIKELY(!err && peer->up && peer->session.state == NQI_SESSION_UP))
+        return NQ_OK; /* nothing has changed between the two */
     if (err < 0) {
         nqi_peer_lost(peer, nqi_peer_reason(peer, err), nq_error());
     } else if (peer_is_misled(peer)) {

@@ -309,11 +309,13 @@ void nqi_peer_report_queue(struct nqi_peer *peer)
 {
     uint64_t queued = atomic_load_explicit(&peer->queued, memory_order_relaxed);
     uint64_t bytes = atomic_load_explicit(&peer->queued_bytes, memory_order_relaxed);
-    uint64_t messages_max = peer->conf->queue_messages, bytes_max = peer->conf->queue_bytes;
+    uint64_t messages_max, bytes_max;
     uint32_t dropped;
 
     if (!queued && !peer->high && !atomic_load_explicit(&peer->dropped, memory_order_relaxed))
         return;
+    messages_max = peer->conf->queue_messages;
+    bytes_max = peer->conf->queue_bytes;
     if (!peer->high &&
         (queued > messages_max - messages_max / 4 || bytes > bytes_max - bytes_max / 4)) {
         peer->high = true;

@@ -479,12 +479,6 @@ nq_err nqi_session_tick(struct nqi_session *session, int64_t now)
     return NQ_OK;
 }
 
-int64_t nqi_session_deadline(const struct nqi_session *session)
-{
-    return NQI_MIN(NQI_MIN(NQI_MIN(session->ack_at, session->ping_at), session->bye_at),
-                   NQI_MIN(session->retry_at, session->expire_at));
-}
-
 void nqi_session_note(struct nqi_session *session, int64_t now)
 {
     session_heard(session, now);

@@ -188,7 +188,13 @@ struct nqi_session {
     uint64_t untracked;                     /* messages of put_now not settled */
     struct nqi_schemas told;                /* what the peer knows when it has all of `seq` */
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
-    bool greeting_due, bye_due, bye_ack_due, pong_due, ping_due, ack_due, goaway_due;
+    union {
+        struct {
+            bool greeting_due, bye_ack_due, pong_due, ping_due, ack_due, goaway_due;
+        };
+        uint64_t any_due; /* one look at all of them */
+    };
+    bool bye_due;
     bool bye_waits; /* BYE came, and what was received is not all consumed */
     bool closing;   /* nqi_session_close() was called: BYE is due on every attachment */
     bool serves;    /* a server's */
@@ -298,7 +304,11 @@ bool nqi_session_flushed(const struct nqi_session *session);
 NQ_MUST_CHECK nq_err nqi_session_tick(struct nqi_session *session, int64_t now);
 
 /* When nqi_session_tick() has something to do next; NQI_NEVER. */
-int64_t nqi_session_deadline(const struct nqi_session *session);
+static inline int64_t nqi_session_deadline(const struct nqi_session *session)
+{
+    return NQI_MIN(NQI_MIN(NQI_MIN(session->ack_at, session->ping_at), session->bye_at),
+                   NQI_MIN(session->retry_at, session->expire_at));
+}
 
 /* ---- sending (session_queue.c, session_tx.c, session_out.c) ----------------------------- */
 
@@ -336,11 +346,9 @@ static inline bool nqi_session_is_framing(const struct nqi_session *session)
 /* Something besides the stage could be pulled now. */
 static inline bool nqi_session_has_more(const struct nqi_session *session)
 {
-    return session->control.head || session->ready.head || nqi_session_is_framing(session) ||
-           session->current || session->queue[0].head || session->queue[1].head ||
-           session->greeting_due || session->ack_due || session->pong_due || session->ping_due ||
-           session->bye_ack_due || session->goaway_due ||
-           (session->bye_due && session->state == NQI_SESSION_UP);
+    return session->any_due || session->control.head || session->ready.head ||
+           nqi_session_is_framing(session) || session->current || session->queue[0].head ||
+           session->queue[1].head || (session->bye_due && session->state == NQI_SESSION_UP);
 }
 
 /* Something could be pulled now. */

@@ -48,7 +48,9 @@ void nqi_session_consider_ack(struct nqi_session *session, bool wanted, int64_t 
         else if (session->ack_at == NQI_NEVER)
             session->ack_at = now + CREDIT_ACK_DELAY;
     }
-    if (!session->ack_due && credit_is_due(session))
+    /* What the user takes is looked at when he takes it: besides that, only a message that is being
+     * put together gives room. */
+    if (session->rx.have && !session->ack_due && credit_is_due(session))
         session->ack_due = true;
 }
 

@@ -49,8 +49,7 @@ void nqi_session_tx_down(struct nqi_session *session)
     if (session->state == NQI_SESSION_CLOSING)
         tx_drop_bye(session);
     tx_drop_all(session, &session->control);
-    session->greeting_due = session->ack_due = session->pong_due = session->ping_due =
-        session->bye_ack_due = session->goaway_due = false;
+    session->any_due = 0;
     session->bye_due = session->closing;
 }
 

@@ -110,8 +110,7 @@ static bool control_due(const struct nqi_session *session)
 {
     if (nqi_session_is_greeting(session))
         return session->greeting_due;
-    return session->greeting_due || session->bye_ack_due || session->pong_due ||
-           session->ping_due || session->ack_due || session->goaway_due;
+    return session->any_due;
 }
 
 static void tx_push_control(struct nqi_session *session, struct nqi_txbuf *txbuf,
@@ -150,8 +149,7 @@ static void tx_control(struct nqi_session *session)
         at = control_write(at, NQI_GOAWAY, 0, NULL, 0);
     if (session->bye_ack_due)
         at = control_write(at, NQI_BYE_ACK, 0, NULL, 0);
-    session->greeting_due = session->ack_due = session->pong_due = session->ping_due =
-        session->goaway_due = session->bye_ack_due = false;
+    session->any_due = 0;
     tx_push_control(session, txbuf, at);
 }
 
