@@ -16,7 +16,7 @@
 
 #include <netinet/in.h>
 #include <netqueue/transport_accept.h>
-#include <netqueue/transport_kit.h>
+#include <netqueue/transport_tls.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/socket.h>
@@ -28,7 +28,6 @@
 #define TCP_HOST_MAX 256
 
 #define TCP_DRAIN_NS INT64_C(2000000000) /* shutdown() waits so long for the peer's end */
-#define TCP_TLS_IDENTITY 46              /* "urn:uuid:", a UUID and a NUL */
 
 struct tcp_addr {
     socklen_t len;
@@ -37,16 +36,6 @@ struct tcp_addr {
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
     } u;
-};
-
-/* Options of the group "tls". */
-struct tcp_tls_opts {
-    bool on; /* one of them is set */
-    struct nqt_tls_files files;
-    char crl[NQT_PATH_MAX];
-    char name[TCP_HOST_MAX]; /* of the server in its certificate; "" = host */
-    int version;             /* the oldest that is spoken: TLS1_2_VERSION, TLS1_3_VERSION */
-    bool uuid;               /* the certificate of the other side must carry its UUID */
 };
 
 /* Checked options of an endpoint. */
@@ -61,7 +50,7 @@ struct tcp_opts {
     int64_t connect_timeout_ns;
     int send_buffer, receive_buffer; /* bytes; 0 = the system's */
     int backlog;
-    struct tcp_tls_opts tls;
+    struct nqt_tls_opts tls;
 };
 
 struct tcp_tls;
@@ -263,8 +252,6 @@ void tcp_io_event(struct nqtp_link *link, uint32_t events);
 
 /* ---- tcp_tls*.c ------------------------------------------------------------------------- */
 
-int tcp_tls_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_tls_opts *out,
-                      struct nqt_error *err);
 /* Read the files of the options; 0 or NQT_E_CONFIG with *err. */
 int tcp_tls_check(const struct tcp_opts *opts, struct nqt_error *err);
 /* An endpoint's certificates, if its options have any; 0 or NQT_E_* with *err. */

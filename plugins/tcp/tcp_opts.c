@@ -18,7 +18,6 @@
 #define TCP_CC_FILE "/proc/sys/net/ipv4/tcp_available_congestion_control"
 
 static const char *const opts_families[] = {"auto", "ipv4", "ipv6", NULL};
-static const char *const opts_tls_versions[] = {"1.3", "1.2", NULL};
 
 const struct nqt_opt tcp_opt_table[TCP_OPTIONS] = {
     {.name = "host",
@@ -83,28 +82,16 @@ const struct nqt_opt tcp_opt_table[TCP_OPTIONS] = {
      .min = 1,
      .max = 65535,
      .help = "Connections that may wait to be accepted"},
-    {.name = "tls.ca",
-     .type = NQT_OPT_PATH,
-     .help = "TLS: who may have signed the other side's certificate; without it a client trusts "
-             "whom the system trusts, and a server asks its clients for none"},
-    {.name = "tls.cert",
-     .type = NQT_OPT_PATH,
-     .help = "This side's certificate, and those that signed it; a server needs one, a client when "
-             "the server asks"},
-    {.name = "tls.key", .type = NQT_OPT_PATH, .help = "The certificate's private key"},
-    {.name = "tls.crl",
-     .type = NQT_OPT_PATH,
-     .help = "Which certificates were revoked, by each of those who sign them"},
-    {.name = "tls.name",
-     .type = NQT_OPT_STR,
-     .help = "The name or address that the server's certificate must be for, unless it is host"},
+    NQT_TLS_OPTION_CA,
+    NQT_TLS_OPTION_CERT,
+    NQT_TLS_OPTION_KEY,
+    NQT_TLS_OPTION_CRL,
+    NQT_TLS_OPTION_NAME,
     {.name = "tls.version",
      .type = NQT_OPT_ENUM,
-     .choices = opts_tls_versions,
+     .choices = nqt_tls_versions,
      .help = "The oldest version of TLS that is spoken; 1.3 when it is not set"},
-    {.name = "tls.uuid",
-     .type = NQT_OPT_BOOL,
-     .help = "The other side's certificate must name its UUID, as URI:urn:uuid:..."},
+    NQT_TLS_OPTION_UUID,
 };
 
 static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *opts,
@@ -217,7 +204,7 @@ int tcp_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *ou
     if (!rc)
         rc = opts_check_congestion(&opts, err);
     if (!rc)
-        rc = tcp_tls_opts_read(host, cfg, &opts.tls, err);
+        rc = nqt_tls_opts_read(host, cfg, &opts.tls, err);
     if (!rc)
         *out = opts;
     return rc;

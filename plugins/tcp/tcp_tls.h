@@ -1,6 +1,6 @@
 /* TLS on the connections of an endpoint: what the plugin's other files see of it.
  *
- *   tcp_tls.c         options, certificates and keys, and their change while we run
+ *   tcp_tls.c         certificates and keys, and their change while we run
  *   tcp_tls_verify.c  whom we trust, and why not; the reasons as text
  *   tcp_tls_link.c    life of a link's TLS: the handshake, the end
  *   tcp_tls_io.c      records between the library and the socket
@@ -25,7 +25,7 @@
 #define TCP_TLS_H
 
 #include "tcp.h"
-#include <openssl/ssl.h>
+#include <netqueue/transport_x509.h>
 
 #define TCP_TLS_RECORD 16384 /* most bytes of data in one record */
 
@@ -57,7 +57,7 @@ struct tcp_tls {
         int native;
         char text[160];
     } end;
-    char identity[TCP_TLS_IDENTITY]; /* "urn:uuid:..." of their certificate; "" = not asked for */
+    char identity[NQT_X509_IDENTITY]; /* "urn:uuid:..." of their certificate; "" = not asked for */
 };
 
 /* ---- tcp_tls.c -------------------------------------------------------------------------- */

@@ -6,62 +6,10 @@
 #define _GNU_SOURCE
 #endif
 #include "tcp_tls.h"
-#include <ctype.h>
-#include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
-#define VERIFY_URN "urn:uuid:"
-#define VERIFY_URN_LEN (sizeof(VERIFY_URN) - 1)
-
-/* ---- the UUID in a certificate ---------------------------------------------------------- */
-
-/* Exactly "urn:uuid:" and 8-4-4-4-12 hexadecimal digits. */
-static bool verify_is_uuid(const char *text, size_t len)
-{
-    if (len != TCP_TLS_IDENTITY - 1 || strncasecmp(text, VERIFY_URN, VERIFY_URN_LEN) != 0)
-        return false;
-    for (size_t i = 0; i < len - VERIFY_URN_LEN; i++) {
-        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        char c = text[VERIFY_URN_LEN + i];
-
-        if (dash ? c != '-' : !isxdigit((unsigned char)c))
-            return false;
-    }
-    return true;
-}
-
-/* The one UUID among the names of a certificate; with none or several there is no telling whose it
- * is.  @param out  TCP_TLS_IDENTITY bytes, untouched then */
-static bool verify_find_uuid(X509 *cert, char *out)
-{
-    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-    char found[TCP_TLS_IDENTITY] = "";
-    unsigned count = 0;
-
-    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        const char *text;
-        size_t len;
-
-        if (name->type != GEN_URI)
-            continue;
-        text = (const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier);
-        len = (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier);
-        if (len < VERIFY_URN_LEN || strncasecmp(text, VERIFY_URN, VERIFY_URN_LEN) != 0)
-            continue;
-        count += verify_is_uuid(text, len) ? 1 : 2; /* a broken one is as bad as several */
-        if (count == 1)
-            memcpy(found, text, len);
-    }
-    GENERAL_NAMES_free(names);
-    if (count != 1)
-        return false;
-    memcpy(out, found, sizeof(found));
-    return true;
-}
+/* ---- the verdict ------------------------------------------------------------------------ */
 
 /* The library has looked at each certificate of the chain; ours is the last word on the first. */
 static int verify_callback(int ok, X509_STORE_CTX *ctx)
@@ -71,9 +19,9 @@ static int verify_callback(int ok, X509_STORE_CTX *ctx)
 
     if (!ok || X509_STORE_CTX_get_error_depth(ctx) != 0 || !tls->link->ep->opts.tls.uuid)
         return ok;
-    if (verify_find_uuid(X509_STORE_CTX_get_current_cert(ctx), tls->identity))
+    if (nqt_x509_find_uuid(X509_STORE_CTX_get_current_cert(ctx), tls->identity))
         return 1;
-    tls->objection = "it names no UUID, or several, as URI:urn:uuid:... (\"tls\".\"uuid\")";
+    tls->objection = NQT_X509_NO_UUID;
     X509_STORE_CTX_set_error(ctx, X509_V_ERR_CERT_REJECTED);
     return 0;
 }
@@ -82,23 +30,15 @@ static int verify_callback(int ok, X509_STORE_CTX *ctx)
 
 static const char *verify_name(const struct tcp_opts *opts)
 {
-    if (*opts->tls.name)
-        return opts->tls.name;
-    return strcmp(opts->host, "*") == 0 ? "localhost" : opts->host;
+    return nqt_tls_name(&opts->tls, opts->host);
 }
 
-/* The name must be in the certificate as what it is; a name that is no address is asked for. */
+/* A name that is no address is asked for. */
 static bool verify_expect(SSL *ssl, const char *name)
 {
-    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    int kind = nqt_x509_expect(SSL_get0_param(ssl), name);
 
-    if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
-        return true;
-    ERR_clear_error();
-    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-                                               X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-    return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
-           SSL_set_tlsext_host_name(ssl, name) == 1;
+    return kind >= 0 && (!kind || SSL_set_tlsext_host_name(ssl, name) == 1);
 }
 
 bool tcp_tls_verify_setup(struct tcp_tls *tls)
@@ -130,19 +70,11 @@ static void verify_say(struct tcp_tls *tls, int code, int native, const char *te
 /* Our own verdict on the other side's certificate. */
 static void verify_say_refused(struct tcp_tls *tls, long verdict)
 {
-    const char *who = tls->link->ep->listen ? "client" : "server";
-    const char *why = tls->objection ? tls->objection : X509_verify_cert_error_string(verdict);
-    bool name =
-        verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH;
+    const struct nqtp_ep *ep = tls->link->ep;
 
     tls->end.code = NQT_E_AUTH;
-    if (name)
-        snprintf(tls->end.text, sizeof(tls->end.text),
-                 "the %s's certificate is refused: it is not for \"%.60s\"", who,
-                 verify_name(&tls->link->ep->opts));
-    else
-        snprintf(tls->end.text, sizeof(tls->end.text), "the %s's certificate is refused: %.100s",
-                 who, why);
+    nqt_x509_refusal(tls->end.text, sizeof(tls->end.text), ep->listen ? "client" : "server",
+                     verdict, tls->objection, verify_name(&ep->opts));
 }
 
 /* What the other side said; "certificate" is ours then. */
@@ -197,7 +129,7 @@ static void verify_say_library(struct tcp_tls *tls)
     else if (ERR_GET_LIB(error) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET)
         verify_say_alert(tls, reason - SSL_AD_REASON_OFFSET);
     else if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
-        verify_say(tls, NQT_E_AUTH, 0, "the client has no certificate, which \"ca\" asks for", "");
+        verify_say(tls, NQT_E_AUTH, 0, NQT_X509_NO_CERTIFICATE, "");
     else if (reason == ERR_R_MALLOC_FAILURE)
         verify_say(tls, NQT_E_NOMEM, 0, "no memory for TLS", "");
     else

@@ -5,16 +5,16 @@
  *
  * The answer is what a plain look at the entries gives, and nothing is written when there is none.
  */
-#include "plugins/tcp/tcp_tls_verify.c" /* verify_find_uuid() is nobody else's */
-
 #include "tests/fuzz/fuzz.h"
+#include <netqueue/transport_x509.h>
+#include <strings.h>
 
 #define PREFIX 9u /* of "urn:uuid:" */
 
 struct tls_fuzz {
     struct nqi_buf in;
     unsigned uuids; /* entries that claim to be one */
-    char last[TCP_TLS_IDENTITY];
+    char last[NQT_X509_IDENTITY];
     bool broken;
 };
 
@@ -80,10 +80,10 @@ static X509 *tls_certificate(struct tls_fuzz *fuzz)
 static void tls_read(const uint8_t *data, size_t len)
 {
     X509 *cert = d2i_X509(NULL, &data, (long)len);
-    char uuid[TCP_TLS_IDENTITY];
+    char uuid[NQT_X509_IDENTITY];
 
-    if (cert && verify_find_uuid(cert, uuid))
-        MUST(strlen(uuid) == TCP_TLS_IDENTITY - 1 && tls_is_uuid(uuid, strlen(uuid)));
+    if (cert && nqt_x509_find_uuid(cert, uuid))
+        MUST(strlen(uuid) == NQT_X509_IDENTITY - 1 && tls_is_uuid(uuid, strlen(uuid)));
     X509_free(cert);
     ERR_clear_error();
 }
@@ -91,7 +91,7 @@ static void tls_read(const uint8_t *data, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct tls_fuzz fuzz = {.in = nqi_buf_over(data, len)};
-    char uuid[TCP_TLS_IDENTITY] = "untouched";
+    char uuid[NQT_X509_IDENTITY] = "untouched";
     X509 *cert;
     bool found;
 
@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     }
     cert = tls_certificate(&fuzz);
-    found = verify_find_uuid(cert, uuid);
+    found = nqt_x509_find_uuid(cert, uuid);
     MUST(found == (fuzz.uuids == 1 && !fuzz.broken));
     MUST(!strcmp(uuid, found ? fuzz.last : "untouched"));
     X509_free(cert);
