@@ -13,6 +13,7 @@
  *   grpc_lease.c    buffers of the core as slices
  *   grpc_connect.c  calls of a client
  *   grpc_tls.c      certificates and keys
+ *   grpc_cert.c     the verdict on the other side's
  *
  * Names that begin with grpc_ are the library's, with ngrpc_ ours.
  *
@@ -27,7 +28,7 @@
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/slice_buffer.h>
-#include <netqueue/transport_kit.h>
+#include <netqueue/transport_tls.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -39,7 +40,9 @@
 
 #define NGRPC_HOST_MAX 256
 #define NGRPC_NAME_MAX 288 /* "[host]:port" and a NUL */
-#define NGRPC_REASON_MAX 320
+#define NGRPC_REASON_MAX 400
+#define NGRPC_WHY_MAX 160 /* why a certificate is refused */
+#define NGRPC_IDENTITY_MAX 48
 #define NGRPC_ADDRS_MAX 16
 
 #define NGRPC_DRAIN_NS INT64_C(2000000000)   /* shutdown() waits so long for the peer's end */
@@ -56,7 +59,7 @@ struct ngrpc_opts {
     int64_t connect_timeout_ns;
     size_t message, send_queue, memory; /* bytes */
     uint32_t backlog;
-    struct nqt_tls_files tls;
+    struct nqt_tls_opts tls;
 };
 
 /* What gRPC gives back when an operation completed. */
@@ -134,6 +137,7 @@ struct ngrpc_server {
     struct ngrpc_room *room; /* one `busy` */
     grpc_server *server;
     const struct ngrpc_opts opts;
+    struct ngrpc_tls *tls; /* NULL = without */
     _Atomic uint32_t refs; /* the endpoint or the shutdown; the request */
     struct ngrpc_tag on_call, on_shutdown;
     /* the request's outputs */
@@ -151,6 +155,7 @@ struct nqtp_ep {
     struct ngrpc_opts opts;
     bool listen;
     char name[NGRPC_NAME_MAX]; /* a server's address */
+    struct ngrpc_tls *tls;     /* NULL = without */
 
     _Atomic bool woken; /* its poll(), or the next one */
 
@@ -165,6 +170,7 @@ struct ngrpc_stream {
     struct ngrpc_room *room; /* one `busy` */
     grpc_call *call;
     grpc_channel *channel; /* a client's, for this call alone; else NULL */
+    struct ngrpc_tls *tls; /* a client's, until the call ended; else NULL */
     size_t message;        /* bytes in one */
     _Atomic uint32_t refs; /* one while there are users, one a slice of the core's memory */
 
@@ -184,10 +190,12 @@ struct ngrpc_stream {
     bool counted;           /* in room->waiting */
 
     /* What came to pass */
-    bool opened;   /* the other side is a netqueue server, or we are */
-    bool rx_fin;   /* the peer's empty message */
-    bool rx_ended; /* nothing more comes */
-    bool over;     /* the call ended: */
+    char identity[NGRPC_IDENTITY_MAX]; /* "urn:uuid:..." that the other side has proven; or "" */
+    char refused[NGRPC_WHY_MAX];       /* why its certificate is not accepted; or "" */
+    bool opened;                       /* the other side is a netqueue server, or we are */
+    bool rx_fin;                       /* the peer's empty message */
+    bool rx_ended;                     /* nothing more comes */
+    bool over;                         /* the call ended: */
     grpc_status_code status;
     char reason[NGRPC_REASON_MAX];
 
@@ -252,7 +260,7 @@ struct nqtp_link {
 
 /* ---- grpc_opts.c ------------------------------------------------------------------------ */
 
-#define NGRPC_OPTIONS 10u
+#define NGRPC_OPTIONS 14u
 extern const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS];
 
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
@@ -394,21 +402,32 @@ void ngrpc_server_settled(struct ngrpc_stream *stream);
 /* Post to announce what arrived.  Under the room's mutex. */
 void ngrpc_server_poke(struct ngrpc_room *room);
 
-/* ---- grpc_tls.c ------------------------------------------------------------------------- */
+/* ---- grpc_tls.c, grpc_cert.c ------------------------------------------------------------ */
 
-bool ngrpc_tls_is_on(const struct ngrpc_opts *opts);
-/* The files can be read and are what they should be, as far as one can see.  Blocks: for them. */
+/* The options can be had, and the files be read and used.  Blocks: for them. */
 int ngrpc_tls_check(const struct ngrpc_opts *opts, struct nqt_error *err);
-/* A client with TLS can tell its server from another. */
-int ngrpc_tls_check_client(const struct ngrpc_opts *opts, struct nqt_error *err);
-/* Credentials, insecure ones without `tls`; owned.  The files are read now. */
-int ngrpc_tls_channel(const struct ngrpc_opts *opts, grpc_channel_credentials **out,
-                      struct nqt_error *err);
-int ngrpc_tls_server(const struct ngrpc_opts *opts, grpc_server_credentials **out,
-                     struct nqt_error *err);
+/* An endpoint's files, if its options have any: ep->tls.  0 or NQT_E_* with *err.  Blocks: for
+ * them. */
+int ngrpc_tls_open(struct nqtp_ep *ep, struct nqt_error *err);
+/* NULL is taken by both. */
+struct ngrpc_tls *ngrpc_tls_ref(struct ngrpc_tls *tls);
+void ngrpc_tls_unref(struct ngrpc_tls *tls);
+/* Credentials, insecure ones without `tls`; owned, NULL = no memory for a client's.  A server's
+ * look at the files again whenever a connection begins, a client's are of this moment; at most once
+ * a second. */
+grpc_channel_credentials *ngrpc_tls_channel(struct nqtp_ep *ep);
+grpc_server_credentials *ngrpc_tls_server(struct nqtp_ep *ep);
+/* May the client of this call come in?
+ *
+ * @param identity  NGRPC_IDENTITY_MAX bytes: whom its certificate names, when that was asked for
+ * @param why       NGRPC_WHY_MAX bytes: written when it may not */
+bool ngrpc_tls_admit(struct ngrpc_tls *tls, grpc_call *call, char *identity, char *why);
+/* Whom the server's certificate names, which was accepted; false: nobody, though that was asked
+ * for. */
+bool ngrpc_tls_recognize(const struct ngrpc_tls *tls, grpc_call *call, char *identity);
 
 #define NGRPC_CAPS                                                                                \
     (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
-     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_CONFIDENTIAL)
+     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_CONFIDENTIAL | NQT_CAP_PEER_IDENTITY)
 
 #endif

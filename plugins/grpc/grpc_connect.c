@@ -32,16 +32,16 @@ static void connect_target(const struct ngrpc_opts *opts, char *out, size_t cap)
     snprintf(out, cap, "%s%s", scheme, name);
 }
 
-/* NULL = it failed, and `err` says why. */
-static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep, struct nqt_error *err)
+/* NULL = no memory. */
+static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep)
 {
     char target[NGRPC_NAME_MAX + 16];
-    grpc_channel_credentials *creds;
+    grpc_channel_credentials *creds = ngrpc_tls_channel(ep);
     struct ngrpc_stream *stream;
     grpc_channel *channel;
     grpc_call *call;
 
-    if (ngrpc_tls_channel(&ep->opts, &creds, err))
+    if (!creds)
         return NULL;
     connect_target(&ep->opts, target, sizeof(target));
     channel = ngrpc_opts_channel(&ep->opts, target, creds);
@@ -50,8 +50,8 @@ static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep, struct nqt_error 
                                     grpc_slice_from_static_string(NGRPC_METHOD), NULL,
                                     gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     stream = ngrpc_stream_new(ep->room, &ep->opts, call, channel);
-    if (!stream)
-        nqt_fail(err, NQT_E_NOMEM, "connect to %s: no memory", ep->name);
+    if (stream)
+        stream->tls = ngrpc_tls_ref(ep->tls);
     return stream;
 }
 
@@ -65,7 +65,6 @@ static int connect_failed(struct nqtp_link *link, const struct nqtp_ep *ep, stru
 int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct nqtp_link **out,
                   struct nqt_error *err)
 {
-    struct nqt_error why = {.size = sizeof(why)};
     struct nqtp_link *link;
 
     if (ep->listen)
@@ -80,11 +79,9 @@ int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, stru
     if (nqt_timer_start(link->mod->host, link->mod->core, serial, connect_late, link,
                         ep->opts.connect_timeout_ns, &link->timer))
         return connect_failed(link, ep, err);
-    link->stream = connect_stream(ep, &why);
-    if (!link->stream) {
-        ngrpc_link_free(link);
-        return nqt_fail(err, why.code, "%s", why.text);
-    }
+    link->stream = connect_stream(ep);
+    if (!link->stream)
+        return connect_failed(link, ep, err);
     atomic_fetch_add_explicit(&link->stream->refs, 1, memory_order_relaxed);
     link->stream->link = link;
     link->stream->attached = true;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LINK_REFUSAL "the server's certificate is refused" /* as transport_x509.h begins it */
+
 static void link_finish(void *arg);
 
 /* ---- memory, events --------------------------------------------------------------------- */
@@ -107,14 +109,14 @@ static int link_unavailable_code(const char *reason)
 /* What a person had better look at first. */
 static const char *link_hint(const struct nqtp_link *link, int code)
 {
-    bool tls = ngrpc_tls_is_on(&link->ep->opts);
+    bool tls = link->ep->opts.tls.on;
 
+    if (link->stream->status == GRPC_STATUS_UNAUTHENTICATED)
+        return "the server refuses this side: ";
     if (link->stream->status != GRPC_STATUS_UNAVAILABLE)
         return "";
     if (code == NQT_E_REFUSED)
         return "is the server running? ";
-    if (code == NQT_E_AUTH)
-        return "the server's certificate is not accepted; do \"ca\" and \"host\" fit? ";
     if (code == NQT_E_PROTOCOL)
         return "does the server speak TLS? ";
     if (code == NQT_E_UNREACHABLE && strstr(link->stream->reason, "closed"))
@@ -147,8 +149,12 @@ static void link_status_down(struct nqtp_link *link)
     struct ngrpc_stream *stream = link->stream;
     bool opening = link->state == NGRPC_OPENING;
     int code = link_code(stream, opening);
-    const char *hint = link_hint(link, code);
+    const char *hint = link_hint(link, code), *ours = strstr(stream->reason, LINK_REFUSAL);
 
+    if (opening && code == NQT_E_AUTH && ours) { /* what gRPC put around it says nothing */
+        ngrpc_link_down(link, code, (int)stream->status, "%s: %s", link->peer, ours);
+        return;
+    }
     ngrpc_link_down(link, code, (int)stream->status, "%s: %s%s: %s", link->peer, hint,
                     link_status_name((int)stream->status), stream->reason);
 }
@@ -245,7 +251,11 @@ int ngrpc_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial)
     link->stream->attached = true;
     pthread_mutex_unlock(&link->stream->mtx);
     ngrpc_server_settled(link->stream);
-    link_up(link);
+    if (*link->stream->refused)
+        ngrpc_link_down(link, NQT_E_AUTH, GRPC_STATUS_UNAUTHENTICATED, "%s: %s", link->peer,
+                        link->stream->refused);
+    else
+        link_up(link);
     return NQT_OK;
 }
 
@@ -342,8 +352,14 @@ void ngrpc_close(struct nqtp_link *link)
 
 int ngrpc_info(struct nqtp_link *link, struct nqt_info *out)
 {
+    const char *identity =
+        ngrpc_link_open(link) && *link->stream->identity ? link->stream->identity : NULL;
     uint64_t off = NQT_CAP_LISTEN | NQT_CAP_CONNECT |
-                   (ngrpc_tls_is_on(&link->ep->opts) ? 0 : NQT_CAP_CONFIDENTIAL);
+                   (link->ep->opts.tls.on ? 0 : NQT_CAP_CONFIDENTIAL) |
+                   (identity ? 0 : NQT_CAP_PEER_IDENTITY);
+    int rc = nqt_info_answer(out, NGRPC_CAPS & ~off, 0, link->local, link->peer);
 
-    return nqt_info_answer(out, NGRPC_CAPS & ~off, 0, link->local, link->peer);
+    if (!rc)
+        out->peer_identity = identity;
+    return rc;
 }

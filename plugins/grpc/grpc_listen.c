@@ -61,7 +61,7 @@ static int listen_refused(const char *host, const struct ngrpc_opts *opts, int e
     char name[NGRPC_NAME_MAX];
 
     ngrpc_address(name, host, opts->port);
-    if (!error && ngrpc_tls_is_on(opts))
+    if (!error && opts->tls.on)
         return nqt_fail(err, NQT_E_CONFIG,
                         "listen on %s: gRPC refuses certificate, key or \"ca\" of \"tls\"; do "
                         "they fit?",
@@ -77,12 +77,10 @@ static int listen_refused(const char *host, const struct ngrpc_opts *opts, int e
 static int listen_add_all(struct nqtp_ep *ep, grpc_server *server, const struct listen_addr *addrs,
                           uint32_t n, struct nqt_error *err)
 {
-    grpc_server_credentials *creds;
+    grpc_server_credentials *creds = ngrpc_tls_server(ep);
     uint32_t added = 0;
-    int rc = ngrpc_tls_server(&ep->opts, &creds, err);
+    int rc = NQT_OK;
 
-    if (rc)
-        return rc;
     for (uint32_t i = 0; i < n && !rc; i++) {
         int error = listen_probe(addrs[i].host, ep->opts.port), port = 0;
         char name[NGRPC_NAME_MAX];
@@ -220,9 +218,7 @@ int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_
     ep->listen = listen != 0;
     rc = ngrpc_opts_read(mod->host, cfg, &ep->opts, err);
     if (!rc)
-        rc = ngrpc_tls_check(&ep->opts, err);
-    if (!rc && !listen)
-        rc = ngrpc_tls_check_client(&ep->opts, err);
+        rc = ngrpc_tls_open(ep, err);
     if (!rc && !listen && !ep->opts.port)
         rc = nqt_fail(err, NQT_E_CONFIG, "port: 0 is only for a server");
     if (!rc && !(ep->room = ngrpc_room_new(ep)))
@@ -232,6 +228,7 @@ int ngrpc_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_
     if (rc) {
         if (ep->room)
             ngrpc_room_forget(ep->room);
+        ngrpc_tls_unref(ep->tls);
         nqt_free(mod->host, mod->core, ep);
         return rc;
     }

@@ -58,15 +58,18 @@ const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
      .min = 1,
      .max = 65535,
      .help = "Calls that may wait until the queue takes them"},
-    {.name = "tls.ca",
-     .type = NQT_OPT_PATH,
-     .help = "TLS: who signed the server's certificate; a server asks its clients for theirs and "
-             "checks them against this file"},
-    {.name = "tls.cert",
-     .type = NQT_OPT_PATH,
-     .help = "This side's certificate, and those that signed it; a server needs one, a client when "
-             "the server asks"},
-    {.name = "tls.key", .type = NQT_OPT_PATH, .help = "The certificate's private key"},
+    NQT_TLS_OPTION_CA,
+    NQT_TLS_OPTION_CERT,
+    NQT_TLS_OPTION_KEY,
+    NQT_TLS_OPTION_CRL,
+    NQT_TLS_OPTION_NAME,
+    {.name = "tls.version",
+     .type = NQT_OPT_ENUM,
+     .choices = nqt_tls_versions,
+     .help =
+         "The oldest version of TLS that is spoken: only 1.2 can be had, which it is when it is "
+         "not set"},
+    NQT_TLS_OPTION_UUID,
 };
 
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
@@ -85,7 +88,7 @@ int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts
     if (!rc)
         rc = nqt_cfg_numbers(host, cfg, all, sizeof(all) / sizeof(all[0]), err);
     if (!rc)
-        rc = nqt_cfg_tls(host, cfg, &opts.tls, err);
+        rc = nqt_tls_opts_read(host, cfg, &opts.tls, err);
     if (rc)
         return rc;
     opts.port = (uint16_t)port;
@@ -104,6 +107,13 @@ static grpc_arg opts_number(const char *key, int value)
 {
     return (grpc_arg){
         .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)key, .value.integer = value};
+}
+
+static grpc_arg opts_text(const char *key, const char *text)
+{
+    return (grpc_arg){.type = GRPC_ARG_STRING,
+                      .key = (char *)(uintptr_t)key,
+                      .value.string = (char *)(uintptr_t)text};
 }
 
 static grpc_arg opts_quota(grpc_resource_quota *quota)
@@ -138,8 +148,9 @@ grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *targ
         opts_number(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
         opts_number(GRPC_ARG_KEEPALIVE_TIME_MS, OPTS_NO_PING),
         opts_number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, OPTS_USER_TIMEOUT),
+        opts_text(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, opts->tls.name), /* the last one: may be "" */
     };
-    const grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
+    const grpc_channel_args list = {sizeof(args) / sizeof(args[0]) - !*opts->tls.name, args};
     grpc_channel *channel = grpc_channel_create(target, creds, &list);
 
     grpc_resource_quota_unref(quota);

@@ -48,6 +48,7 @@ static void room_tell(struct nqtp_ep *ep)
     nqt_ep *cookie = ep->cookie;
 
     ngrpc_drive_news(ep->mod->drive);
+    ngrpc_tls_unref(ep->tls);
     nqt_free(host, core, ep);
     nqt_emit_ep_closed(host, core, cookie);
 }

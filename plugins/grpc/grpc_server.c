@@ -23,6 +23,7 @@ static void server_unref(struct ngrpc_server *server)
     grpc_call_details_destroy(&server->details);
     grpc_metadata_array_destroy(&server->metadata);
     grpc_server_destroy(server->server);
+    ngrpc_tls_unref(server->tls);
     free(server);
     ngrpc_room_leave(room);
 }
@@ -81,6 +82,10 @@ static void server_take(struct ngrpc_server *server, grpc_call *call)
 
     if (!stream)
         return;
+    /* Nothing of ours goes out to who is refused but why; the core hears of it by LINK_DOWN. */
+    if (!ngrpc_tls_admit(server->tls, call, stream->identity, stream->refused))
+        (void)grpc_call_cancel_with_status(call, GRPC_STATUS_UNAUTHENTICATED, stream->refused,
+                                           NULL);
     ngrpc_stream_open(stream);
     if (!server_arrived(server->room, stream))
         ngrpc_stream_close(stream, false);
@@ -214,6 +219,7 @@ struct ngrpc_server *ngrpc_server_new(struct nqtp_ep *ep)
         return NULL;
     memcpy((void *)(uintptr_t)&server->opts, &ep->opts, sizeof(server->opts));
     server->room = ep->room;
+    server->tls = ngrpc_tls_ref(ep->tls);
     server->server = ngrpc_opts_server(&ep->opts);
     server->on_call.done = server_on_call;
     server->on_shutdown.done = server_on_shutdown;

@@ -23,6 +23,7 @@ void ngrpc_stream_unref(struct ngrpc_stream *stream)
     if (atomic_fetch_sub_explicit(&stream->refs, 1, memory_order_acq_rel) != 1)
         return;
     pthread_mutex_destroy(&stream->mtx);
+    ngrpc_tls_unref(stream->tls);
     free(stream);
     ngrpc_room_leave(room);
 }
@@ -132,10 +133,11 @@ static bool stream_is_marked(const grpc_metadata_array *metadata)
 static void stream_on_open(struct ngrpc_tag *tag, bool ok)
 {
     struct ngrpc_stream *stream = STREAM_OF(tag, on_open);
-    bool stranger;
+    bool stranger = ok && stream->channel &&
+                    (!stream_is_marked(&stream->initial) ||
+                     !ngrpc_tls_recognize(stream->tls, stream->call, stream->identity));
 
     pthread_mutex_lock(&stream->mtx);
-    stranger = ok && stream->channel && !stream_is_marked(&stream->initial);
     stream->opened = ok && !stranger;
     stream_unlock(stream, true);
     if (stranger)

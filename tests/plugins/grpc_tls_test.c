@@ -59,24 +59,63 @@ static const struct nqtest_opt named_server[] = {{"host", "127.0.0.1"},
                                                  {NULL, NULL}};
 static const struct nqtest_opt knowing_client[] = {
     {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {NULL, NULL}};
-static const struct nqtest_opt misled_client[] = {
-    {"host", "127.0.0.1"}, {"tls.ca", AT(OTHER)}, {NULL, NULL}};
-static const struct nqtest_opt false_client[] = {{"host", "127.0.0.1"},
-                                                 {"tls.ca", AT(CA)},
-                                                 {"tls.cert", AT(OTHER)},
-                                                 {"tls.key", AT_KEY(OTHER)},
-                                                 {NULL, NULL}};
+#define CAREFUL                                \
+    {"tls.crl", nqtest_certs[NQTEST_CRL_PEM]}, \
+    {                                          \
+        "tls.uuid", "true"                     \
+    }
+static const struct nqtest_opt careful_server[] = {MUTUAL_SERVER, CAREFUL, {NULL, NULL}};
+static const struct nqtest_opt careful_client[] = {MUTUAL_CLIENT, CAREFUL, {NULL, NULL}};
+static const struct nqtest_opt named_client[] = {
+    {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {"tls.name", "localhost"}, {NULL, NULL}};
+static const struct nqtest_opt misnamed_client[] = {
+    {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {"tls.name", "elsewhere.test"}, {NULL, NULL}};
+static const struct nqtest_opt addressed_client[] = {
+    {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {"tls.name", "127.0.0.2"}, {NULL, NULL}};
+static const struct nqtest_opt system_client[] = {
+    {"host", "127.0.0.1"}, {"tls.version", "1.2"}, {NULL, NULL}};
+
+#define SERVER_IS(name)                                                                          \
+    (const struct nqtest_opt[])                                                                  \
+    {                                                                                            \
+        {"host", "127.0.0.1"}, {"port", "0"}, {"tls.cert", AT(name)}, {"tls.key", AT_KEY(name)}, \
+        {                                                                                        \
+            NULL, NULL                                                                           \
+        }                                                                                        \
+    }
+#define CLIENT_IS(name)                                                    \
+    (const struct nqtest_opt[])                                            \
+    {                                                                      \
+        {"host", "127.0.0.1"}, {"tls.ca", AT(CA)}, {"tls.cert", AT(name)}, \
+            {"tls.key", AT_KEY(name)},                                     \
+        {                                                                  \
+            NULL, NULL                                                     \
+        }                                                                  \
+    }
 
 static const struct {
     const struct nqtest_opt *server, *client;
-} fits[] = {{server, client}, {named_server, knowing_client}, {named_server, client}};
+} fits[] = {
+    {server, client},
+    {named_server, knowing_client},
+    {named_server, client}, /* nobody asks for the client's */
+    {named_server, named_client},
+    {SERVER_IS(ELSEWHERE), misnamed_client},
+    {SERVER_IS(ELSEWHERE), addressed_client},
+    {careful_server, careful_client},
+};
 
-static uint64_t link_caps(const struct nqtest_link *link)
+static struct nqt_info link_info(const struct nqtest_link *link)
 {
     struct nqt_info info = {.size = sizeof(info)};
 
     ck_assert_int_eq(grpc_LTX_nqt0_module.ops->info(link->plugin, &info), NQT_OK);
-    return info.caps;
+    return info;
+}
+
+static uint64_t link_caps(const struct nqtest_link *link)
+{
+    return link_info(link).caps;
 }
 
 START_TEST(those_who_know_each_other_talk_in_secret)
@@ -102,17 +141,68 @@ START_TEST(without_certificates_nothing_is_said_to_be_secret)
 }
 END_TEST
 
+START_TEST(who_a_certificate_names_is_known_when_it_was_asked_for)
+{
+    struct nqtest_rig rig = nqtest_rig_up(careful_server, careful_client);
+
+    ck_assert(link_caps(rig.s) & NQT_CAP_PEER_IDENTITY);
+    ck_assert_str_eq(link_info(rig.s).peer_identity, "urn:uuid:" NQTEST_CERT_CLIENT);
+    ck_assert_str_eq(link_info(rig.c).peer_identity, "urn:uuid:" NQTEST_CERT_SERVER);
+    nqtest_rig_free(&rig);
+    rig = nqtest_rig_up(server, client);
+    ck_assert(!(link_caps(rig.s) & NQT_CAP_PEER_IDENTITY));
+    ck_assert_ptr_null(link_info(rig.s).peer_identity);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 static const struct {
     const struct nqtest_opt *server, *client;
-    int code; /* 0 = which one is not told */
-    const char *text;
+    int code; /* of the client; 0 = which one is not told */
+    const char *client_says;
+    const char *server_says; /* NULL: it hears of no call */
 } misfits[] = {
-    {named_server, misled_client, NQT_E_AUTH, "certificate"},
-    {server, knowing_client, 0, "cert"},
-    {server, false_client, 0, "cert"},
-    {server, plain_client, 0, "TLS"},
-    {plain_server, knowing_client, NQT_E_PROTOCOL, "TLS"},
+    {SERVER_IS(EXPIRED), knowing_client, NQT_E_AUTH,
+     ": the server's certificate is refused: certificate has expired", NULL},
+    {SERVER_IS(EARLY), client, NQT_E_AUTH,
+     ": the server's certificate is refused: certificate is not yet valid", NULL},
+    {SERVER_IS(ELSEWHERE), client, NQT_E_AUTH,
+     ": the server's certificate is refused: it is not for \"127.0.0.1\"", NULL},
+    {named_server, misnamed_client, NQT_E_AUTH,
+     ": the server's certificate is refused: it is not for \"elsewhere.test\"", NULL},
+    {named_server, addressed_client, NQT_E_AUTH,
+     ": the server's certificate is refused: it is not for \"127.0.0.2\"", NULL},
+    {SERVER_IS(NOBODY), client, NQT_E_AUTH,
+     ": the server's certificate is refused: it is not for \"127.0.0.1\"", NULL},
+    {SERVER_IS(OTHER), client, NQT_E_AUTH,
+     ": the server's certificate is refused: self-signed certificate", NULL},
+    {SERVER_IS(REVOKED), careful_client, NQT_E_AUTH,
+     ": the server's certificate is refused: certificate revoked", NULL},
+    {named_server, system_client, NQT_E_AUTH,
+     ": the server's certificate is refused: unable to get local issuer certificate", NULL},
+    {server, CLIENT_IS(EXPIRED), NQT_E_AUTH,
+     "the client's certificate is refused: certificate has expired",
+     "the client's certificate is refused: certificate has expired"},
+    {server, CLIENT_IS(EARLY), NQT_E_AUTH, "certificate is not yet valid",
+     "certificate is not yet valid"},
+    {server, CLIENT_IS(OTHER), NQT_E_AUTH,
+     "the server refuses this side: UNAUTHENTICATED: the client's certificate is refused: "
+     "self-signed certificate",
+     "the client's certificate is refused: self-signed certificate"},
+    {careful_server, CLIENT_IS(REVOKED), NQT_E_AUTH, "certificate revoked", "certificate revoked"},
+    {careful_server, CLIENT_IS(NOBODY), NQT_E_AUTH, "it names no UUID", "it names no UUID"},
+    {server, knowing_client, NQT_E_AUTH, "the client has no certificate, which \"ca\" asks for",
+     "the client has no certificate, which \"ca\" asks for"},
+    {server, plain_client, 0, "TLS", NULL},
+    {plain_server, knowing_client, NQT_E_PROTOCOL, "TLS", NULL},
 };
+
+static bool has_lost_one(const void *ep)
+{
+    const struct nqtest_ep *listener = ep;
+
+    return listener->naccepted && listener->accepted[0]->downs;
+}
 
 START_TEST(strangers_are_kept_out_with_a_reason)
 {
@@ -123,8 +213,20 @@ START_TEST(strangers_are_kept_out_with_a_reason)
     ck_assert(!nqtest_is_up(link));
     if (misfits[_i].code)
         ck_assert_int_eq(link->err.code, misfits[_i].code);
-    ck_assert_msg(strstr(link->err.text, misfits[_i].text), "%s", link->err.text);
-    ck_assert(!nqtest_has_accepted(rig.server) && !nqtest_has_waiting(rig.server));
+    ck_assert_msg(strstr(link->err.text, misfits[_i].client_says), "%s", link->err.text);
+    if (misfits[_i].server_says) {
+        const struct nqtest_link *at_server;
+
+        NQTEST_UNTIL(has_lost_one, rig.server);
+        at_server = rig.server->accepted[0];
+        ck_assert_int_eq(at_server->err.code, NQT_E_AUTH);
+        ck_assert_msg(strstr(at_server->err.text, misfits[_i].server_says), "%s",
+                      at_server->err.text);
+        ck_assert(!nqtest_is_up(at_server));
+        ck_assert_uint_eq(at_server->received, 0);
+    } else {
+        ck_assert(!nqtest_has_accepted(rig.server) && !nqtest_has_waiting(rig.server));
+    }
     nqtest_rig_free(&rig);
 }
 END_TEST
@@ -146,8 +248,17 @@ static const struct {
      "/nowhere: No such file"},
     {true,
      {{"port", "0"}, {"tls.cert", AT(SERVER)}, {"tls.key", AT_KEY(CLIENT)}, {NULL, NULL}},
-     "fit?"},
-    {false, {{"tls.cert", AT(CLIENT)}, {"tls.key", AT_KEY(CLIENT)}, {NULL, NULL}}, "no \"ca\""},
+     "key values mismatch"},
+    {true,
+     {{"port", "0"},
+      {"tls.cert", AT(SERVER)},
+      {"tls.key", AT_KEY(SERVER)},
+      {"tls.crl", AT(CA)},
+      {NULL, NULL}},
+     "no \"BEGIN X509 CRL\""},
+    {false, {{"tls.version", "1.3"}, {NULL, NULL}}, "say \"1.2\", or use the transport tcp"},
+    {false, {{"tls.version", "1.1"}, {NULL, NULL}}, "tls.version"},
+    {true, {{"port", "0"}, {"tls.uuid", "false"}, {NULL, NULL}}, "a server needs"},
     {false, {{"tls.ca", AT(JUNK)}, {NULL, NULL}}, "in PEM form"},
 };
 
@@ -168,6 +279,7 @@ Suite *nqtest_suite(void)
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, those_who_know_each_other_talk_in_secret, 0, LEN(fits));
+    tcase_add_test(tc, who_a_certificate_names_is_known_when_it_was_asked_for);
     tcase_add_test(tc, without_certificates_nothing_is_said_to_be_secret);
     tcase_add_loop_test(tc, strangers_are_kept_out_with_a_reason, 0, LEN(misfits));
     tcase_add_loop_test(tc, files_that_cannot_be_meant_are_errors_of_opening, 0, LEN(wrongs));
