@@ -405,6 +405,13 @@ bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id)
     return !nqi_tlink_identity(link->tlink, &proven) || nq_uuid_equal(&proven, id);
 }
 
+bool nqi_link_is(const struct nqi_link *link, const nq_uuid *id)
+{
+    nq_uuid proven;
+
+    return nqi_tlink_identity(link->tlink, &proven) && nq_uuid_equal(&proven, id);
+}
+
 nqt_ep *nqi_link_ep(const struct nqi_link *link)
 {
     return link->ep;

@@ -127,6 +127,9 @@ void nqi_link_drain(struct nqi_link *link);
 /* False: the transport has proven that the other end is somebody else. */
 bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id);
 
+/* True: the transport has proven that the other end is this one, by a certificate. */
+bool nqi_link_is(const struct nqi_link *link, const nq_uuid *id);
+
 nqt_ep *nqi_link_ep(const struct nqi_link *link);
 const char *nqi_link_transport(const struct nqi_link *link);
 const char *nqi_link_address(const struct nqi_link *link); /* lives as long as the link */

@@ -163,8 +163,8 @@ static void greeting_go_on(void *arg, struct nqi_link *link, const struct nqi_at
     nqi_peer_unref(peer);
 }
 
-/* How many records of this session AUTH says that its client had.  With a pre-shared key a client
- * that was restarted may begin without knowing of it. */
+/* How many records of this session AUTH says that its client had.  With a pre-shared key, or a
+ * certificate, a client that was restarted may begin without knowing of it. */
 static uint64_t greeting_received(const struct nqi_peer *peer, const struct nqi_attach *attach)
 {
     return nq_uuid_equal(&peer->name.id, &attach->hello.session) ? attach->auth.received : 0;
@@ -226,8 +226,15 @@ static void greeting_resume(nq_queue *queue, const struct nqi_attach *attach,
     }
 }
 
+/* AUTH is from whoever has this id: he proves a key of it, or the transport has proven it. */
+static bool greeting_is(const struct nqi_link *link, const struct nqi_attach *attach,
+                        const struct greeting_answer *answer)
+{
+    return answer->psk.key || nqi_link_is(link, &attach->hello.id);
+}
+
 /* Under lock: OPEN or PSK.  Who has a session may ask for it once more, because WELCOME was lost,
- * or prove that it was his and have another; a key of his id proves that, too. */
+ * or prove that it was his, or that he is who it belongs to, and have another. */
 static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct nqi_attach *attach,
                           struct greeting_answer *answer)
 {
@@ -235,7 +242,8 @@ static void greeting_open(nq_queue *queue, struct nqi_link *link, const struct n
 
     if (peer && greeting_repeats(peer, attach, &answer->psk))
         answer->moved = greeting_go_on;
-    else if (peer && (answer->psk.key || greeting_owns(peer, attach, &answer->psk)))
+    else if (peer &&
+             (greeting_is(link, attach, answer) || greeting_owns(peer, attach, &answer->psk)))
         answer->moved = greeting_replace;
     else
         answer->reason = greeting_admit(queue, link, attach, &answer->psk, &answer->fresh);

@@ -11,14 +11,15 @@
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
 
 static unsigned port;
+static const char *transport;
 
 /* A side of this purpose and id with the certificate; `tls` is more of that object. */
 static nq_queue *side(const char *purpose, const char *id, enum nqtest_cert cert, const char *tls)
 {
-    return nqtest_open("{'purpose': '%s', 'id': '%s', 'transport': 'tcp', 'port': %u,"
+    return nqtest_open("{'purpose': '%s', 'id': '%s', 'transport': '%s', 'port': %u,"
                        " 'tls': {'ca': '%s', 'cert': '%s', 'key': '%s'%s}}",
-                       purpose, id, port, nqtest_certs[NQTEST_CA_PEM], nqtest_certs[cert],
-                       nqtest_certs[cert + 1], tls);
+                       purpose, id, transport, port, nqtest_certs[NQTEST_CA_PEM],
+                       nqtest_certs[cert], nqtest_certs[cert + 1], tls);
 }
 
 static nq_queue *plain_side(const char *purpose)
@@ -28,8 +29,15 @@ static nq_queue *plain_side(const char *purpose)
 
 static void setup(void)
 {
+    transport = "tcp";
     nqtest_choose_place(NQTEST_TCP);
     ck_assert_int_eq(sscanf(strstr(nqtest_place(), "'port': "), "'port': %u", &port), 1);
+}
+
+static void setup_grpc(void)
+{
+    setup();
+    transport = "grpc";
 }
 
 static void ends(nq_queue *client, nq_queue *server)
@@ -84,6 +92,74 @@ START_TEST(who_claims_another_id_than_his_certificate_is_refused)
     ck_assert_int_eq(at_client.reason, claims[_i].at_client);
     ck_assert_uint_eq(nqtest_stats(server).peers, 0);
     ends(client, server);
+}
+END_TEST
+
+/* ---- a former life ---------------------------------------------------------------------- */
+
+/* Both sides with their own ids and certificates; `tls` is more of that object at the server. */
+static nq_queue *named_server(const char *tls)
+{
+    return side("server", NQTEST_CERT_SERVER, NQTEST_SERVER_PEM, tls);
+}
+
+static nq_queue *named_client(void)
+{
+    return side("client", NQTEST_CERT_CLIENT, NQTEST_CLIENT_PEM, "");
+}
+
+START_TEST(who_is_named_by_his_certificate_takes_the_place_of_his_former_life)
+{
+    nq_queue *server = named_server(", 'uuid': true"), *old = named_client(), *fresh;
+
+    nqtest_put(old, nqtest_msg("before"));
+    nqtest_get_text(server, "before");
+    nq_free(old); /* without a good-bye: the server keeps its session */
+    fresh = named_client();
+    nqtest_event(fresh, NQ_EVENT_PEER_UP);
+    nqtest_put(fresh, nqtest_msg("after"));
+    nqtest_get_text(server, "after");
+    ck_assert_uint_eq(nqtest_stats(server).peers, 1);
+    nqtest_end(fresh);
+    nqtest_end(server);
+}
+END_TEST
+
+/* Also while the former life is alive: the one that came last counts, and the other one hears it.
+ */
+START_TEST(of_two_that_are_named_alike_the_later_one_stays)
+{
+    nq_queue *server = named_server(", 'uuid': true"), *old = named_client(), *fresh;
+
+    nqtest_event(old, NQ_EVENT_PEER_UP);
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    fresh = named_client();
+    nqtest_event(fresh, NQ_EVENT_PEER_UP);
+    nqtest_event(old, NQ_EVENT_PEER_GONE);
+    ck_assert_int_ge(nq_close(old, 0, NULL), 0);
+    nq_free(old);
+    nqtest_put(fresh, nqtest_msg("still here"));
+    nqtest_get_text(server, "still here");
+    nqtest_end(fresh);
+    nqtest_end(server);
+}
+END_TEST
+
+/* A certificate that is good for coming in is no proof of an id where nobody asks for that. */
+START_TEST(without_uuid_a_certificate_takes_nobodys_place)
+{
+    nq_queue *server = named_server(""), *client = named_client(), *second;
+
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    second = named_client();
+    ck_assert_int_eq(nqtest_event(second, NQ_EVENT_REFUSED).reason, NQ_REASON_DUPLICATE);
+    ck_assert_int_ge(nq_close(second, 0, NULL), 0);
+    nq_free(second);
+    nqtest_put(client, nqtest_msg("still here"));
+    nqtest_get_text(server, "still here");
+    ck_assert_uint_eq(nqtest_drain_events(client, NQ_EVENT_PEER_DOWN), 0);
+    nqtest_end(client);
+    nqtest_end(server);
 }
 END_TEST
 
@@ -160,9 +236,9 @@ static void show(enum nqtest_cert cert)
 
 static nq_queue *client_that_sees(const char *name)
 {
-    return nqtest_open("{'purpose': 'client', 'transport': 'tcp', 'port': %u,"
+    return nqtest_open("{'purpose': 'client', 'transport': '%s', 'port': %u,"
                        " 'tls': {'ca': '%s', 'name': '%s'}}",
-                       port, nqtest_certs[NQTEST_CA_PEM], name);
+                       transport, port, nqtest_certs[NQTEST_CA_PEM], name);
 }
 
 /* Until a client is let in under this name: the server looks at its files once a second. */
@@ -190,9 +266,9 @@ START_TEST(changed_files_serve_new_clients_and_broken_ones_nobody)
     char path[128];
 
     show(NQTEST_SERVER_PEM);
-    server = nqtest_open("{'purpose': 'server', 'transport': 'tcp', 'port': %u, 'tls':"
+    server = nqtest_open("{'purpose': 'server', 'transport': '%s', 'port': %u, 'tls':"
                          " {'cert': '%s/now.pem', 'key': '%s/now.key'}}",
-                         port, nqtest_certs_folder, nqtest_certs_folder);
+                         transport, port, nqtest_certs_folder, nqtest_certs_folder);
     before = client_once_seen("localhost");
     show(NQTEST_ELSEWHERE_PEM);
     after = client_once_seen("elsewhere.test");
@@ -210,20 +286,33 @@ START_TEST(changed_files_serve_new_clients_and_broken_ones_nobody)
 }
 END_TEST
 
-Suite *nqtest_suite(void)
+/* What every transport passes that knows who a certificate names. */
+static TCase *each_transport(const char *name, void (*fixture)(void))
 {
-    Suite *suite = suite_create("tls below queues");
-    TCase *tc = tcase_create("queues");
+    TCase *tc = tcase_create(name);
 
-    nqtest_certs_make();
-    tcase_add_checked_fixture(tc, setup, NULL);
+    tcase_add_checked_fixture(tc, fixture, NULL);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, who_is_named_by_his_certificate_comes_in);
     tcase_add_loop_test(tc, who_claims_another_id_than_his_certificate_is_refused, 0, LEN(claims));
-    tcase_add_loop_test(tc, a_side_without_tls_is_told_from_a_broken_one, 0, 2);
-    tcase_add_test(tc, with_tls_a_queue_may_be_anywhere);
-    tcase_add_test(tc, an_empty_tls_is_no_tls_and_an_error);
+    tcase_add_test(tc, who_is_named_by_his_certificate_takes_the_place_of_his_former_life);
+    tcase_add_test(tc, of_two_that_are_named_alike_the_later_one_stays);
+    tcase_add_test(tc, without_uuid_a_certificate_takes_nobodys_place);
     tcase_add_test(tc, changed_files_serve_new_clients_and_broken_ones_nobody);
-    suite_add_tcase(suite, tc);
+    return tc;
+}
+
+Suite *nqtest_suite(void)
+{
+    Suite *suite = suite_create("tls below queues");
+    TCase *tcp = each_transport("tcp", setup);
+
+    nqtest_certs_make();
+    tcase_add_loop_test(tcp, a_side_without_tls_is_told_from_a_broken_one, 0, 2);
+    tcase_add_test(tcp, with_tls_a_queue_may_be_anywhere);
+    tcase_add_test(tcp, an_empty_tls_is_no_tls_and_an_error);
+    suite_add_tcase(suite, tcp);
+    if (nqtest_transport_of("grpc") >= 0)
+        suite_add_tcase(suite, each_transport("grpc", setup_grpc));
     return suite;
 }
