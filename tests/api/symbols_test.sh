@@ -1,6 +1,6 @@
 #!/bin/sh
-# The names that the headers declare, that core/libnetqueue.map lists and that the built library
-# exports are the same.
+# The names that the headers declare, that core/libnetqueue.map lists, that the built library
+# exports and that debian/libnetqueue0.symbols promises are the same.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 tap_mktemp
 lib=$top_builddir/.libs/libnetqueue.so
@@ -60,5 +60,22 @@ if [ -e "$lib" ]; then
         "$tap_tmp/mapped" "exported, not in the map" "$tap_tmp/exported"
 else
     skip "map and library name the same functions" "libnetqueue.so is not built"
+fi
+
+# What is no checkout has no packaging.
+if [ -e "$top_srcdir/debian" ]; then
+    sed -nE 's/^ (nq_[a-z0-9_]+)@.*/\1/p' "$top_srcdir/debian/libnetqueue0.symbols" |
+        sort >"$tap_tmp/packaged"
+    check "map and Debian's package name the same functions" same "in the map, not in debian/" \
+        "$tap_tmp/mapped" "in debian/, not in the map" "$tap_tmp/packaged"
+    abi() {
+        sed -n "s/^#define NQT_ABI_$1 //p" "$top_srcdir/include/netqueue/transport.h"
+    }
+    check "the RPM packages have the plugin interface's numbers" \
+        test "$(sed -n 's/^%global abi_m[a-z]* //p' "$top_srcdir/packaging/rpm/netqueue.spec" |
+            tr '\n' .)" = "$(abi MAJOR).$(abi MINOR)."
+else
+    skip "map and Debian's package name the same functions" "no folder debian/"
+    skip "the RPM packages have the plugin interface's numbers" "no folder packaging/"
 fi
 tap_done
