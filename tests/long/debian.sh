@@ -173,6 +173,15 @@ EOF
         a_message_passes unixsock '"path": "/tmp/unix.sock"'
 }
 
+# Those of debian/tests/, with all packages there.
+packages_test_themselves() {
+    cp -r "$tap_tmp/one/netqueue" "$root/src/netqueue" || return
+    for name in $(sed -n 's/^Tests: //p' "$top_srcdir/debian/tests/control"); do
+        mkdir -p "$root/tmp/$name" && inside sh -c \
+            "cd /src/netqueue && AUTOPKGTEST_TMP=/tmp/$name debian/tests/$name" || return
+    done
+}
+
 # What is anywhere, apart from the packages themselves and what was written here.
 own_files() {
     find "$root" -xdev \( -path "$root/debs" -o -path "$root/src" -o -path "$root/tmp" \
@@ -194,5 +203,6 @@ check "a transport that is missing is told by its package" what_is_missing_is_na
 check "with that package it works" mqtt_afterwards
 check "so do the others" shm_and_grpc
 check "a transport from outside is packaged with the headers and the helper" an_authors_package
+check "the tests of the packages themselves" packages_test_themselves
 check "removed again, nothing stays" nothing_stays
 tap_done
