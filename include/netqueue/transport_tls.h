@@ -64,6 +64,10 @@ extern "C" {
 static const char *const nqt_tls_versions[] = {"1.3", "1.2", NULL};
 enum nqt_tls_version { NQT_TLS_1_3, NQT_TLS_1_2, NQT_TLS_UNSAID };
 
+/** Ciphers of TLS 1.2 for OpenSSL, where that version is asked for: they authenticate and have
+ *  forward secrecy, as all of 1.3 do. */
+#define NQT_TLS_CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20"
+
 struct nqt_tls_opts {
     int on; /* one of them is set, whatever it says: none may be taken for protection in vain */
     struct nqt_tls_files files;

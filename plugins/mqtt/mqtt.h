@@ -17,7 +17,7 @@
 #define MQTT_H
 
 #include <MQTTAsync.h>
-#include <netqueue/transport_kit.h>
+#include <netqueue/transport_tls.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -94,7 +94,7 @@ bool mqtt_topic_id(const char *topic, size_t len, uint64_t *ret);
 
 /* ---- options ---------------------------------------------------------------------------- */
 
-#define MQTT_OPTIONS 15u
+#define MQTT_OPTIONS 19u
 extern const struct nqt_opt mqtt_opt_table[MQTT_OPTIONS];
 
 struct mqtt_opts {
@@ -107,11 +107,14 @@ struct mqtt_opts {
     uint32_t packet, window;
     int keepalive_s;
     int64_t connect_timeout_ns;
-    struct nqt_tls_files tls; /* without `ca` there is no TLS */
+    struct nqt_tls_opts tls;
 };
 
 int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *out,
                    struct nqt_error *err);
+/* The files of `tls` can be read and used, as they are now; 0 or NQT_E_CONFIG.  Blocks: for them.
+ */
+int mqtt_tls_check(const struct mqtt_opts *opts, struct nqt_error *err);
 
 /* ---- objects ---------------------------------------------------------------------------- */
 

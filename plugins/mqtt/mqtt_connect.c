@@ -15,11 +15,25 @@
 
 /* ---- the steps -------------------------------------------------------------------------- */
 
+/* What a person had better look at.  With TLS paho often says no more than that it failed. */
+static const char *connect_hint(const struct nqtp_ep *ep, int code)
+{
+    if (code == NQT_E_AUTH && *ep->step_tls)
+        return "; the broker's certificate is refused: is it valid, and signed by one in \"ca\"?";
+    if (code != NQT_E_UNREACHABLE)
+        return "";
+    if (!ep->opts.tls.on)
+        return "; is the broker running?";
+    if (strstr(ep->step_tls, "handshake failure") || strstr(ep->step_tls, "protocol version"))
+        return "; no version of TLS in common (\"tls\".\"version\" is the oldest that is spoken)";
+    return "; is the broker running, does it speak TLS, is its certificate for \"host\", does it "
+           "accept \"cert\" and \"key\"?";
+}
+
 static int connect_fail(const struct nqtp_ep *ep, int code, struct nqt_error *err, const char *what)
 {
     return nqt_fail_native(err, code, "mqtt", ep->step_reason, "%s: %s: %s%s", ep->place, what,
-                           ep->step_text,
-                           code == NQT_E_UNREACHABLE ? "; is the broker running?" : "");
+                           ep->step_text, connect_hint(ep, code));
 }
 
 static int connect_create(struct nqtp_ep *ep, const char *uri, int version, struct nqt_error *err)
@@ -84,15 +98,28 @@ static MQTTAsync_connectOptions connect_options(const struct nqtp_ep *ep)
     return options;
 }
 
-/* `verify` holds the broker's name against its certificate. */
+/* paho has no word for "1.3 and nothing older".  Of this cipher, the only one of 1.2 that it may
+ * offer then, it has no key, so that it offers none. */
+#define CONNECT_NOT_1_2 "PSK-AES256-GCM-SHA384"
+
+static const char *connect_file(const char *path)
+{
+    return *path ? path : NULL;
+}
+
+/* paho reads the files at each connection.  `verify` holds the broker's name against its
+ * certificate; without a trustStore the system's counts. */
 static void connect_tls(struct nqtp_ep *ep, MQTTAsync_SSLOptions *ssl)
 {
-    ssl->trustStore = ep->opts.tls.ca;
-    ssl->keyStore = *ep->opts.tls.cert ? ep->opts.tls.cert : NULL;
-    ssl->privateKey = *ep->opts.tls.key ? ep->opts.tls.key : NULL;
+    const struct nqt_tls_opts *tls = &ep->opts.tls;
+
+    ssl->trustStore = connect_file(tls->files.ca);
+    ssl->keyStore = connect_file(tls->files.cert);
+    ssl->privateKey = connect_file(tls->files.key);
     ssl->enableServerCertAuth = 1;
     ssl->verify = 1;
-    ssl->sslVersion = MQTT_SSL_VERSION_DEFAULT; /* the best of both; the system says the least */
+    ssl->sslVersion = MQTT_SSL_VERSION_DEFAULT;
+    ssl->enabledCipherSuites = tls->version == NQT_TLS_1_2 ? NQT_TLS_CIPHERS_1_2 : CONNECT_NOT_1_2;
     mqtt_step_of_tls(ep, ssl);
 }
 
@@ -113,7 +140,7 @@ static int connect_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *
     will.retained = ep->listen;
     options.will = &will;
     connect_tls(ep, &ssl);
-    if (*ep->opts.tls.ca)
+    if (ep->opts.tls.on)
         options.ssl = &ssl;
     mqtt_step_of_connect(ep, &options);
     rc = MQTTAsync_connect(ep->client, &options);
@@ -262,9 +289,12 @@ static int connect_try(struct nqtp_ep *ep, int version, int64_t until, struct nq
 int mqtt_open(struct nqtp_ep *ep, struct nqt_error *err)
 {
     int64_t until = mqtt_clock() + ep->opts.connect_timeout_ns;
-    int rc = connect_try(ep, ep->opts.version ? ep->opts.version : MQTTVERSION_5, until, err);
+    int rc = mqtt_tls_check(&ep->opts, err); /* they may have changed; paho would not say why */
     int reason;
 
+    if (rc)
+        return rc;
+    rc = connect_try(ep, ep->opts.version ? ep->opts.version : MQTTVERSION_5, until, err);
     if (!rc || ep->opts.version)
         return rc;
     pthread_mutex_lock(&ep->mtx);

@@ -5,9 +5,9 @@
 #include "mqtt.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netqueue/transport_x509.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 static const char *const opts_versions[] = {"auto", "5", "3.1.1", NULL};
 
@@ -77,11 +77,25 @@ const struct nqt_opt mqtt_opt_table[MQTT_OPTIONS] = {
              "needed unless the broker is on this host, or there is a pre-shared key"},
     {.name = "tls.ca",
      .type = NQT_OPT_PATH,
-     .help = "TLS to the broker, whose certificate one of this file signed"},
+     .help = "TLS to the broker: who may have signed its certificate; without it whom the system "
+             "trusts"},
     {.name = "tls.cert",
      .type = NQT_OPT_PATH,
      .help = "This side's certificate for the broker, and those that signed it"},
-    {.name = "tls.key", .type = NQT_OPT_PATH, .help = "The certificate's private key"},
+    NQT_TLS_OPTION_KEY,
+    {.name = "tls.crl",
+     .type = NQT_OPT_PATH,
+     .help = "Cannot be had: name the broker's own authority as ca, and replace that file"},
+    {.name = "tls.name",
+     .type = NQT_OPT_STR,
+     .help = "Cannot be had: the broker's certificate must be for host"},
+    {.name = "tls.version",
+     .type = NQT_OPT_ENUM,
+     .choices = nqt_tls_versions,
+     .help = "The oldest version of TLS that is spoken; 1.3 when it is not set"},
+    {.name = "tls.uuid",
+     .type = NQT_OPT_BOOL,
+     .help = "Cannot be had: the certificate is the broker's; pre-shared keys say who a peer is"},
 };
 
 static int opts_numbers(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts,
@@ -157,18 +171,41 @@ static int opts_trust(const struct nqt_host *host, nqt_cfg *cfg, const struct mq
                     opts->host);
 }
 
+/* What paho cannot do, and what does instead. */
+static int opts_tls_limits(const struct mqtt_opts *opts, struct nqt_error *err)
+{
+    if (*opts->tls.crl)
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "tls.crl: paho looks at no list of what was revoked: as \"ca\" name the "
+                        "broker's own certificate, or an authority of its own, and replace that "
+                        "file");
+    if (*opts->tls.name && strcasecmp(opts->tls.name, opts->host) != 0)
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "tls.name: paho holds the broker's certificate against \"host\" only: say "
+                        "there what it is for, and let the resolver lead to the broker");
+    if (opts->tls.uuid)
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "tls.uuid: the certificate is the broker's, and says nothing of the peers "
+                        "behind it: use pre-shared keys");
+    return NQT_OK;
+}
+
 static int opts_tls(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts,
                     struct nqt_error *err)
 {
-    const char *const files[] = {opts->tls.ca, opts->tls.cert, opts->tls.key};
-    static const char *const names[] = {"tls.ca", "tls.cert", "tls.key"};
-    int rc = nqt_cfg_tls(host, cfg, &opts->tls, err);
+    int rc = nqt_tls_opts_read(host, cfg, &opts->tls, err);
 
-    for (size_t i = 0; !rc && i < sizeof(files) / sizeof(files[0]); i++)
-        if (*files[i] && access(files[i], R_OK))
-            rc = nqt_fail(err, NQT_E_CONFIG, "%s: cannot read %.120s", names[i], files[i]);
-    if (!rc && *opts->tls.cert && !*opts->tls.ca)
-        rc = nqt_fail(err, NQT_E_CONFIG, "tls: there is no \"ca\" to know the broker by");
+    if (!rc)
+        rc = opts_tls_limits(opts, err);
+    return rc ? rc : mqtt_tls_check(opts, err);
+}
+
+int mqtt_tls_check(const struct mqtt_opts *opts, struct nqt_error *err)
+{
+    SSL_CTX *ctx = NULL;
+    int rc = opts->tls.on ? nqt_x509_load(&opts->tls, NULL, NULL, &ctx, err) : NQT_OK;
+
+    SSL_CTX_free(ctx);
     return rc;
 }
 

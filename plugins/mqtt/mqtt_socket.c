@@ -35,8 +35,8 @@ int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[
         return nqt_fail(err, NQT_E_UNREACHABLE, "broker of %s: %s", ep->place, gai_strerror(rc));
     for (at = list; which-- && at->ai_next;)
         at = at->ai_next;
-    *more = at->ai_next && !*ep->opts.tls.ca;
-    while (*ep->opts.tls.ca && at->ai_family != AF_INET && at->ai_next)
+    *more = at->ai_next && !ep->opts.tls.on;
+    while (ep->opts.tls.on && at->ai_family != AF_INET && at->ai_next)
         at = at->ai_next;
     memset(addr, 0, sizeof(*addr));
     memcpy(addr, at->ai_addr, at->ai_addrlen);
@@ -44,9 +44,9 @@ int mqtt_resolve(const struct nqtp_ep *ep, unsigned which, bool *more, char uri[
     freeaddrinfo(list);
     if (rc)
         return nqt_fail(err, NQT_E_UNREACHABLE, "broker of %s: %s", ep->place, gai_strerror(rc));
-    at_name = *ep->opts.tls.ca ? ep->opts.host : text;
+    at_name = ep->opts.tls.on ? ep->opts.host : text;
     snprintf(uri, MQTT_URI_MAX, strchr(at_name, ':') ? "%s://[%s]:%u" : "%s://%s:%u",
-             *ep->opts.tls.ca ? "ssl" : "tcp", at_name, ep->opts.port);
+             ep->opts.tls.on ? "ssl" : "tcp", at_name, ep->opts.port);
     return NQT_OK;
 }
 

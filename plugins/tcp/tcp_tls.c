@@ -5,9 +5,6 @@
 #endif
 #include "tcp_tls.h"
 
-/* Both versions have only ciphers that authenticate and have forward secrecy. */
-#define STORE_CIPHERS_1_2 "ECDHE+AESGCM:ECDHE+CHACHA20"
-
 static const unsigned char store_alpn[] = {3, 'n', 'q', '1'};
 
 struct tcp_tls_store {
@@ -61,7 +58,7 @@ static int store_configure(SSL_CTX *ctx, const struct nqt_tls_opts *opts)
 #endif
     return SSL_CTX_set_num_tickets(ctx, 0) == 1 &&
            SSL_CTX_set_min_proto_version(ctx, version) == 1 &&
-           SSL_CTX_set_cipher_list(ctx, STORE_CIPHERS_1_2) == 1 &&
+           SSL_CTX_set_cipher_list(ctx, NQT_TLS_CIPHERS_1_2) == 1 &&
            SSL_CTX_set_alpn_protos(ctx, store_alpn, sizeof(store_alpn)) == 0;
 }
 

@@ -1,19 +1,20 @@
-/* plugins/mqtt: whose broker is trusted, and TLS to it, with certificates that the openssl command
- * makes. */
+/* plugins/mqtt: whose broker is trusted, and TLS to it. */
 #include "plugins/mqtt/mqtt.h"
 #include "tests/plugins/contract.h"
 #include "tests/support/broker.h"
+#include "tests/support/certs.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 extern const struct nqt_module mqtt_LTX_nqt0_module;
 
-static pid_t maker; /* of the certificates, which it removes at its end */
-static char folder[128], port[8];
-static char good_cert[160], good_key[160], other_cert[160], other_key[160]; /* for another name */
+#define LEN(array) (sizeof(array) / sizeof((array)[0]))
+#define AT(name) nqtest_certs[NQTEST_##name##_PEM]
+#define AT_KEY(name) nqtest_certs[NQTEST_##name##_KEY]
+
+static char port[8];
 
 static const struct nqtest_transport mqtt = {.module = &mqtt_LTX_nqt0_module};
 
@@ -56,77 +57,98 @@ START_TEST(a_broker_elsewhere_must_be_trusted)
 }
 END_TEST
 
+/* `text` has the parts of `pattern`, which * separates, in order. */
+static bool says(const char *text, const char *pattern)
+{
+    char part[128];
+    size_t len;
+
+    for (; *pattern; pattern += len + (pattern[len] == '*')) {
+        len = strcspn(pattern, "*");
+        snprintf(part, sizeof(part), "%.*s", (int)len, pattern);
+        text = strstr(text, part);
+        if (!text)
+            return false;
+        text += len;
+    }
+    return true;
+}
+
 static const struct {
     struct nqtest_opt opts[3];
     const char *part;
 } wrong[] = {
     {{{"tls.ca", "/nowhere/ca.pem"}}, "cannot read /nowhere/ca.pem"},
-    {{{"tls.cert", "/dev/null"}, {"tls.key", "/dev/null"}}, "no \"ca\""},
+    {{{"tls.ca", "/dev/null"}}, "no \"BEGIN CERTIFICATE\""},
     {{{"tls.ca", "/dev/null"}, {"tls.cert", "/dev/null"}}, "go together"},
     {{{"tls.ca", "/dev/null"}, {"tls.key", "/dev/null"}}, "go together"},
+    {{{"tls.cert", AT(CLIENT)}, {"tls.key", AT_KEY(SERVER)}}, "key values mismatch"},
+    {{{"tls.crl", AT(CRL)}}, "tls.crl: paho looks at no list*as \"ca\" name the broker's own"},
+    {{{"tls.name", "localhost"}}, "tls.name: paho*against \"host\" only"},
+    {{{"tls.uuid", "true"}}, "tls.uuid: the certificate is the broker's*use pre-shared keys"},
+    {{{"tls.version", "1.1"}}, "tls.version"},
 };
 
 START_TEST(files_that_make_no_sense_are_refused)
 {
-    nqtest_open_is_refused(&mqtt_LTX_nqt0_module, false, wrong[_i].opts, NQT_E_CONFIG,
-                           wrong[_i].part);
+    struct nqt_error err;
+
+    ck_assert_int_eq(open_client(wrong[_i].opts, &err), NQT_E_CONFIG);
+    ck_assert_msg(says(err.text, wrong[_i].part), "%s", err.text);
 }
 END_TEST
 
-/* ---- certificates ----------------------------------------------------------------------- */
-
-/* One that signed itself, for `names`. */
-static bool make(const char *key, const char *cert, const char *names)
+/* What says no more than what holds anyway is no error. */
+START_TEST(keys_that_ask_for_nothing_else_are_taken)
 {
-    char command[768];
+    static const struct nqtest_opt opts[] = {
+        {"tls.name", "127.0.0.1"}, {"tls.uuid", "false"}, {"tls.version", "1.3"}, {NULL, NULL}};
+    struct nqt_error err;
 
-    snprintf(command, sizeof(command),
-             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-             " -subj /CN=netqueue -keyout '%s' -out '%s' -addext 'subjectAltName=%s' 2>/dev/null",
-             key, cert, names);
-    /* The broker may have given up root before it reads them. */
-    return system(command) == 0 && chmod(key, 0644) == 0 && chmod(cert, 0644) == 0;
+    ck_assert_int_eq(open_client(opts, &err), NQT_OK);
 }
+END_TEST
 
-static void name(char path[160], const char *file)
-{
-    snprintf(path, 160, "%s/%s", folder, file);
-}
+/* ---- the broker ------------------------------------------------------------------------- */
 
-static bool make_all(void)
-{
-    const char *top = getenv("TMPDIR");
-
-    snprintf(folder, sizeof(folder), "%.100s/nq-tls-XXXXXX", top ? top : "/tmp");
-    if (!mkdtemp(folder) || chmod(folder, 0755))
-        return false;
-    name(good_key, "good.key");
-    name(good_cert, "good.pem");
-    name(other_key, "other.key");
-    name(other_cert, "other.pem");
-    return make(good_key, good_cert, "IP:127.0.0.1,DNS:localhost") &&
-           make(other_key, other_cert, "DNS:elsewhere.example");
-}
-
-static void remove_all(void)
-{
-    if (getpid() != maker)
-        return;
-    unlink(good_key);
-    unlink(good_cert);
-    unlink(other_key);
-    unlink(other_cert);
-    rmdir(folder);
-}
-
-static void broker(const char *cert, const char *key, const char *more)
+/* With this certificate.  It may have given up root before it reads the files. */
+static void broker(enum nqtest_cert cert, const char *more)
 {
     char lines[640];
 
     nqtest_tested = &mqtt;
     nqtest_fds_of_library = true;
-    snprintf(lines, sizeof(lines), "certfile %s\nkeyfile %s\n%s", cert, key, more);
+    snprintf(lines, sizeof(lines), "chmod 755 '%s' && chmod 644 '%s'/*", nqtest_certs_folder,
+             nqtest_certs_folder);
+    ck_assert_int_eq(system(lines), 0);
+    snprintf(lines, sizeof(lines), "certfile %s\nkeyfile %s\n%s", nqtest_certs[cert],
+             nqtest_certs[cert + 1], more);
     snprintf(port, sizeof(port), "%u", nqtest_broker(lines));
+}
+
+/* One that speaks nothing newer than TLS 1.2. */
+static void old_broker(void)
+{
+    char path[128], text[] = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
+                             "MaxProtocol = TLSv1.2\n";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/old.cnf", nqtest_certs_folder);
+    file = fopen(path, "we");
+    ck_assert(file && fputs(text, file) >= 0 && fclose(file) == 0);
+    setenv("OPENSSL_CONF", path, 1);
+    broker(NQTEST_SERVER_PEM, "");
+    unsetenv("OPENSSL_CONF");
+}
+
+/* One that asks for certificates. */
+static void careful_broker(void)
+{
+    char more[512];
+
+    snprintf(more, sizeof(more), "require_certificate true\ncafile %s\ncrlfile %s", AT(CA),
+             AT(CRL));
+    broker(NQTEST_SERVER_PEM, more);
 }
 
 /* ---- links ------------------------------------------------------------------------------ */
@@ -147,10 +169,30 @@ START_TEST(bytes_pass_through_an_encrypted_broker)
     const struct nqtest_opt opts[] = {{"port", port},
                                       {"host", _i ? "localhost" : "127.0.0.1"},
                                       {"version", _i ? "3.1.1" : "auto"},
-                                      {"tls.ca", good_cert},
+                                      {"tls.ca", AT(CA)},
                                       {NULL, NULL}};
 
-    broker(good_cert, good_key, "");
+    broker(NQTEST_SERVER_PEM, "");
+    exchange(opts);
+}
+END_TEST
+
+START_TEST(a_broker_that_the_system_knows_is_trusted)
+{
+    const struct nqtest_opt opts[] = {{"port", port}, {"tls.version", "1.3"}, {NULL, NULL}};
+
+    setenv("SSL_CERT_FILE", AT(CA), 1);
+    broker(NQTEST_SERVER_PEM, "");
+    exchange(opts);
+}
+END_TEST
+
+START_TEST(an_old_broker_is_spoken_to_when_that_was_asked_for)
+{
+    const struct nqtest_opt opts[] = {
+        {"port", port}, {"tls.ca", AT(CA)}, {"tls.version", "1.2"}, {NULL, NULL}};
+
+    old_broker();
     exchange(opts);
 }
 END_TEST
@@ -158,14 +200,12 @@ END_TEST
 START_TEST(a_broker_that_wants_a_certificate_gets_it)
 {
     const struct nqtest_opt opts[] = {{"port", port},
-                                      {"tls.ca", good_cert},
-                                      {"tls.cert", other_cert},
-                                      {"tls.key", other_key},
+                                      {"tls.ca", AT(CA)},
+                                      {"tls.cert", AT(CLIENT)},
+                                      {"tls.key", AT_KEY(CLIENT)},
                                       {NULL, NULL}};
-    char more[256];
 
-    snprintf(more, sizeof(more), "require_certificate true\ncafile %s", other_cert);
-    broker(good_cert, good_key, more);
+    careful_broker();
     exchange(opts);
 }
 END_TEST
@@ -179,32 +219,60 @@ static void check_refused(const struct nqtest_opt *opts, const char *part)
     ck_assert_int_eq(nqtest_ep_open(host, true, opts, &ep, NULL), 0);
     NQTEST_UNTIL(nqtest_is_ep_down, ep);
     ck_assert_uint_eq(ep->ups, 0);
-    ck_assert_msg(strstr(ep->err.text, part) != NULL, "%s", ep->err.text);
+    ck_assert_msg(says(ep->err.text, part), "%s", ep->err.text);
     nqtest_host_free(host);
 }
 
-START_TEST(a_broker_that_somebody_else_signed_is_not_spoken_to)
-{
-    const struct nqtest_opt opts[] = {{"port", port}, {"tls.ca", other_cert}, {NULL, NULL}};
+static const struct {
+    enum nqtest_cert cert;
+    const char *text;
+} brokers[] = {
+    {NQTEST_EXPIRED_PEM, "verify failed; the broker's certificate is refused: is it valid"},
+    {NQTEST_EARLY_PEM, "verify failed; the broker's certificate is refused: is it valid"},
+    {NQTEST_ELSEWHERE_PEM, "is its certificate for \"host\""},
+    {NQTEST_NOBODY_PEM, "is its certificate for \"host\""},
+    {NQTEST_OTHER_PEM, "verify failed; the broker's certificate is refused*signed by one in"},
+};
 
-    broker(good_cert, good_key, "");
-    check_refused(opts, "certificate");
+START_TEST(a_broker_whose_certificate_does_not_fit_is_not_spoken_to)
+{
+    const struct nqtest_opt opts[] = {{"port", port}, {"tls.ca", AT(CA)}, {NULL, NULL}};
+
+    broker(brokers[_i].cert, "");
+    check_refused(opts, brokers[_i].text);
 }
 END_TEST
 
-START_TEST(a_broker_with_another_name_is_not_spoken_to)
+START_TEST(an_old_broker_is_not_spoken_to_unasked)
 {
-    const struct nqtest_opt opts[] = {{"port", port}, {"tls.ca", other_cert}, {NULL, NULL}};
+    const struct nqtest_opt opts[] = {{"port", port}, {"tls.ca", AT(CA)}, {NULL, NULL}};
 
-    broker(other_cert, other_key, "");
-    check_refused(opts, "TLS");
+    old_broker();
+    check_refused(opts, "handshake failure; no version of TLS in common");
+}
+END_TEST
+
+static const struct nqtest_opt clients[][2] = {
+    {{NULL, NULL}},
+    {{"tls.cert", AT(EXPIRED)}, {"tls.key", AT_KEY(EXPIRED)}},
+    {{"tls.cert", AT(OTHER)}, {"tls.key", AT_KEY(OTHER)}},
+    {{"tls.cert", AT(REVOKED)}, {"tls.key", AT_KEY(REVOKED)}},
+};
+
+START_TEST(who_the_broker_refuses_is_told_what_to_look_at)
+{
+    const struct nqtest_opt opts[] = {
+        {"port", port}, {"tls.ca", AT(CA)}, clients[_i][0], clients[_i][1], {NULL, NULL}};
+
+    careful_broker();
+    check_refused(opts, "does it accept \"cert\" and \"key\"?");
 }
 END_TEST
 
 START_TEST(a_broker_without_encryption_is_not_spoken_to)
 {
     const struct nqtest_opt opts[] = {
-        {"port", port}, {"tls.ca", good_cert}, {"connect_timeout", "2s"}, {NULL, NULL}};
+        {"port", port}, {"tls.ca", AT(CA)}, {"connect_timeout", "2s"}, {NULL, NULL}};
 
     nqtest_tested = &mqtt;
     nqtest_fds_of_library = true;
@@ -213,28 +281,70 @@ START_TEST(a_broker_without_encryption_is_not_spoken_to)
 }
 END_TEST
 
+/* ---- files that change ------------------------------------------------------------------ */
+
+static void copy(enum nqtest_cert from, const char *to)
+{
+    char command[512];
+
+    snprintf(command, sizeof(command), "cp '%s' '%s.new' && mv '%s.new' '%s'", nqtest_certs[from],
+             to, to, to);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static bool was_up_twice(const void *ep)
+{
+    return ((const struct nqtest_ep *)ep)->ups >= 2;
+}
+
+/* The broker has a new authority: the next connection trusts what the file says then. */
+START_TEST(the_next_connection_goes_by_the_files_as_they_are_then)
+{
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    char ca[128];
+    const struct nqtest_opt opts[] = {{"port", port}, {"tls.ca", ca}, {NULL, NULL}};
+    struct nqtest_ep *ep;
+
+    snprintf(ca, sizeof(ca), "%s/now.pem", nqtest_certs_folder);
+    copy(NQTEST_CA_PEM, ca);
+    broker(NQTEST_SERVER_PEM, "");
+    ck_assert_int_eq(nqtest_ep_open(host, true, opts, &ep, NULL), 0);
+    NQTEST_UNTIL(nqtest_is_ep_up, ep);
+    nqtest_broker_end();
+    NQTEST_UNTIL(nqtest_is_ep_down, ep);
+    copy(NQTEST_OTHER_PEM, ca);
+    broker(NQTEST_OTHER_PEM, "");
+    NQTEST_UNTIL(was_up_twice, ep);
+    nqtest_broker_end();
+    nqtest_host_free(host);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("mqtt and trust");
     TCase *options = tcase_create("options"), *tls = tcase_create("TLS");
 
-    tcase_add_loop_test(options, a_broker_elsewhere_must_be_trusted, 0,
-                        (int)(sizeof(hosts) / sizeof(hosts[0])));
-    tcase_add_loop_test(options, files_that_make_no_sense_are_refused, 0,
-                        (int)(sizeof(wrong) / sizeof(wrong[0])));
+    tcase_add_loop_test(options, a_broker_elsewhere_must_be_trusted, 0, LEN(hosts));
+    tcase_add_loop_test(options, files_that_make_no_sense_are_refused, 0, LEN(wrong));
+    tcase_add_test(options, keys_that_ask_for_nothing_else_are_taken);
     suite_add_tcase(suite, options);
-    if (!nqtest_broker_installed() || !make_all()) {
-        puts("# mosquitto or openssl is not installed: no test of TLS");
+    nqtest_certs_make();
+    if (!nqtest_broker_installed()) {
+        puts("# mosquitto is not installed: no test of TLS");
         return suite;
     }
-    maker = getpid();
-    atexit(remove_all);
     tcase_add_checked_fixture(tls, NULL, nqtest_broker_threads_end);
     tcase_set_timeout(tls, 60);
     tcase_add_loop_test(tls, bytes_pass_through_an_encrypted_broker, 0, 2);
+    tcase_add_test(tls, a_broker_that_the_system_knows_is_trusted);
+    tcase_add_test(tls, an_old_broker_is_spoken_to_when_that_was_asked_for);
     tcase_add_test(tls, a_broker_that_wants_a_certificate_gets_it);
-    tcase_add_test(tls, a_broker_that_somebody_else_signed_is_not_spoken_to);
-    tcase_add_test(tls, a_broker_with_another_name_is_not_spoken_to);
+    tcase_add_loop_test(tls, a_broker_whose_certificate_does_not_fit_is_not_spoken_to, 0,
+                        LEN(brokers));
+    tcase_add_test(tls, an_old_broker_is_not_spoken_to_unasked);
+    tcase_add_loop_test(tls, who_the_broker_refuses_is_told_what_to_look_at, 0, LEN(clients));
+    tcase_add_test(tls, the_next_connection_goes_by_the_files_as_they_are_then);
     tcase_add_test(tls, a_broker_without_encryption_is_not_spoken_to);
     suite_add_tcase(suite, tls);
     return suite;
