@@ -2,7 +2,9 @@
 #include "core/event.h"
 
 #include "core/log.h"
+#include "core/loop.h"
 #include "core/pool.h"
+#include <inttypes.h>
 
 struct event_node {
     struct nqi_node node;
@@ -92,20 +94,43 @@ void nqi_events_init(struct nqi_events *events, struct nqi_room *room)
     nqi_fifo_init(&events->list);
 }
 
+static void events_say_left_out(uint64_t left_out)
+{
+    if (left_out)
+        nqi_log(NQ_LOG_INFO, "%s: %" PRIu64 " more were not logged",
+                nq_event_text(NQ_EVENT_REFUSED), left_out);
+}
+
 void nqi_events_fini(struct nqi_events *events)
 {
     struct nq_event event;
 
+    events_say_left_out(events->refusals.left_out);
     while (nqi_events_pop(events, &event))
         ;
     pthread_mutex_destroy(&events->lock);
 }
 
-static void events_log(const struct nq_event *event)
+/* False: there were too many of these lately. */
+static bool events_may_say(struct nqi_events *events, const struct nq_event *event)
+{
+    uint64_t left_out = 0;
+    bool may;
+
+    if (event->kind != NQ_EVENT_REFUSED)
+        return true;
+    pthread_mutex_lock(&events->lock);
+    may = nqi_ration_take(&events->refusals, NQI_EVENTS_SAID, nqi_now(), &left_out);
+    pthread_mutex_unlock(&events->lock);
+    events_say_left_out(left_out);
+    return may;
+}
+
+static void events_log(struct nqi_events *events, const struct nq_event *event)
 {
     char id[NQ_UUID_TEXT];
 
-    if (!nqi_log_on(NQ_LOG_INFO))
+    if (!nqi_log_on(NQ_LOG_INFO) || !events_may_say(events, event))
         return;
     if (nq_uuid_is_nil(&event->peer))
         id[0] = '\0';
@@ -122,7 +147,7 @@ void nqi_events_push(struct nqi_events *events, const struct nq_event *event)
     struct nqi_node *old = NULL;
     bool run;
 
-    events_log(event);
+    events_log(events, event);
     if (own)
         own->event = *event;
     pthread_mutex_lock(&events->lock);

@@ -2,6 +2,9 @@
 #include "core/event.h"
 #include "tests/support/queue.h"
 #include <check.h>
+#include <inttypes.h>
+#include <netqueue/log.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct nqi_loop *loop;
@@ -54,6 +57,46 @@ START_TEST(events_come_in_order)
         ck_assert_uint_eq(event.count, i);
     }
     ck_assert(!nqi_events_pop(&events, &event));
+}
+END_TEST
+
+/* ---- the log ---- */
+
+static struct {
+    uint64_t lines, left_out;
+} said;
+
+static void hear(void *arg, nq_log_level level, const char *line)
+{
+    uint64_t more = 0;
+
+    (void)arg;
+    (void)level;
+    if (sscanf(line, "refused: %" SCNu64 " more", &more) == 1)
+        said.left_out += more;
+    else
+        said.lines++;
+}
+
+/* Each is in the log or counted there; and of those of one second there are few. */
+START_TEST(a_flood_of_refusals_does_not_flood_the_log)
+{
+    const struct nq_event refused = {.kind = NQ_EVENT_REFUSED};
+    int64_t before = nqtest_clock();
+    uint64_t lines;
+
+    nq_log_set(hear, NULL, NQ_LOG_INFO);
+    for (unsigned i = 0; i < 5000; i++)
+        nqi_events_push(&events, &refused);
+    lines = said.lines;
+    if (nqtest_clock() - before < INT64_C(1000000000))
+        ck_assert_uint_eq(lines, NQI_EVENTS_SAID);
+    push(1); /* of another kind: nothing is left out */
+    ck_assert_uint_eq(said.lines, lines + 1);
+    nqi_events_fini(&events);
+    nq_log_set(NULL, NULL, NQ_LOG_INFO);
+    ck_assert_uint_eq(lines + said.left_out, 5000);
+    nqi_events_init(&events, room);
 }
 END_TEST
 
@@ -279,6 +322,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, every_kind_has_a_text_of_its_own);
     tcase_add_test(tc, events_come_in_order);
     tcase_add_test(tc, the_oldest_go_when_there_are_too_many);
+    tcase_add_test(tc, a_flood_of_refusals_does_not_flood_the_log);
     tcase_add_test(tc, a_callback_gets_what_is_there_and_what_comes);
     tcase_add_test(tc, a_callback_that_ends_itself_gets_no_more);
     tcase_add_test(tc, a_callback_that_was_ended_before_it_ran_gets_nothing);
