@@ -23,6 +23,13 @@ enum nqi_policy {
 };
 enum nqi_progress { NQI_PROGRESS_AUTO, NQI_PROGRESS_THREAD, NQI_PROGRESS_MANUAL };
 enum nqi_ack { NQI_ACK_QUEUED, NQI_ACK_CONSUMED };
+enum nqi_serializer { /* in the order of the table in core/serializer.c */
+                      NQI_SERIALIZER_BYTES,
+                      NQI_SERIALIZER_STREAM,
+                      NQI_SERIALIZER_JSON,
+                      NQI_SERIALIZER_PICKLE,
+                      NQI_SERIALIZER_ARROW
+};
 
 struct nqi_options; /* one transport's checked options: what nqt_cfg reads */
 
@@ -62,6 +69,7 @@ struct nqi_conf {
     uint64_t coalesce; /* bytes of small messages that leave together; 0 = off */
     enum nqi_ack ack;
     bool resend;
+    enum nqi_serializer serializer;
     /* progress */
     enum nqi_progress mode;
     int64_t spin_ns; /* -1 = auto, 0 = off */

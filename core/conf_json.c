@@ -1,9 +1,6 @@
-/* Reading comes first as a whole, so that one bound holds for files and pipes, and a scan for
- * depth runs before the parser, which recurses.  jansson does the rest; it tells line and
- * column, and knows duplicates. */
+/* Reading comes first as a whole, so that one bound holds for files and pipes. */
 #include "core/conf_json.h"
 #include "core/err.h"
-#include "core/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -57,64 +54,14 @@ static nq_err json_read(const char *path, char **ret, size_t *len)
 
 /* ---- the text --------------------------------------------------------------------------- */
 
-/* Line and column, from 1, of text[at]; columns count characters, not bytes, as jansson's do. */
-static void json_place(const char *text, size_t at, int *line, int *column)
-{
-    *line = *column = 1;
-    for (size_t i = 0; i < at; i++) {
-        if (text[i] == '\n') {
-            (*line)++;
-            *column = 1;
-        } else if ((text[i] & 0xc0) != 0x80) {
-            (*column)++;
-        }
-    }
-}
-
-/* Where the text goes deeper than allowed, or `len`. */
-static size_t json_too_deep(const char *text, size_t len)
-{
-    bool quoted = false;
-    size_t depth = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        if (quoted && text[i] == '\\')
-            i++;
-        else if (text[i] == '"')
-            quoted = !quoted;
-        else if (quoted)
-            continue;
-        else if (text[i] == '{' || text[i] == '[')
-            depth++;
-        else if ((text[i] == '}' || text[i] == ']') && depth)
-            depth--;
-        if (depth > NQI_CONF_JSON_DEPTH)
-            return i;
-    }
-    return len;
-}
-
 static nq_err json_parse(const char *source, const char *text, size_t len, json_t **ret)
 {
     NQI_CLEANUP(nqi_json_freep) json_t *root = NULL;
-    size_t deep = json_too_deep(text, len);
-    char seen[4 * JSON_ERROR_TEXT_LENGTH + 1];
-    json_error_t error = {0};
-    int line, column;
+    nq_err err = nqi_json_parse(source, text, len, NQI_CONF_JSON_DEPTH, JSON_REJECT_DUPLICATES,
+                                NQ_ERR_CONFIG, &root);
 
-    if (deep < len) {
-        json_place(text, deep, &line, &column);
-        return nqi_fail(NQ_ERR_CONFIG,
-                        "%s:%d:%d: more than %d objects and arrays inside one "
-                        "another",
-                        source, line, column, NQI_CONF_JSON_DEPTH);
-    }
-    root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
-    if (!root && json_error_code(&error) == json_error_out_of_memory)
-        return nqi_fail(NQ_ERR_NOMEM, "%s: no memory to parse it", source);
-    if (!root)
-        return nqi_fail(NQ_ERR_CONFIG, "%s:%d:%d: %s", source, NQI_MAX(error.line, 1),
-                        NQI_MAX(error.column, 1), nqi_log_escape(error.text, seen, sizeof(seen)));
+    if (err)
+        return err;
     if (!json_is_object(root))
         return nqi_fail(NQ_ERR_CONFIG, "%s:1:1: a configuration is one object, in { }", source);
     *ret = NQI_STEAL(root);

@@ -3,7 +3,7 @@
 #define NQ_CORE_CONF_JSON_H
 
 #include "core/base.h"
-#include <jansson.h>
+#include "core/jsontext.h"
 
 #define NQI_CONF_JSON_CAP (1 << 20) /* bytes of the largest configuration */
 #define NQI_CONF_JSON_DEPTH 16      /* objects and arrays inside one another */
@@ -21,11 +21,5 @@ NQ_MUST_CHECK nq_err nqi_conf_json(const char *path, const char *text, size_t le
 
 /* How errors call the source: the path, or a word for text from memory. */
 const char *nqi_conf_json_source(const char *path);
-
-/* Cleanup functions. */
-static inline void nqi_json_freep(json_t **json)
-{
-    json_decref(*json);
-}
 
 #endif

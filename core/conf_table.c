@@ -20,8 +20,7 @@ static const char *const conf_modes[] = {"auto", "thread", "manual", NULL};
 static const char *const conf_acks[] = {"queued", "consumed", NULL};
 static const char *const conf_wires[] = {"netqueue", NULL};
 static const char *const conf_later_wires[] = {"net-queue", "both", NULL};
-static const char *const conf_serializers[] = {"bytes", "stream", NULL};
-static const char *const conf_later_serializers[] = {"json", "pickle", "arrow", NULL};
+static const char *const conf_serializers[] = {"bytes", "stream", "json", "pickle", "arrow", NULL};
 
 const struct nqi_key nqi_keys[] = {
     {.opt = {.name = "/purpose",
@@ -269,8 +268,9 @@ const struct nqi_key nqi_keys[] = {
              .type = NQT_OPT_ENUM,
              .def = "bytes",
              .choices = conf_serializers,
-             .help = "What programs put and get; C programs handle bytes and streams alike."},
-     .later_choices = conf_later_serializers},
+             .help = "What `nq_put_object()` and `nq_get_object()` make messages of; "
+                     "docs/serializers.md has the types. Messages themselves are bytes."},
+     CONF_AT(serializer)},
     {.opt = {.name = "/wire",
              .type = NQT_OPT_ENUM,
              .def = "netqueue",

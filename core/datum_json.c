@@ -4,9 +4,9 @@
  * them, so its weight is asked for first. */
 #include "core/datum.h"
 #include "core/err.h"
+#include "core/jsontext.h"
 #include "core/log.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,11 +19,6 @@ struct json_at {
     const nq_datum *in;       /* container */
     size_t i;
 };
-
-static void json_freep(json_t **json)
-{
-    json_decref(*json);
-}
 
 /* ---- errors ------------------------------------------------------------------------------ */
 
@@ -103,7 +98,7 @@ static nq_err json_put(const struct json_at *at, const nq_datum *datum, json_t *
 
 static nq_err json_put_items(const struct json_at *up, const nq_datum *list, json_t **ret)
 {
-    NQI_CLEANUP(json_freep) json_t *json = json_array();
+    NQI_CLEANUP(nqi_json_freep) json_t *json = json_array();
     struct json_at at = {up, list, 0};
     json_t *item;
     nq_err err;
@@ -121,7 +116,7 @@ static nq_err json_put_items(const struct json_at *up, const nq_datum *list, jso
 
 static nq_err json_put_pairs(const struct json_at *up, const nq_datum *dict, json_t **ret)
 {
-    NQI_CLEANUP(json_freep) json_t *json = json_object();
+    NQI_CLEANUP(nqi_json_freep) json_t *json = json_object();
     struct json_at at = {up, dict, 0};
     const nq_datum *key;
     json_t *value;

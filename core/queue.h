@@ -20,6 +20,7 @@
 #include "core/tomb.h"
 #include "core/wait.h"
 #include <netqueue/queue.h>
+#include <netqueue/serializer.h>
 #include <pthread.h>
 
 struct nqi_queue_ep {
@@ -46,6 +47,9 @@ struct nq_queue {
     struct nqi_events events;
     uint64_t seed;    /* of the hash */
     uint32_t process; /* whose queue it is */
+
+    /* the user's to guard */
+    struct nq_serializer serializer; /* without functions: the configuration's */
 
     /* atomic */
     _Atomic bool closing;

@@ -18,7 +18,7 @@ pure() { # object
 
 tested=0
 for stem in buf mac utf8 chunk stream msg frame schemas txbuf attach guard session arrow_check arrow_export \
-    arrow_hold arrow_read arrow_schema arrow_type arrow_write; do
+    arrow_hold arrow_read arrow_schema arrow_type arrow_write datum pickle; do
     for source in "$top_srcdir/core/$stem.c" "$top_srcdir/core/${stem}"_*.c; do
         [ -e "$source" ] || continue
         name=${source##*/}

@@ -166,6 +166,7 @@ def plain(value, folds):
     if kind is datetime.timezone:
         return (kind, value.__getinitargs__())
     if numpy and kind is numpy.ndarray:
+        value = value.astype(value.dtype.newbyteorder("="))  # as numpy does when it loads one
         return (kind, value.dtype.str, value.shape, value.tobytes())
     if numpy and isinstance(value, numpy.generic):
         return (kind, value.dtype.str, value.tobytes())

@@ -50,8 +50,8 @@ static size_t pipe_bytes(uint8_t *bytes, size_t most)
 
 static nq_datum *pipe_text(void)
 {
-    static const char *const pieces[] = {"a", "key ", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\x8d",
-                                         "\xed\xa0\x80", "\n", "%s"};
+    static const char *const pieces[] = {
+        "a", "key ", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\x8d", "\xed\xa0\x80", "\n", "%s"};
     nq_datum *datum = NULL;
     size_t n = pipe_below(8) ? pipe_below(6) : pipe_below(400), len = 0;
     char text[4 * 400 + 1];
@@ -97,8 +97,8 @@ static nq_datum *pipe_time(nq_datum_kind kind)
 
 static nq_datum *pipe_array(void)
 {
-    static const char *const dtypes[] = {"<f8", ">f4", "|u1", "|b1", "<i8", "<c16",
-                                         "|S3", "<U2", "<M8[ns]", "<m8[25us]"};
+    static const char *const dtypes[] = {"<f8",  "<f4", "|u1", "|b1",     "<i8",
+                                         "<c16", "|S3", "<U2", "<M8[ns]", "<m8[25us]"};
     const char *dtype = dtypes[pipe_below(NQI_LEN(dtypes))];
     uint64_t shape[4];
     struct nq_array array = {.dtype = dtype, .ndim = (unsigned)pipe_below(4), .shape = shape};
@@ -152,7 +152,8 @@ static nq_datum *pipe_leaf(bool hashed)
     case 7:
         return pipe_must(nq_datum_bytes(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum), datum);
     case 8:
-        memcpy(uuid.bytes, bytes, sizeof(uuid.bytes));
+        for (size_t i = 0; i < sizeof(uuid.bytes); i++)
+            uuid.bytes[i] = (uint8_t)pipe_random();
         return pipe_must(nq_datum_uuid(&uuid, &datum), datum);
     case 9:
         return pipe_time(NQ_DATUM_DATETIME);
@@ -169,7 +170,8 @@ static nq_datum *pipe_leaf(bool hashed)
     case 13:
         return pipe_zone();
     case 14:
-        return pipe_must(nq_datum_bytearray(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum), datum);
+        return pipe_must(nq_datum_bytearray(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum),
+                         datum);
     default:
         return getenv("NQ_PICKLE_NUMPY") ? pipe_array() : pipe_text();
     }
@@ -201,7 +203,8 @@ static nq_datum *pipe_value(unsigned depth, bool hashed)
         if (item && kind != NQ_DATUM_SET && !pipe_below(4))
             item = nq_datum_ref(item); /* once more */
         else
-            item = pipe_value(depth - 1, kind != NQ_DATUM_LIST && (hashed || kind != NQ_DATUM_TUPLE));
+            item =
+                pipe_value(depth - 1, kind != NQ_DATUM_LIST && (hashed || kind != NQ_DATUM_TUPLE));
         pipe_must(nq_datum_append(datum, item), datum);
     }
     return datum;
