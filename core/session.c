@@ -365,7 +365,7 @@ static nq_err session_on_reject(struct nqi_session *session, const struct nqi_he
         head->aux && head->aux < NQ_REASONS ? (nq_reason)head->aux : NQ_REASON_REFUSED;
     if (session_is_hearsay(session))
         session->bye_reason = NQ_REASON_REFUSED;
-    return nqi_fail(NQ_ERR_CLOSED, "refused: %s%s%.*s", nq_reason_text(session->bye_reason),
+    return nqi_fail(NQ_ERR_CLOSED, "%s%s%.*s", nq_reason_text(session->bye_reason),
                     head->length ? ": " : "", (int)head->length, (const char *)body);
 }
 

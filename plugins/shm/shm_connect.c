@@ -107,7 +107,7 @@ int shm_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struct
     }
     link->cookie = cookie;
     link->deadline_ns = mod->host->now_ns(mod->core) + ep->opts.connect_timeout_ns;
-    snprintf(link->peer, sizeof(link->peer), "shm:%s", ep->opts.path);
+    snprintf(link->peer, sizeof(link->peer), "%s", ep->opts.path);
     snprintf(link->local, sizeof(link->local), "process %ld", (long)getpid());
     *out = link;
     connect_try(link);

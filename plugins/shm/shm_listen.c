@@ -137,7 +137,7 @@ static void greet_begin(struct nqtp_ep *ep, int fd)
     }
     link->fd = fd;
     shm_socket_peer(fd, link->peer);
-    snprintf(link->local, sizeof(link->local), "shm:%s", ep->opts.path);
+    snprintf(link->local, sizeof(link->local), "%s", ep->opts.path);
     greet_list(link);
     if (nqt_timer_start(mod->host, mod->core, ep->serial, greet_timeout, link,
                         ep->opts.connect_timeout_ns, &link->timer) ||
@@ -175,7 +175,6 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
 {
     const struct nqtp_mod *mod = ep->mod;
     const char *path = ep->opts.path;
-    char name[SHM_NAME_MAX];
     int fd, rc = nqt_door_open(&ep->door, mod->host, mod->core, ep->serial, listen_watch, ep);
 
     if (rc)
@@ -195,8 +194,7 @@ static int listen_start(struct nqtp_ep *ep, struct nqt_error *err)
                 "everybody may replace %s: take write permission for its folder from others, "
                 "or set the sticky bit",
                 path);
-    snprintf(name, sizeof(name), "shm:%s", path);
-    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = name);
+    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = path);
     return NQT_OK;
 }
 
