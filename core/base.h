@@ -33,6 +33,10 @@
 
 #define NQI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define NQI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Seldom called from where many calls pass: what it needs of the stack, and its checks, stay its
+ * own.
+ */
+#define NQI_APART __attribute__((noinline))
 #define NQI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 #define NQI_NS_PER_US INT64_C(1000)

@@ -57,6 +57,10 @@ struct nq_queue {
     _Atomic bool attend;              /* a batch began: somebody must flush it in time */
     _Atomic uint32_t puts;            /* to a peer that is behind */
     _Atomic(struct nqi_peer *) dirty; /* peers with unsent bytes; one reference each */
+    /* A server's peer that was put to last: one reference, for who finds it next without the lock;
+     * NULL while somebody has it, or none.  And a part of its id: a hint whether to look. */
+    _Atomic(struct nqi_peer *) recent;
+    _Atomic uint64_t recent_id;
     _Atomic uint32_t next_loop, last_loop;
     _Atomic uint64_t set_aside; /* bytes for large messages */
     _Atomic int64_t links, open_eps;
@@ -102,6 +106,10 @@ void nqi_queue_on_changed(void *arg);
 void nqi_queue_on_links(void *arg, int delta);
 /* A peer that lives, with a reference; NULL = there is none. */
 struct nqi_peer *nqi_queue_find(nq_queue *queue, const nq_uuid *id);
+/* The same with the reference of who put to it last; nqi_queue_put_back() must follow, which keeps
+ * it for the next. */
+struct nqi_peer *nqi_queue_find_recent(nq_queue *queue, const nq_uuid *id);
+void nqi_queue_put_back(nq_queue *queue, struct nqi_peer *peer); /* NULL = keep nobody */
 /* All of them, with references, in a new array.  @return NQ_OK, NQ_ERR_NOMEM */
 NQ_MUST_CHECK nq_err nqi_queue_list(nq_queue *queue, struct nqi_peer ***ret, size_t *count);
 void nqi_queue_unlist(struct nqi_peer **peers, size_t count);

@@ -432,6 +432,7 @@ void nqi_queue_fini_peers(nq_queue *queue)
         get_unlist(peer);
         nqi_peer_unref(peer);
     }
+    nqi_queue_put_back(queue, NULL);
     nqi_peer_unref(queue->server);
     free(queue->buckets);
 }

@@ -1,6 +1,7 @@
 /* Who is there: the table of peers, and what they report. */
 #include "core/queue.h"
 
+#include "core/buf.h"
 #include "core/err.h"
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,34 @@ struct nqi_peer *nqi_queue_find(nq_queue *queue, const nq_uuid *id)
         nqi_peer_ref(peer);
     pthread_mutex_unlock(&queue->lock);
     return peer;
+}
+
+/* ---- the one that was put to last ------------------------------------------------------- */
+
+static uint64_t recent_id(const nq_uuid *id)
+{
+    return nqi_load_u64(id->bytes + 8);
+}
+
+struct nqi_peer *nqi_queue_find_recent(nq_queue *queue, const nq_uuid *id)
+{
+    struct nqi_peer *peer;
+
+    if (atomic_load_explicit(&queue->recent_id, memory_order_relaxed) != recent_id(id))
+        return nqi_queue_find(queue, id);
+    peer = atomic_exchange_explicit(&queue->recent, NULL, memory_order_acquire);
+    if (peer && nq_uuid_equal(nqi_peer_id(peer), id) && !atomic_load(&peer->ended))
+        return peer;
+    nqi_peer_unref(peer);
+    return nqi_queue_find(queue, id);
+}
+
+void nqi_queue_put_back(nq_queue *queue, struct nqi_peer *peer)
+{
+    if (peer && !queue->server)
+        atomic_store_explicit(&queue->recent_id, recent_id(nqi_peer_id(peer)),
+                              memory_order_relaxed);
+    nqi_peer_unref(atomic_exchange_explicit(&queue->recent, peer, memory_order_acq_rel));
 }
 
 nq_err nqi_queue_list(nq_queue *queue, struct nqi_peer ***ret, size_t *count)
@@ -244,8 +273,11 @@ static void queue_on_ended(void *arg, struct nqi_peer *peer)
             nqi_tombs_add(&queue->tombs, &peer->name.id, peer->name.key, peer->final, nqi_now());
     }
     pthread_mutex_unlock(&queue->lock);
-    if (peer != queue->server)
-        nqi_peer_unref(peer); /* the table's */
+    if (peer == queue->server)
+        return;
+    if (atomic_load_explicit(&queue->recent, memory_order_relaxed) == peer)
+        nqi_queue_put_back(queue, NULL); /* who has it now finds out that it ended */
+    nqi_peer_unref(peer);                /* the table's */
 }
 
 const struct nqi_peer_events nqi_queue_peer_events = {

@@ -6,12 +6,29 @@
 
 #define PUT_HELP 64 /* puts to a peer that is behind, for one turn of the loop */
 
-/* Puts that go to one peer only: the common case, without any list.  *held: a reference is ours; a
- * client's server lives as long as the queue. */
-static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t n, bool *held)
+/* What goes to one peer only: the common case, without any list.  NULL = there is none, or are
+ * several.  put_single_end() must follow: the reference is ours, but for a client's server, which
+ * lives as long as the queue. */
+static struct nqi_peer *put_single(nq_queue *queue, const nq_uuid *peers, size_t n)
 {
-    *held = n == 1;
-    return n == 1 ? nqi_queue_find(queue, peers) : n == 0 ? queue->server : NULL;
+    if (n == 1)
+        return queue->server ? nqi_queue_find(queue, peers) : nqi_queue_find_recent(queue, peers);
+    return n == 0 ? queue->server : NULL;
+}
+
+static void put_single_end(nq_queue *queue, struct nqi_peer *peer, size_t n)
+{
+    if (n == 1 && queue->server)
+        nqi_peer_unref(peer);
+    else if (n == 1)
+        nqi_queue_put_back(queue, peer);
+}
+
+static NQI_APART nq_err put_no_peer(const nq_uuid *id)
+{
+    char text[NQ_UUID_TEXT];
+
+    return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(id, text));
 }
 
 static nq_err put_check(nq_queue *queue, const nq_msg *msg)
@@ -72,7 +89,8 @@ static nq_err put_when_room(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg,
     return err;
 }
 
-static nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
+static inline nq_err put_to(nq_queue *queue, struct nqi_peer *peer, nq_msg *msg,
+                            struct nqi_part *part)
 {
     nq_err err = nqi_peer_put(peer, msg, part);
 
@@ -93,21 +111,16 @@ static nq_err put_future(nq_queue *queue, size_t n, nq_future **ret)
 static nq_err put_one(nq_queue *queue, nq_msg *msg, struct nqi_peer *peer, nq_future **ret)
 {
     nq_future *future = NULL;
-    struct nqi_part *part = NULL;
     nq_uuid id;
-    nq_err err;
+    nq_err err = put_future(queue, 1, &future);
 
-    if (ret) {
-        err = put_future(queue, 1, &future);
-        if (err)
-            return err;
-        id = nqi_peer_known_id(peer);
-        part = nqi_future_part(future, 0, &id, nqi_peer_ref(peer));
-    }
-    err = put_to(queue, peer, msg, part);
+    if (err)
+        return err;
+    id = nqi_peer_known_id(peer);
+    err = put_to(queue, peer, msg, nqi_future_part(future, 0, &id, nqi_peer_ref(peer)));
     if (err)
         nqi_future_abandon(future);
-    else if (ret)
+    else
         *ret = future;
     return err;
 }
@@ -189,7 +202,6 @@ static nq_err put_many(nq_queue *queue, nq_msg *msg, struct nqi_peer **peers, si
 static nq_err put_find(nq_queue *queue, const nq_uuid *ids, size_t n, struct nqi_peer ***ret)
 {
     struct nqi_peer **peers = malloc(n * sizeof(struct nqi_peer *));
-    char text[NQ_UUID_TEXT];
 
     if (!peers)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a list of peers");
@@ -197,7 +209,7 @@ static nq_err put_find(nq_queue *queue, const nq_uuid *ids, size_t n, struct nqi
         peers[i] = nqi_queue_find(queue, &ids[i]);
         if (!peers[i]) {
             nqi_queue_unlist(peers, i);
-            return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(&ids[i], text));
+            return put_no_peer(&ids[i]);
         }
     }
     *ret = peers;
@@ -224,26 +236,30 @@ static int64_t put_deadline(int64_t now, int64_t ttl_ns)
 
 /* ---- the call --------------------------------------------------------------------------- */
 
+/* Who is not one peer: several, all, nobody. */
+static nq_err put_others(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n,
+                         nq_future **future)
+{
+    if (n == 1 || queue->server)
+        return put_no_peer(peers);
+    return put_list(queue, msg, peers, n, future);
+}
+
 nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_future **future)
 {
     struct nqi_peer *peer;
-    char text[NQ_UUID_TEXT];
     nq_err err = put_check(queue, msg);
-    bool held;
 
     if (err)
         return err;
     /* Also 0 again, when an earlier put failed. */
     msg->deadline_ns = msg->ttl_ns ? put_deadline(nqi_now(), msg->ttl_ns) : 0;
-    peer = put_single(queue, peers, n, &held);
+    peer = put_single(queue, peers, n);
     if (peer) {
-        err = put_one(queue, msg, peer, future);
-        if (held)
-            nqi_peer_unref(peer);
-    } else if (n == 1 || queue->server) {
-        return nqi_fail(NQ_ERR_NO_PEER, "no peer %s", nq_uuid_format(peers, text));
+        err = future ? put_one(queue, msg, peer, future) : put_to(queue, peer, msg, NULL);
+        put_single_end(queue, peer, n);
     } else {
-        err = put_list(queue, msg, peers, n, future);
+        err = put_others(queue, msg, peers, n, future);
     }
     nqi_queue_notify(queue);
     /* What was gathered wants somebody who flushes it. */
@@ -254,7 +270,7 @@ nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n, nq_f
     return err;
 }
 
-/* Every peer is one. */
+/* NQ_AGAIN: every peer is one. */
 static nq_err loan_check(nq_queue *queue, const nq_uuid *peers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -264,7 +280,7 @@ static nq_err loan_check(nq_queue *queue, const nq_uuid *peers, size_t n)
             return nqi_fail(NQ_ERR_NO_PEER, "no such peer");
         nqi_peer_unref(peer);
     }
-    return NQ_OK;
+    return NQ_AGAIN;
 }
 
 static void loan_release(void *arg, void *data, size_t len)
@@ -299,7 +315,6 @@ nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, voi
 {
     struct nqi_peer *peer;
     nq_err err = nqi_queue_check_process(queue);
-    bool held;
 
     if (err)
         return err;
@@ -307,14 +322,11 @@ nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, voi
         return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
     if (size > queue->conf->max_message)
         return nqi_fail(NQ_ERR_TOO_BIG, "a loan of %zu bytes exceeds limits.max_message", size);
-    err = loan_check(queue, peers, n);
-    if (err)
-        return err;
     /* Memory that one peer reads is no other one's: for several it is ours, and each transport
      * copies. */
-    peer = put_single(queue, peers, n, &held);
-    err = peer ? loan_lent(peer, size, data, msg) : NQ_AGAIN;
-    if (peer && held)
-        nqi_peer_unref(peer);
+    peer = put_single(queue, peers, n);
+    err = peer ? loan_lent(peer, size, data, msg) : loan_check(queue, peers, n);
+    if (peer)
+        put_single_end(queue, peer, n);
     return err == NQ_AGAIN ? nq_msg_alloc(size, data, msg) : err;
 }

@@ -1,5 +1,5 @@
 /* core/queue_put.c and core/peer_put.c: to whom a put goes, what it takes, limits and policies. */
-#include "core/base.h"
+#include "core/queue.h"
 #include "tests/support/queue.h"
 #include <check.h>
 #include <pthread.h>
@@ -54,6 +54,70 @@ START_TEST(a_put_of_a_server_goes_to_all_clients_or_to_those_named)
     nqtest_end(server);
     for (int i = 0; i < 3; i++)
         nq_free(clients[i]);
+}
+END_TEST
+
+static nq_err put_to(nq_queue *queue, const nq_uuid *id, uint64_t number)
+{
+    nq_msg *msg = nqtest_number(number);
+    nq_err err = nq_put(queue, msg, id, 1, NULL);
+
+    if (err)
+        nq_msg_free(msg);
+    return err;
+}
+
+/* Who was put to last is found without the lock; the others as ever. */
+START_TEST(puts_to_clients_in_turn_go_to_each)
+{
+    nq_queue *server = nqtest_server(_i, ""), *clients[3];
+
+    for (int i = 0; i < 3; i++)
+        clients[i] = nqtest_join(server, "");
+    for (uint64_t n = 0; n < 60; n++)
+        ck_assert_int_eq(put_to(server, nq_id(clients[n / 2 % 3]), n), NQ_OK);
+    ck_assert(nq_uuid_equal(nqi_peer_id(atomic_load(&server->recent)), nq_id(clients[2])));
+    for (uint64_t n = 0; n < 60; n++)
+        ck_assert_uint_eq(nqtest_get_number(clients[n / 2 % 3]), n);
+    nqtest_end(server);
+    for (int i = 0; i < 3; i++)
+        nq_free(clients[i]);
+}
+END_TEST
+
+START_TEST(a_client_that_has_gone_is_not_found_as_the_last_one)
+{
+    nq_queue *server = nqtest_server(_i, ""), *client = nqtest_join(server, "");
+    nq_uuid id = *nq_id(client);
+    struct nqi_peer *peer;
+
+    ck_assert_int_eq(put_to(server, &id, 1), NQ_OK);
+    ck_assert_uint_eq(nqtest_get_number(client), 1);
+    peer = nqi_queue_find_recent(server, &id); /* as by a put that takes long */
+    ck_assert_ptr_null(atomic_load(&server->recent));
+    ck_assert_int_eq(nq_disconnect(server, &id), NQ_OK);
+    while (!atomic_load(&peer->ended)) /* another thread may be inside of it */
+        ck_assert_int_ge(nq_poll(server), 0);
+    nqi_queue_put_back(server, peer);
+    ck_assert_int_eq(put_to(server, &id, 2), NQ_ERR_NO_PEER);
+    ck_assert_ptr_null(atomic_load(&server->recent));
+    nq_free(client);
+    nqtest_end(server);
+}
+END_TEST
+
+START_TEST(a_client_that_goes_is_not_kept_as_the_last_one)
+{
+    nq_queue *server = nqtest_server(_i, ""), *client = nqtest_join(server, "");
+
+    ck_assert_int_eq(put_to(server, nq_id(client), 1), NQ_OK);
+    ck_assert_uint_eq(nqtest_get_number(client), 1);
+    ck_assert_ptr_nonnull(atomic_load(&server->recent));
+    ck_assert_int_eq(nq_disconnect(server, nq_id(client)), NQ_OK);
+    while (atomic_load(&server->recent))
+        ck_assert_int_ge(nq_poll(server), 0);
+    nq_free(client);
+    nqtest_end(server);
 }
 END_TEST
 
@@ -987,6 +1051,9 @@ Suite *nqtest_suite(void)
     tcase_set_timeout(tc, 30);
     nqtest_each(tc, a_put_of_a_client_goes_to_the_server);
     nqtest_each(tc, a_put_of_a_server_goes_to_all_clients_or_to_those_named);
+    nqtest_each(tc, puts_to_clients_in_turn_go_to_each);
+    nqtest_each(tc, a_client_that_has_gone_is_not_found_as_the_last_one);
+    nqtest_each(tc, a_client_that_goes_is_not_kept_as_the_last_one);
     nqtest_each(tc, a_broadcast_shares_its_memory_and_releases_it_once);
     nqtest_each(tc, a_put_to_nobody_is_not_delivered);
     nqtest_each(tc, a_peer_that_is_not_known_cannot_be_named);
