@@ -137,7 +137,7 @@ bool nqi_link_copies(const struct nqi_link *link)
 
 bool nqi_link_send_bytes(struct nqi_link *link, const void *data, size_t len)
 {
-    return nqi_link_copies(link) && nqi_tlink_send_bytes(link->tlink, data, len);
+    return !link->lossy && nqi_tlink_send_bytes(link->tlink, data, len);
 }
 
 struct nqt_buf *nqi_link_loan(struct nqi_link *link, size_t len)

@@ -103,20 +103,46 @@ static bool peer_is_busy(const struct nqi_peer *peer)
            atomic_load_explicit(&peer->dropped, memory_order_relaxed);
 }
 
+/* Once for many messages.  False: the link has no room. */
+static NQI_APART bool peer_send_ack(struct nqi_peer *peer)
+{
+    uint8_t ack[NQI_ACK_RECORD];
+    size_t len = nqi_session_write_ack(&peer->session, ack);
+
+    if (nqi_link_send_bytes(peer->link, ack, len))
+        return true;
+    nqi_session_ack_refused(&peer->session);
+    return false;
+}
+
 bool nqi_peer_sent_at_once(struct nqi_peer *peer)
 {
+    struct nqi_session *session = &peer->session;
     const void *data;
     size_t len;
 
     if (peer_is_busy(peer) || peer->flow.batching || !nqi_link_copies(peer->link))
         return false;
-    data = nqi_session_stage_alone(&peer->session, &len);
-    if (!data || !nqi_link_send_bytes(peer->link, data, len))
+    data = nqi_session_stage_bytes(session, &len);
+    if (!data || !nqi_session_is_plain(session))
         return false;
-    nqi_session_stage_taken(&peer->session);
+    if (NQI_UNLIKELY(session->ack_due || nqi_session_ack_rides(session)) && !peer_send_ack(peer))
+        return false;
+    if (!nqi_link_send_bytes(peer->link, data, len))
+        return false;
+    nqi_session_stage_taken(session);
     peer->flow.heard = false;
     nqi_peer_show_out(peer);
     return true;
+}
+
+/* An acknowledgement is all that there is to send, and the link has copied it. */
+static bool peer_acked_at_once(struct nqi_peer *peer)
+{
+    const struct nqi_session *session = &peer->session;
+
+    return session->ack_due && !session->stage && nqi_session_is_plain(session) &&
+           nqi_link_copies(peer->link) && peer_send_ack(peer);
 }
 
 enum flow_answer { FLOW_HOLD, FLOW_SEND, FLOW_SEND_TIMED };
@@ -169,6 +195,10 @@ void nqi_peer_pump(struct nqi_peer *peer)
 
     if (peer->blocked || !peer->link || !nqi_session_has_output(&peer->session))
         return;
+    if (peer_acked_at_once(peer)) {
+        peer->force = false;
+        return;
+    }
     answer = flow_ask(peer, &start);
     if (answer == FLOW_HOLD && !nqi_session_has_more(&peer->session))
         return;

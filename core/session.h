@@ -190,11 +190,11 @@ struct nqi_session {
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
     union {
         struct {
-            bool greeting_due, bye_ack_due, pong_due, ping_due, ack_due, goaway_due;
+            bool greeting_due, bye_ack_due, pong_due, ping_due, goaway_due;
         };
         uint64_t any_due; /* one look at all of them */
     };
-    bool bye_due;
+    bool ack_due, bye_due;
     bool bye_waits; /* BYE came, and what was received is not all consumed */
     bool closing;   /* nqi_session_close() was called: BYE is due on every attachment */
     bool serves;    /* a server's */
@@ -343,12 +343,18 @@ static inline bool nqi_session_is_framing(const struct nqi_session *session)
     return session->frames.head || session->framed;
 }
 
-/* Something besides the stage could be pulled now. */
-static inline bool nqi_session_has_more(const struct nqi_session *session)
+/* Something besides the stage and an acknowledgement could be pulled now. */
+static inline bool nqi_session_has_others(const struct nqi_session *session)
 {
     return session->any_due || session->control.head || session->ready.head ||
            nqi_session_is_framing(session) || session->current || session->queue[0].head ||
            session->queue[1].head || (session->bye_due && session->state == NQI_SESSION_UP);
+}
+
+/* Something besides the stage could be pulled now. */
+static inline bool nqi_session_has_more(const struct nqi_session *session)
+{
+    return session->ack_due || nqi_session_has_others(session);
 }
 
 /* Something could be pulled now. */
@@ -371,19 +377,36 @@ static inline bool nqi_session_ack_rides(const struct nqi_session *session)
             session->state != NQI_SESSION_UP);
 }
 
-/* Bytes of the stage, when they are all that could be pulled, and may go as they are; else NULL.
- * They stay the session's: nqi_session_stage_taken() must follow if the link has copied them. */
-static inline const void *nqi_session_stage_alone(const struct nqi_session *session, size_t *len)
+/* Whatever could be pulled, but for the stage and an acknowledgement, is nothing; these may go as
+ * they are.  First the acknowledgement, where it is due or rides along, as nqi_session_write_ack()
+ * has it; then nqi_session_stage_bytes(). */
+static inline bool nqi_session_is_plain(const struct nqi_session *session)
 {
-    if (!session->stage || session->state != NQI_SESSION_UP || session->guard.on ||
-        nqi_session_has_more(session) || nqi_session_ack_rides(session))
+    return session->state == NQI_SESSION_UP && !session->guard.on &&
+           !nqi_session_has_others(session);
+}
+
+/* Bytes of the stage; NULL = it has none.  They stay the session's: nqi_session_stage_taken() must
+ * follow if the link has copied them. */
+static inline const void *nqi_session_stage_bytes(const struct nqi_session *session, size_t *len)
+{
+    if (!session->stage)
         return NULL;
     *len = session->stage->seg[0].iov_len;
     return session->stage->seg[0].iov_base;
 }
 
-/* The link has copied the bytes of nqi_session_stage_alone(). */
+/* The link has copied the bytes of nqi_session_stage_bytes(). */
 void nqi_session_stage_taken(struct nqi_session *session);
+
+/* Write that acknowledgement.  @return its bytes, which the link must copy now, or
+ * nqi_session_ack_refused() must follow */
+#define NQI_ACK_RECORD (NQI_HEAD + 24)
+size_t nqi_session_write_ack(struct nqi_session *session, uint8_t at[NQI_ACK_RECORD]);
+static inline void nqi_session_ack_refused(struct nqi_session *session)
+{
+    session->ack_due = true;
+}
 
 /* CLOSED, and all that the other side still waits for was pulled and taken. */
 static inline bool nqi_session_is_over(const struct nqi_session *session)

@@ -50,6 +50,7 @@ void nqi_session_tx_down(struct nqi_session *session)
         tx_drop_bye(session);
     tx_drop_all(session, &session->control);
     session->any_due = 0;
+    session->ack_due = false;
     session->bye_due = session->closing;
 }
 

@@ -106,11 +106,17 @@ static uint8_t *control_write_ack(struct nqi_session *session, uint8_t *at)
     return control_write(at, NQI_ACK, 0, numbers, 3);
 }
 
+size_t nqi_session_write_ack(struct nqi_session *session, uint8_t at[NQI_ACK_RECORD])
+{
+    session->ack_due = false;
+    return (size_t)(control_write_ack(session, at) - at);
+}
+
 static bool control_due(const struct nqi_session *session)
 {
     if (nqi_session_is_greeting(session))
         return session->greeting_due;
-    return session->any_due;
+    return session->any_due || session->ack_due;
 }
 
 static void tx_push_control(struct nqi_session *session, struct nqi_txbuf *txbuf,
@@ -150,6 +156,7 @@ static void tx_control(struct nqi_session *session)
     if (session->bye_ack_due)
         at = control_write(at, NQI_BYE_ACK, 0, NULL, 0);
     session->any_due = 0;
+    session->ack_due = false;
     tx_push_control(session, txbuf, at);
 }
 

@@ -161,7 +161,7 @@ bool nqi_tlink_copies(const nqt_link *link)
 
 bool nqi_tlink_send_bytes(nqt_link *link, const void *data, size_t len)
 {
-    return nqi_tlink_copies(link) && link->up && link->send_bytes(link->plug, data, len) > 0;
+    return link->send_bytes && link->up && link->send_bytes(link->plug, data, len) > 0;
 }
 
 /* As the contract of loan() has it. */

@@ -499,15 +499,33 @@ static void wire_send(struct nqtest_side *side, struct nqt_buf *buf)
     side->kept = buf;
 }
 
+/* False: the link had no room. */
+static bool send_ack(struct nqtest_side *side)
+{
+    uint8_t ack[NQI_ACK_RECORD];
+    size_t len = nqi_session_write_ack(&side->session, ack);
+
+    if (side->refuses) {
+        nqi_session_ack_refused(&side->session);
+        return false;
+    }
+    wire_add(side, ack, len);
+    return true;
+}
+
 bool nqtest_send_stage(struct nqtest_side *side)
 {
+    struct nqi_session *session = &side->session;
+    const void *data;
     size_t len;
-    const void *data = nqi_session_stage_alone(&side->session, &len);
 
-    if (!data || side->slow || side->rig->dead)
+    if (side->slow || side->rig->dead || !nqi_session_is_plain(session))
+        return false;
+    data = nqi_session_stage_bytes(session, &len);
+    if (!data || ((session->ack_due || nqi_session_ack_rides(session)) && !send_ack(side)))
         return false;
     wire_add(side, data, len);
-    nqi_session_stage_taken(&side->session);
+    nqi_session_stage_taken(session);
     return true;
 }
 

@@ -53,6 +53,7 @@ struct nqtest_side {
     uint64_t wire_total;
     uint32_t pull_cap;    /* buffers in one pull */
     bool slow;            /* the link takes a random part of what is pulled */
+    bool refuses;         /* the link has no room for an acknowledgement before the stage */
     struct nqt_buf *kept; /* one reference that the link keeps for long */
 
     /* receiving */
@@ -137,7 +138,9 @@ void nqtest_queue(struct nqtest_side *side, struct nqtest_rig_put *put);
  * nothing was put. */
 bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool tracked);
 
-/* The stage goes to the link by itself, if nothing else is to be sent.  @return false: not so */
+/* The stage goes to the link by itself, or behind an acknowledgement, if nothing else is to be
+ * sent.
+ * @return false: not so */
 bool nqtest_send_stage(struct nqtest_side *side);
 
 /* One pull.  @return buffers that the link took */

@@ -335,19 +335,38 @@ START_TEST(messages_that_left_one_by_one_go_on_over_the_next_link)
 }
 END_TEST
 
+START_TEST(an_acknowledgement_goes_before_the_stage_or_keeps_it_back)
+{
+    const struct nqi_session *session = &rig.a.session;
+
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 16; i++)
+        nqtest_rig_put(&rig.b, 8);
+    nqtest_pull_all(&rig.b);
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
+    ck_assert(nqi_session_ack_rides(session));
+    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
+    rig.a.refuses = true;
+    ck_assert(!nqtest_send_stage(&rig.a));
+    ck_assert(session->ack_due && session->stage); /* it is not lost */
+    rig.a.refuses = false;
+    ck_assert(nqtest_send_stage(&rig.a));
+    ck_assert(!session->ack_due && !session->stage);
+    ck_assert_uint_eq(rig.b.session.in_flight, 16);
+    ck_assert_int_eq(nqtest_feed(&rig.a, NQI_ACK_RECORD), NQ_OK);
+    ck_assert_uint_eq(rig.b.session.in_flight, 0);
+    ck_assert_uint_eq(rig.b.delivered, 0);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 1);
+}
+END_TEST
+
 START_TEST(the_stage_goes_alone_only_when_nothing_else_is_due)
 {
     struct nqtest_rig_put *put;
 
     nqtest_rig_attach(&rig);
     ck_assert(!nqtest_send_stage(&rig.a)); /* there is none */
-    for (unsigned i = 0; i < 16; i++)
-        nqtest_rig_put(&rig.b, 8);
-    nqtest_pull_all(&rig.b);
-    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
-    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
-    ck_assert(!nqtest_send_stage(&rig.a)); /* an acknowledgement rides along */
-    nqtest_flow(&rig);
     put_alone(0);
     ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
     put = nqtest_rig_put(&rig.a, 100000);
@@ -386,6 +405,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
     tcase_add_test(alone, messages_that_leave_one_by_one_wait_in_few_buffers);
     tcase_add_loop_test(alone, messages_that_left_one_by_one_go_on_over_the_next_link, 0, 101);
+    tcase_add_test(alone, an_acknowledgement_goes_before_the_stage_or_keeps_it_back);
     tcase_add_test(alone, the_stage_goes_alone_only_when_nothing_else_is_due);
     return suite;
 }

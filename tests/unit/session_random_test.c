@@ -45,6 +45,7 @@ static void choose_conf(struct nqtest_side *side)
     side->conf.ack_consumed = one_in(4);
     side->take = one_in(2);
     side->slow = one_in(4);
+    side->refuses = one_in(8);
     side->pull_cap = (uint32_t)(1 + below(64));
 }
 
