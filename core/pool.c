@@ -338,7 +338,7 @@ static void pool_init(void)
     atomic_fetch_and(&pool_odd, ~(unsigned)POOL_NEW);
 }
 
-static bool pool_off(void)
+static NQI_APART bool pool_off(void)
 {
     pthread_once(&pool_once, pool_init);
     return atomic_load(&pool_odd) & POOL_OFF;
@@ -368,7 +368,7 @@ static void *pool_off_alloc(size_t len)
 }
 
 /* Nothing of this class is loaded. */
-static void *pool_on_alloc(size_t len, unsigned class)
+static NQI_APART void *pool_on_alloc(size_t len, unsigned class)
 {
     void *big;
 
@@ -394,7 +394,7 @@ static inline void *pool_take(size_t len)
     return NQI_LIKELY(mag && mag->n) ? mag->block[--mag->n] : pool_on_alloc(len, class);
 }
 
-static void *pool_odd_alloc(size_t len)
+static NQI_APART void *pool_odd_alloc(size_t len)
 {
     bool off = pool_off();
 
@@ -404,7 +404,7 @@ static void *pool_odd_alloc(size_t len)
 }
 
 /* What is loaded of this class has no room. */
-static void pool_on_free(void *block, size_t len, unsigned class)
+static NQI_APART void pool_on_free(void *block, size_t len, unsigned class)
 {
     if (class >= POOL_CLASSES)
         nqi_pool_system_free(block, nqi_pool_pages(len));

@@ -247,6 +247,14 @@ static nq_err rx_start_body(struct nqi_session *session, int64_t now)
     return rx->meta ? NQ_OK : nqi_fail(NQ_ERR_NOMEM, "no memory for metadata");
 }
 
+/* `want` > 0 bytes where they lie in the input, or NULL: they are not all there, or some of them
+ * were collected. */
+static inline const uint8_t *rx_whole(const struct nqi_session_rx *rx, struct nqi_buf *in,
+                                      uint32_t want)
+{
+    return !rx->fill && nqi_buf_left(in) >= want ? nqi_buf_span(in, want) : NULL;
+}
+
 /* Collect until rx->fill reaches `want`.  True: it did. */
 static bool rx_collect(struct nqi_session_rx *rx, struct nqi_buf *in, uint8_t *into, uint32_t want)
 {
@@ -260,13 +268,19 @@ static bool rx_collect(struct nqi_session_rx *rx, struct nqi_buf *in, uint8_t *i
 static nq_err rx_step_head(struct nqi_session *session, struct nqi_buf *in, int64_t now)
 {
     struct nqi_session_rx *rx = &session->rx;
+    const uint8_t *raw = NULL;
     nq_err err;
 
-    if (rx->fill < NQI_HEAD && !rx_collect(rx, in, rx->raw, NQI_HEAD))
-        return NQ_OK;
-    if (!rx_collect(rx, in, rx->raw, (uint32_t)nqi_head_size(rx->raw[0], rx->raw[1])))
-        return NQ_OK;
-    err = nqi_head_read(rx->raw, &rx->head);
+    if (nqi_buf_left(in) >= NQI_HEAD)
+        raw = rx_whole(rx, in, (uint32_t)nqi_head_size(in->at[0], in->at[1]));
+    if (!raw) {
+        if (rx->fill < NQI_HEAD && !rx_collect(rx, in, rx->raw, NQI_HEAD))
+            return NQ_OK;
+        if (!rx_collect(rx, in, rx->raw, (uint32_t)nqi_head_size(rx->raw[0], rx->raw[1])))
+            return NQ_OK;
+        raw = rx->raw;
+    }
+    err = nqi_head_read(raw, &rx->head);
     return err ? err : rx_start_body(session, now);
 }
 
@@ -322,12 +336,13 @@ static nq_err rx_step_body(struct nqi_session *session, struct nqi_buf *in, int6
 static nq_err rx_step_control(struct nqi_session *session, struct nqi_buf *in, int64_t now)
 {
     struct nqi_session_rx *rx = &session->rx;
+    const uint8_t *body = rx_whole(rx, in, rx->head.length);
 
-    if (!rx_collect(rx, in, rx->control, rx->head.length))
+    if (!body && !rx_collect(rx, in, rx->control, rx->head.length))
         return NQ_OK;
     rx->stage = RX_HEAD;
     rx->fill = 0;
-    return nqi_session_on_control(session, &rx->head, rx->control, now);
+    return nqi_session_on_control(session, &rx->head, body ? body : rx->control, now);
 }
 
 /* ---- the short way ---------------------------------------------------------------------- */

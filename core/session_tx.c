@@ -150,25 +150,27 @@ static uint8_t tx_last(const struct nqi_tx *tx)
 static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint32_t size,
                            const struct nqi_tx *tx)
 {
-    uint8_t flags = tx_first(tx) | tx_last(tx);
     uint8_t *at = tx_stage(session, size);
-    size_t meta_len = nqi_msg_meta_len(msg);
+    uint64_t payload = msg->stream.nbytes;
+    size_t meta_len = size - NQI_HEAD - (size_t)payload;
+    struct nqi_txbuf *stage = session->stage;
 
     if (!at)
         return false;
-    at += nqi_head_write(at, NQI_DATA, flags, (uint16_t)meta_len, size - NQI_HEAD, 0);
+    at += nqi_head_write(at, NQI_DATA, tx_first(tx) | tx_last(tx), (uint16_t)meta_len,
+                         size - NQI_HEAD, 0);
     if (meta_len)
         memcpy(at, nqi_msg_meta_raw(msg, &meta_len), meta_len);
     tx_copy_payload(at + meta_len, msg);
     tx_begin(session);
-    session->sent_bytes += msg->stream.nbytes;
-    session->stats.bytes_out += msg->stream.nbytes;
-    session->stage->last_seq = ++session->seq;
-    session->stage->records++;
-    session->stage->begins++;
-    session->stage->ends++;
+    session->sent_bytes += payload;
+    session->stats.bytes_out += payload;
+    stage->last_seq = ++session->seq;
+    stage->records++;
+    stage->begins++;
+    stage->ends++;
     session->in_flight++;
-    session->stage->payload += msg->stream.nbytes;
+    stage->payload += payload;
     return true;
 }
 

@@ -318,13 +318,14 @@ static bool drive_sleep(struct nqi_room *room, struct waiter *self, int64_t dead
 static enum drive room_drive(struct nqi_room *room, struct waiter *self)
 {
     struct nqi_hot_set *hot = room->hot;
+    unsigned handled = 0;
 
     for (bool first = true;; first = false) {
         /* First: it may make the condition hold, and is nothing beside asking twice. */
-        bool glimpsed = nqi_room_glance(room), claimed = false;
+        bool glimpsed = !handled && nqi_room_glance(room), claimed = false;
         int64_t now, deadline, found;
-        unsigned handled = 0;
 
+        handled = 0;
         if (self->ready(self->arg)) {
             if (glimpsed)
                 nqi_spin_learn(&room->spin, 0, 0);

@@ -188,19 +188,24 @@ static void tx_put_bytes(struct shm_tx *tx, const void *data, size_t len)
     tx_commit(tx, cell);
 }
 
-bool shm_tx_put_whole(struct shm_tx *tx, const void *data, size_t len)
+/* In as many cells as that takes. */
+static bool tx_put_pieces(struct shm_tx *tx, const void *data, size_t len)
 {
     const struct iovec seg = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
     struct shm_source source = {.seg = &seg, .nseg = 1, .left = len};
 
-    if (len <= SHM_BODY && tx_has_cell(tx)) {
-        tx_put_bytes(tx, data, len);
-        return true;
-    }
     if (len != tx_want(tx, len) || shm_tx_room(tx, len) <= 0)
         return false;
     while (source.left && shm_tx_put(tx, &source) > 0)
         ;
+    return true;
+}
+
+bool shm_tx_put_whole(struct shm_tx *tx, const void *data, size_t len)
+{
+    if (len > SHM_BODY || !tx_has_cell(tx))
+        return tx_put_pieces(tx, data, len);
+    tx_put_bytes(tx, data, len);
     return true;
 }
 
