@@ -288,6 +288,39 @@ START_TEST(control_records_that_wait_are_not_repeated)
 }
 END_TEST
 
+static const struct {
+    uint8_t type;
+    uint32_t length;
+    uint64_t answer; /* bytes for any number of them */
+} floods[] = {
+    {NQI_PING, 8, NQI_HEAD + 8}, /* one PONG */
+    {NQI_PONG, 8, 0},
+    {NQI_ACK, 24, 0},
+};
+
+/* What a peer can send without credit makes no work but its own: what came in one read has one
+ * answer, which is no longer than one of them, and nothing is kept. */
+START_TEST(control_records_without_end_have_one_answer)
+{
+    static const uint8_t body[24];
+    const struct nqi_session *session = &rig.b.session;
+    uint64_t before;
+
+    nqtest_rig_attach(&rig);
+    nqtest_finish(&rig);
+    before = rig.b.wire_total;
+    for (unsigned i = 0; i < 10000; i++)
+        nqtest_inject_record(&rig.a, floods[_i].type, 0, 0, floods[_i].length, 0, body,
+                             floods[_i].length);
+    ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
+    ck_assert_ptr_null(session->control.head);
+    nqtest_pull_all(&rig.b);
+    ck_assert_uint_eq(rig.b.wire_total - before, floods[_i].answer);
+    ck_assert_ptr_null(session->control.head);
+    nqtest_finish(&rig);
+}
+END_TEST
+
 /* ---- one by one ---- */
 
 static unsigned unacked_buffers(const struct nqtest_side *side)
@@ -403,6 +436,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(order, nothing_overtakes_the_hello);
     tcase_add_test(order, nothing_overtakes_the_welcome);
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
+    tcase_add_loop_test(order, control_records_without_end_have_one_answer, 0,
+                        (int)NQI_LEN(floods));
     tcase_add_test(alone, messages_that_leave_one_by_one_wait_in_few_buffers);
     tcase_add_loop_test(alone, messages_that_left_one_by_one_go_on_over_the_next_link, 0, 101);
     tcase_add_test(alone, an_acknowledgement_goes_before_the_stage_or_keeps_it_back);
