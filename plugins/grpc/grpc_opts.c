@@ -30,7 +30,8 @@ const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
      .unit = "ns",
      .min = 1000000,
      .max = INT64_C(3600000000000),
-     .help = "Time to find the host, to connect and to be answered"},
+     .help = "Time to find the host, to connect and to be answered; a server's patience with who "
+             "makes no call"},
     {.name = "message",
      .def = "1MiB",
      .type = NQT_OPT_SIZE,
@@ -159,6 +160,7 @@ grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *targ
 
 grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts)
 {
+    const int patience = (int)((opts->connect_timeout_ns + 999999) / 1000000);
     grpc_resource_quota *quota = opts_quota_new(opts);
     grpc_arg args[] = {
         opts_quota(quota),
@@ -169,6 +171,9 @@ grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts)
         opts_number(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0),
         opts_number(GRPC_ARG_KEEPALIVE_TIME_MS, OPTS_NO_PING),
         opts_number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, OPTS_USER_TIMEOUT),
+        /* Who says nothing, or makes no call: our clients have one as long as a connection. */
+        opts_number(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, patience),
+        opts_number(GRPC_ARG_MAX_CONNECTION_IDLE_MS, patience),
     };
     const grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
     grpc_server *server = grpc_server_create(&list, NULL);

@@ -1,12 +1,14 @@
 /* plugins/grpc: the contract suite, and what is special of gRPC. */
 #include "tests/plugins/contract.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -308,6 +310,34 @@ START_TEST(a_server_that_does_not_answer_is_given_up)
 }
 END_TEST
 
+/* HTTP/2's preface and empty SETTINGS: a client that makes no call. */
+static const unsigned char idle[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
+static const size_t said[] = {0, 3, sizeof(idle)};
+
+START_TEST(who_makes_no_call_is_sent_away)
+{
+    static const struct nqtest_opt at[] = {
+        {"host", "127.0.0.1"}, {"port", "0"}, {"connect_timeout", "100ms"}, {NULL, NULL}};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct nqtest_ep *ep;
+    char bytes[4096];
+    ssize_t n;
+
+    ck_assert_int_eq(nqtest_ep_open(host, true, at, &ep, NULL), 0);
+    addr.sin_port = htons((uint16_t)atoi(strrchr(ep->name, ':') + 1));
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(send(fd, idle, said[_i], MSG_NOSIGNAL), (ssize_t)said[_i]);
+    do
+        n = recv(fd, bytes, sizeof(bytes), 0);
+    while (n > 0);
+    ck_assert(n == 0 || errno == ECONNRESET);
+    close(fd);
+    nqtest_host_free(host);
+}
+END_TEST
+
 /* ---- processes -------------------------------------------------------------------------- */
 
 START_TEST(a_child_cannot_use_what_its_parent_uses)
@@ -354,6 +384,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(strangers, a_call_that_breaks_is_lost_and_not_ended);
     tcase_add_test(strangers, a_peer_that_never_reads_does_not_hold_the_end_up);
     tcase_add_test(strangers, a_server_that_does_not_answer_is_given_up);
+    tcase_add_loop_test(strangers, who_makes_no_call_is_sent_away, 0, LEN(said));
     suite_add_tcase(suite, strangers);
     return suite;
 }
