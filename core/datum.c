@@ -9,6 +9,8 @@
 #define DATUM_WEIGHT 16 /* of a datum by itself */
 #define DATUM_HEAVY (UINT64_C(1) << 62)
 
+_Static_assert(offsetof(struct nq_datum, bytes) == 32, "most values are 64 bytes");
+
 static const char *const datum_kinds[NQ_DATUM_KINDS] = {
     [NQ_DATUM_NONE] = "None",
     [NQ_DATUM_BOOL] = "bool",
@@ -67,13 +69,21 @@ nq_datum *nq_datum_bool(bool truth)
 
 /* ---- blocks and counts ------------------------------------------------------------------- */
 
+/* What is not an array fits into the pool's smallest block. */
+static size_t datum_inside(unsigned kind)
+{
+    return kind == NQ_DATUM_ARRAY || kind == NQ_DATUM_SCALAR || kind >= NQI_DATUM_BLANK
+               ? NQI_DATUM_INSIDE
+               : NQI_DATUM_INSIDE - 8;
+}
+
 /* Of the whole block. */
 static size_t datum_size(unsigned kind, size_t len)
 {
     size_t before = kind == NQ_DATUM_TIMEZONE ? offsetof(struct nqi_datum_zone, name) : 0;
 
     /* one more for the NUL behind */
-    return offsetof(struct nq_datum, bytes) + NQI_MAX(before + len + 1, NQI_DATUM_INSIDE);
+    return offsetof(struct nq_datum, bytes) + NQI_MAX(before + len + 1, datum_inside(kind));
 }
 
 nq_err nqi_datum_new(unsigned kind, size_t len, nq_datum **ret)
@@ -83,7 +93,7 @@ nq_err nqi_datum_new(unsigned kind, size_t len, nq_datum **ret)
 
     if (!datum)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a value of %zu bytes", len);
-    memset(datum, 0, offsetof(struct nq_datum, bytes) + NQI_DATUM_INSIDE);
+    memset(datum, 0, offsetof(struct nq_datum, bytes) + datum_inside(kind));
     atomic_init(&datum->refs, 1);
     atomic_init(&datum->kept, false);
     datum->kind = (uint8_t)kind;

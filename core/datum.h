@@ -16,12 +16,13 @@
 /* Kinds that only a reader has, while a value is on its way. */
 enum {
     NQI_DATUM_GLOBAL = NQ_DATUM_KINDS, /* `num`: which */
-    NQI_DATUM_DTYPE,                   /* as an array's */
-    NQI_DATUM_BLANK                    /* `num`: of which global; becomes an UUID or an array */
+    NQI_DATUM_BLANK_UUID,              /* becomes one */
+    NQI_DATUM_BLANK,                   /* becomes an array; this and the next have its size */
+    NQI_DATUM_DTYPE                    /* as an array's */
 };
 
 #define NQI_DATUM_DTYPE_CAP 22 /* a dtype's text with its NUL */
-#define NQI_DATUM_INSIDE 40    /* bytes of text inside the smallest block */
+#define NQI_DATUM_INSIDE 40    /* bytes of an array in a block; of everything else 8 less */
 
 struct nqi_datum_array {
     nq_datum *data;  /* NQ_DATUM_BYTES or NQ_DATUM_BYTEARRAY; one reference */

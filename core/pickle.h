@@ -133,8 +133,9 @@ NQ_MUST_CHECK nq_err nqi_pickle_add(struct nqi_pickle_read *read, nq_datum *cont
 
 /* @param datum  one reference [take], also on failure; NULL = a mark */
 NQ_MUST_CHECK nq_err nqi_pickle_push(struct nqi_pickle_read *read, nq_datum *datum);
-/* A new value [take], charged, unless `err` says that there is none: then that is returned. */
-NQ_MUST_CHECK nq_err nqi_pickle_made(struct nqi_pickle_read *read, nq_err err, nq_datum *datum);
+/* A new value [take], charged, unless `err` says that there is none: then that is returned.
+ * @param datum  looked at later than `err`, which may come from the call that sets it */
+NQ_MUST_CHECK nq_err nqi_pickle_made(struct nqi_pickle_read *read, nq_err err, nq_datum **datum);
 /* The value that is `down` from the top, or NULL: a mark or the ground is nearer. */
 nq_datum *nqi_pickle_peek(const struct nqi_pickle_read *read, size_t down);
 nq_err nqi_pickle_empty(void); /* the failure that says so */

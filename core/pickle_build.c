@@ -335,15 +335,6 @@ static nq_err build_frombuffer(const nq_datum *args, nq_datum **ret)
                            build_is(order, "F"), nq_datum_item(args, 0), ret);
 }
 
-static nq_err build_blank(enum nqi_global global, nq_datum **ret)
-{
-    nq_err err = nqi_datum_new(NQI_DATUM_BLANK, 0, ret);
-
-    if (!err)
-        (*ret)->num = (int64_t)global;
-    return err;
-}
-
 /* ---- names ----------------------------------------------------------------------------- */
 
 /* "module.name" for people. */
@@ -411,7 +402,7 @@ nq_err nqi_pickle_reduce(struct nqi_pickle_read *read, const nq_datum *callable,
     case NQI_GLOBAL_RECONSTRUCT: /* of nothing; its state has everything */
         if (!build_is_global(nq_datum_item(args, 0), NQI_GLOBAL_NDARRAY))
             return build_shape("numpy.ndarray");
-        return build_blank(global, ret);
+        return nqi_datum_new(NQI_DATUM_BLANK, 0, ret);
     case NQI_GLOBAL_SCALAR:
         if (nq_datum_count(args) != 2)
             return build_shape("a numpy scalar");
@@ -428,14 +419,14 @@ nq_err nqi_pickle_new(const nq_datum *callable, const nq_datum *args, nq_datum *
 {
     if (!build_is_global(callable, NQI_GLOBAL_UUID) || nq_datum_count(args))
         return build_shape(nqi_global_name((enum nqi_global)callable->num));
-    return build_blank(NQI_GLOBAL_UUID, ret);
+    return nqi_datum_new(NQI_DATUM_BLANK_UUID, 0, ret);
 }
 
 nq_err nqi_pickle_build(nq_datum *object, const nq_datum *state)
 {
-    if (object->kind == NQI_DATUM_BLANK && object->num == NQI_GLOBAL_UUID)
+    if (object->kind == NQI_DATUM_BLANK_UUID)
         return build_uuid(object, state);
-    if (object->kind == NQI_DATUM_BLANK && object->num == NQI_GLOBAL_RECONSTRUCT)
+    if (object->kind == NQI_DATUM_BLANK)
         return build_array_state(object, state);
     if (object->kind == NQI_DATUM_DTYPE)
         return build_dtype_state(object, state);

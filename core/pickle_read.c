@@ -97,7 +97,7 @@ static nq_err read_bytes(struct nqi_pickle_read *read, unsigned op)
         err = nq_datum_bytes(at, len, &datum);
         break;
     }
-    return nqi_pickle_made(read, err, datum);
+    return nqi_pickle_made(read, err, &datum);
 }
 
 static nq_err read_int(struct nqi_pickle_read *read, unsigned op)
@@ -109,7 +109,7 @@ static nq_err read_int(struct nqi_pickle_read *read, unsigned op)
 
     if (!err)
         err = nq_datum_int(size == 4 ? (int32_t)number : (int64_t)number, &datum);
-    return nqi_pickle_made(read, err, datum);
+    return nqi_pickle_made(read, err, &datum);
 }
 
 static nq_err read_float(struct nqi_pickle_read *read, unsigned op)
@@ -122,7 +122,7 @@ static nq_err read_float(struct nqi_pickle_read *read, unsigned op)
     if (read->in.bad)
         return read_short();
     memcpy(&number, &bits, sizeof(number));
-    return nqi_pickle_made(read, nq_datum_float(number, &datum), datum);
+    return nqi_pickle_made(read, nq_datum_float(number, &datum), &datum);
 }
 
 static nq_err read_constant(struct nqi_pickle_read *read, unsigned op)
@@ -141,7 +141,7 @@ static nq_err read_container(struct nqi_pickle_read *read, unsigned op)
                          : op == NQI_OP_EMPTY_DICT  ? NQ_DATUM_DICT
                                                     : NQ_DATUM_SET;
 
-    return nqi_pickle_made(read, nq_datum_container(kind, &datum), datum);
+    return nqi_pickle_made(read, nq_datum_container(kind, &datum), &datum);
 }
 
 /* Move the values from `from` on into `container`, which stands below them, or is new. */
@@ -215,7 +215,7 @@ static nq_err read_tuple(struct nqi_pickle_read *read, unsigned op)
         nq_datum_unref(datum);
         return err;
     }
-    return nqi_pickle_made(read, NQ_OK, datum);
+    return nqi_pickle_made(read, NQ_OK, &datum);
 }
 
 static nq_err read_push_mark(struct nqi_pickle_read *read, unsigned op)
@@ -288,7 +288,7 @@ static nq_err read_global(struct nqi_pickle_read *read, unsigned op)
         err = read_line(read, &name, &name_len);
     if (!err)
         err = nqi_pickle_global(read->options->allow, module, module_len, name, name_len, &datum);
-    return nqi_pickle_made(read, err, datum);
+    return nqi_pickle_made(read, err, &datum);
 }
 
 static nq_err read_stack_global(struct nqi_pickle_read *read, unsigned op)
@@ -304,7 +304,7 @@ static nq_err read_stack_global(struct nqi_pickle_read *read, unsigned op)
                             (const char *)name->bytes, name->len, &datum);
     if (!err)
         nqi_pickle_drop(read, read->height - 2);
-    return nqi_pickle_made(read, err, datum);
+    return nqi_pickle_made(read, err, &datum);
 }
 
 static nq_err read_reduce(struct nqi_pickle_read *read, unsigned op)
@@ -319,7 +319,7 @@ static nq_err read_reduce(struct nqi_pickle_read *read, unsigned op)
                               : nqi_pickle_new(callable, args, &datum);
     if (!err)
         nqi_pickle_drop(read, read->height - 2);
-    return nqi_pickle_made(read, err, datum);
+    return nqi_pickle_made(read, err, &datum);
 }
 
 static nq_err read_build(struct nqi_pickle_read *read, unsigned op)
@@ -352,7 +352,7 @@ static nq_err read_persistent(struct nqi_pickle_read *read, unsigned op)
     if (err)
         return nqi_fail(err < 0 ? err : NQ_ERR_INVAL, "a persistent id that is not known");
     nqi_pickle_drop(read, read->height - 1);
-    return nqi_pickle_made(read, NQ_OK, datum);
+    return nqi_pickle_made(read, NQ_OK, &datum);
 }
 
 /* ---- the machine ------------------------------------------------------------------------- */

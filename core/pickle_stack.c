@@ -63,16 +63,16 @@ nq_err nqi_pickle_push(struct nqi_pickle_read *read, nq_datum *datum)
 }
 
 /* A new value, unless `err` says that there is none. */
-nq_err nqi_pickle_made(struct nqi_pickle_read *read, nq_err err, nq_datum *datum)
+nq_err nqi_pickle_made(struct nqi_pickle_read *read, nq_err err, nq_datum **datum)
 {
     if (err)
         return err;
-    err = nqi_pickle_charge(read, nqi_datum_cost(datum));
+    err = nqi_pickle_charge(read, nqi_datum_cost(*datum));
     if (err) {
-        nq_datum_unref(datum);
+        nq_datum_unref(*datum);
         return err;
     }
-    return nqi_pickle_push(read, datum);
+    return nqi_pickle_push(read, *datum);
 }
 
 /* The value that is `down` from the top, or NULL: a mark or the ground is nearer. */

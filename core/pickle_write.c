@@ -420,19 +420,26 @@ static void write_any(struct nqi_out *out, const nq_datum *datum)
         write_value(out, datum);
 }
 
+static nq_err write_all(const nq_datum *datum, const struct nq_pickle_options *options,
+                        unsigned protocol, nq_stream *stream)
+{
+    NQI_CLEANUP(nqi_out_fini) struct nqi_out out;
+
+    nqi_out_init(&out, options, protocol, datum->weight);
+    nqi_out_number(&out, NQI_OP_PROTO, protocol, 1);
+    write_any(&out, datum);
+    nqi_out_op(&out, NQI_OP_STOP);
+    return nqi_out_end(&out, stream);
+}
+
 nq_err nq_pickle_dump(const nq_datum *datum, const struct nq_pickle_options *options,
                       nq_stream *stream)
 {
     static const struct nq_pickle_options none;
     unsigned protocol = options && options->protocol ? options->protocol : NQI_PICKLE_HIGHEST;
-    NQI_CLEANUP(nqi_out_fini) struct nqi_out out;
 
     if (protocol < 2 || protocol > NQI_PICKLE_HIGHEST)
         return nqi_fail(NQ_ERR_INVAL, "pickle protocol %u: only 2 to %d are written", protocol,
                         NQI_PICKLE_HIGHEST);
-    nqi_out_init(&out, options ? options : &none, protocol, datum->weight);
-    nqi_out_number(&out, NQI_OP_PROTO, protocol, 1);
-    write_any(&out, datum);
-    nqi_out_op(&out, NQI_OP_STOP);
-    return nqi_out_end(&out, stream);
+    return write_all(datum, options ? options : &none, protocol, stream);
 }

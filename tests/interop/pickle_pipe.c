@@ -30,13 +30,13 @@ static size_t pipe_below(size_t n)
     return (size_t)(pipe_random() >> 16) % n;
 }
 
-static nq_datum *pipe_must(nq_err err, nq_datum *datum)
+static nq_datum *pipe_must(nq_err err, nq_datum **datum)
 {
     if (err) {
         fprintf(stderr, "pickle_pipe: %s\n", nq_error());
         exit(1);
     }
-    return datum;
+    return *datum;
 }
 
 static size_t pipe_bytes(uint8_t *bytes, size_t most)
@@ -62,7 +62,7 @@ static nq_datum *pipe_text(void)
         memcpy(text + len, piece, strlen(piece));
         len += strlen(piece);
     }
-    return pipe_must(nq_datum_str(text, len, &datum), datum);
+    return pipe_must(nq_datum_str(text, len, &datum), &datum);
 }
 
 static nq_datum *pipe_zone(void)
@@ -75,7 +75,7 @@ static nq_datum *pipe_zone(void)
         offset = 0;
     if (!pipe_below(4))
         offset += 1;
-    return pipe_must(nq_datum_timezone(offset, names[pipe_below(NQI_LEN(names))], &datum), datum);
+    return pipe_must(nq_datum_timezone(offset, names[pipe_below(NQI_LEN(names))], &datum), &datum);
 }
 
 static nq_datum *pipe_time(nq_datum_kind kind)
@@ -90,7 +90,7 @@ static nq_datum *pipe_time(nq_datum_kind kind)
                            .microsecond = (uint32_t)pipe_below(1000000),
                            .time_zone = zone};
 
-    pipe_must(nq_datum_time(kind, &time, &datum), datum);
+    pipe_must(nq_datum_time(kind, &time, &datum), &datum);
     nq_datum_unref(zone);
     return datum;
 }
@@ -117,7 +117,7 @@ static nq_datum *pipe_array(void)
     array.fortran = array.ndim > 1 && pipe_below(2);
     for (unsigned i = 0; i < array.ndim; i++) /* with one row it has both orders, and C is told */
         array.fortran = array.fortran && shape[i] > 1;
-    return pipe_must(nq_datum_array(&array, &datum), datum);
+    return pipe_must(nq_datum_array(&array, &datum), &datum);
 }
 
 static nq_datum *pipe_int(void)
@@ -126,8 +126,8 @@ static nq_datum *pipe_int(void)
     nq_datum *datum = NULL;
 
     if (pipe_below(2))
-        return pipe_must(nq_datum_int((int64_t)(pipe_random() >> pipe_below(64)), &datum), datum);
-    return pipe_must(nq_datum_bigint(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum), datum);
+        return pipe_must(nq_datum_int((int64_t)(pipe_random() >> pipe_below(64)), &datum), &datum);
+    return pipe_must(nq_datum_bigint(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum), &datum);
 }
 
 static nq_datum *pipe_leaf(bool hashed)
@@ -145,16 +145,16 @@ static nq_datum *pipe_leaf(bool hashed)
     case 3:
         return pipe_int();
     case 4:
-        return pipe_must(nq_datum_float((double)(int64_t)pipe_random() / 1e9, &datum), datum);
+        return pipe_must(nq_datum_float((double)(int64_t)pipe_random() / 1e9, &datum), &datum);
     case 5:
     case 6:
         return pipe_text();
     case 7:
-        return pipe_must(nq_datum_bytes(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum), datum);
+        return pipe_must(nq_datum_bytes(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum), &datum);
     case 8:
         for (size_t i = 0; i < sizeof(uuid.bytes); i++)
             uuid.bytes[i] = (uint8_t)pipe_random();
-        return pipe_must(nq_datum_uuid(&uuid, &datum), datum);
+        return pipe_must(nq_datum_uuid(&uuid, &datum), &datum);
     case 9:
         return pipe_time(NQ_DATUM_DATETIME);
     case 10:
@@ -166,12 +166,12 @@ static nq_datum *pipe_leaf(bool hashed)
                                                                    (uint32_t)pipe_below(86400),
                                                                    (uint32_t)pipe_below(1000000)},
                                             &datum),
-                         datum);
+                         &datum);
     case 13:
         return pipe_zone();
     case 14:
         return pipe_must(nq_datum_bytearray(bytes, pipe_bytes(bytes, sizeof(bytes)), &datum),
-                         datum);
+                         &datum);
     default:
         return getenv("NQ_PICKLE_NUMPY") ? pipe_array() : pipe_text();
     }
@@ -188,16 +188,16 @@ static nq_datum *pipe_value(unsigned depth, bool hashed)
         return pipe_leaf(hashed);
     if (hashed)
         kind = pipe_below(2) ? NQ_DATUM_TUPLE : NQ_DATUM_FROZENSET;
-    pipe_must(nq_datum_container(kind, &datum), datum);
+    pipe_must(nq_datum_container(kind, &datum), &datum);
     if (kind == NQ_DATUM_SET || kind == NQ_DATUM_FROZENSET)
         n = NQI_MIN(n, 1);
     for (size_t i = 0; i < n; i++) {
         if (kind == NQ_DATUM_DICT) { /* keys that differ */
             nq_datum *key = NULL;
 
-            pipe_must(nq_datum_int((int64_t)(i * 300), &key), key);
+            pipe_must(nq_datum_int((int64_t)(i * 300), &key), &key);
             item = pipe_value(depth - 1, false);
-            pipe_must(nq_datum_insert(datum, key, item), datum);
+            pipe_must(nq_datum_insert(datum, key, item), &datum);
             continue;
         }
         if (item && kind != NQ_DATUM_SET && !pipe_below(4))
@@ -205,7 +205,7 @@ static nq_datum *pipe_value(unsigned depth, bool hashed)
         else
             item =
                 pipe_value(depth - 1, kind != NQ_DATUM_LIST && (hashed || kind != NQ_DATUM_TUPLE));
-        pipe_must(nq_datum_append(datum, item), datum);
+        pipe_must(nq_datum_append(datum, item), &datum);
     }
     return datum;
 }

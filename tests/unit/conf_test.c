@@ -224,7 +224,7 @@ static const struct {
     /* later versions */
     {"{" CLIENT ", 'wire': 'both'}", "/wire", "\"both\" is not in this version"},
     {"{" CLIENT ", 'wire': 'net-queue'}", "/wire", "not in this version"},
-    {"{" CLIENT ", 'serializer': 'arrow'}", "/serializer", "not in this version"},
+    {"{" CLIENT ", 'serializer': 'yaml'}", "/serializer", "\"pickle\""},
     {"{" CLIENT ", 'security': {'psk': '/no/keys'}}", "/security/psk", "/no/keys: cannot open"},
     {"{" CLIENT ", 'security': {'psk': '/'}}", "/security/psk", "not a regular file"},
     {"{" CLIENT ", 'security': {'psk': 5}}", "/security/psk", "must be a path"},
