@@ -4,6 +4,9 @@
  *
  *     nq_put --> peer --> ... --> peer's inbox --> ready list of peers --> nq_get
  *
+ * What comes to the thread that waits for it, while nothing else is unread, goes past inbox and
+ * lock.
+ *
  * Lock: `lock` guards the table of peers, their inboxes and the list of links in greeting.  It may
  * be taken inside a strand and inside a room's lock; the loop's lock may be taken inside it;
  * nothing is called up. */

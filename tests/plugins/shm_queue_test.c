@@ -67,6 +67,28 @@ START_TEST(small_messages_leave_at_once_one_by_one)
 }
 END_TEST
 
+/* One for sixteen or less. */
+START_TEST(an_acknowledgement_goes_before_a_message_that_leaves_at_once)
+{
+    int transport = nqtest_transport_of("shm");
+    nq_queue *server = nqtest_server(transport, "");
+    nq_queue *client = nqtest_join(server, ", 'progress': {'mode': 'manual'}");
+    const struct nqi_session *session = &client->server->session;
+
+    for (uint64_t i = 0; i < 64; i++) {
+        ck_assert_int_eq(nq_put(server, nqtest_number(i), nq_id(client), 1, NULL), NQ_OK);
+        ck_assert_uint_eq(nqtest_get_number(client), i);
+        nqtest_put(client, nqtest_number(i));
+        ck_assert_ptr_null(session->stage);
+        ck_assert_ptr_null(session->control.head);
+        ck_assert_uint_lt(session->received - session->acked_out, NQI_ACK_RECORDS);
+        ck_assert_uint_eq(nqtest_get_number(server), i);
+    }
+    nqtest_part(server, client);
+    nqtest_end(server);
+}
+END_TEST
+
 START_TEST(a_loaned_message_is_read_where_it_was_written)
 {
     nq_queue *server = shm_server(), *client = nqtest_join(server, "");
@@ -191,6 +213,7 @@ Suite *nqtest_suite(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, small_messages_leave_at_once_one_by_one);
+    tcase_add_test(tc, an_acknowledgement_goes_before_a_message_that_leaves_at_once);
     tcase_add_test(tc, a_loaned_message_is_read_where_it_was_written);
     tcase_add_test(tc, messages_stay_when_both_queues_are_gone);
     tcase_add_test(tc, who_keeps_messages_is_sent_copies_and_nothing_stops);
