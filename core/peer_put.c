@@ -283,7 +283,7 @@ struct nqt_buf *nqi_peer_loan(struct nqi_peer *peer, size_t len)
         return NULL;
     if (peer->link)
         buf = nqi_link_loan(peer->link, len);
-    nqi_strand_leave(strand);
+    nqi_strand_leave_idle(strand); /* the session knows nothing of it */
     return buf;
 }
 
