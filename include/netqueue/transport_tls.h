@@ -213,12 +213,16 @@ static inline int nqt_tls_load_all(const struct nqt_tls_files *files, struct nqt
     return rc;
 }
 
-/** The rule for whoever listens. */
-static inline int nqt_tls_check_server(const struct nqt_tls_files *files, struct nqt_error *err)
+/** The rules for whoever listens with TLS: 0, or NQT_E_CONFIG with *err. */
+static inline int nqt_tls_check_server(const struct nqt_tls_opts *opts, struct nqt_error *err)
 {
-    if (*files->cert)
-        return NQT_OK;
-    return nqt_fail(err, NQT_E_CONFIG, "tls: a server needs \"cert\" and \"key\"");
+    if (!*opts->files.cert)
+        return nqt_fail(err, NQT_E_CONFIG, "tls: a server needs \"cert\" and \"key\"");
+    if (!*opts->files.ca && (opts->uuid || *opts->crl))
+        return nqt_fail(err, NQT_E_CONFIG,
+                        "tls.%s: a server asks its clients for certificates only with \"ca\"",
+                        opts->uuid ? "uuid" : "crl");
+    return NQT_OK;
 }
 
 #ifdef __cplusplus

@@ -60,7 +60,7 @@ int ngrpc_tls_open(struct nqtp_ep *ep, struct nqt_error *err)
     if (rc || !ep->opts.tls.on)
         return rc;
     if (ep->listen)
-        rc = nqt_tls_check_server(&ep->opts.tls.files, err);
+        rc = nqt_tls_check_server(&ep->opts.tls, err);
     if (rc)
         return rc;
     tls = calloc(1, sizeof(*tls));

@@ -113,7 +113,7 @@ int tcp_tls_store_open(struct nqtp_ep *ep, struct nqt_error *err)
     if (!ep->opts.tls.on)
         return NQT_OK;
     if (ep->listen)
-        rc = nqt_tls_check_server(&ep->opts.tls.files, err);
+        rc = nqt_tls_check_server(&ep->opts.tls, err);
     if (rc)
         return rc;
     store = nqt_alloc(ep->mod->host, ep->mod->core, sizeof(*store));

@@ -255,6 +255,8 @@ static const struct {
     {true, {ANY_PORT, TRUSTS(CA), END}, "a server needs"},
     {true, {ANY_PORT, {"tls.uuid", "false"}, END}, "a server needs"},
     {true, {ANY_PORT, {"tls.cert", AT(SERVER)}, END}, "go together"},
+    {true, {ANY_PORT, IS(SERVER), {"tls.uuid", "true"}, END}, "tls.uuid: a server asks"},
+    {true, {ANY_PORT, IS(SERVER), {"tls.crl", AT(CRL)}, END}, "tls.crl: a server asks"},
     {true, {ANY_PORT, {"tls.cert", AT(JUNK)}, {"tls.key", AT_KEY(SERVER)}, END}, "in PEM form"},
     {true,
      {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", "/nowhere"}, END},
@@ -262,7 +264,7 @@ static const struct {
     {true,
      {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", AT_KEY(CLIENT)}, END},
      "key values mismatch"},
-    {true, {ANY_PORT, IS(SERVER), {"tls.crl", AT(CA)}, END}, "no \"BEGIN X509 CRL\""},
+    {true, {ANY_PORT, TRUSTS(CA), IS(SERVER), {"tls.crl", AT(CA)}, END}, "no \"BEGIN X509 CRL\""},
     {false, {TRUSTS(JUNK), END}, "in PEM form"},
     {false, {TRUSTS(CA), {"tls.version", "1.1"}, END}, "tls.version"},
 };
