@@ -48,6 +48,12 @@ static int transport_check(nqt_core *core, struct nqt_error *err)
                : NQT_OK;
 }
 
+static void transport_free(nqt_core *core)
+{
+    pthread_mutex_destroy(&core->log_lock);
+    free(core);
+}
+
 nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *options,
                           nqt_core **ret)
 {
@@ -59,9 +65,10 @@ nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *o
         return nqi_fail(NQ_ERR_NOMEM, "no memory for transport %s", module->name);
     core->module = module;
     core->options = options;
+    pthread_mutex_init(&core->log_lock, NULL);
     rc = module->ops->mod_open(&nqi_transport_host, core, &core->mod, &err);
     if (rc < 0) {
-        free(core);
+        transport_free(core);
         return nqi_transport_err(module->name, rc, &err);
     }
     rc = transport_check(core, &err);
@@ -78,7 +85,7 @@ void nqi_transport_close(nqt_core *core)
     if (!core)
         return;
     core->module->ops->mod_close(core->mod);
-    free(core);
+    transport_free(core);
 }
 
 /* ---- endpoints -------------------------------------------------------------------------- */

@@ -13,8 +13,27 @@
 
 /* ---- small services --------------------------------------------------------------------- */
 
+/* What a transport says at this level strangers may cause without end. */
+static bool host_may_say(nqt_core *core, uint32_t level)
+{
+    uint64_t left_out = 0;
+    bool may;
+
+    if (level != NQT_LOG_INFO || !nqi_log_on(NQ_LOG_INFO))
+        return true;
+    pthread_mutex_lock(&core->log_lock);
+    may = nqi_ration_take(&core->said, NQI_TRANSPORT_SAID, nqi_now(), &left_out);
+    pthread_mutex_unlock(&core->log_lock);
+    if (left_out)
+        nqi_log(NQ_LOG_INFO, "%s: %llu more lines were left out", core->module->name,
+                (unsigned long long)left_out);
+    return may;
+}
+
 static void host_log(nqt_core *core, uint32_t level, const char *text)
 {
+    if (!host_may_say(core, level))
+        return;
     nqi_log(level > NQT_LOG_DEBUG ? NQ_LOG_DEBUG : (nq_log_level)level, "%s: %s",
             core->module->name, text);
 }

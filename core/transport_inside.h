@@ -2,6 +2,7 @@
 #ifndef NQ_CORE_TRANSPORT_INSIDE_H
 #define NQ_CORE_TRANSPORT_INSIDE_H
 
+#include "core/ration.h"
 #include "core/transport.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,11 +26,15 @@ struct nqi_spare_event {
     atomic_flag taken;
 };
 
+#define NQI_TRANSPORT_SAID 10 /* lines of level INFO in the log within a second */
+
 struct nqt_core {
     const struct nqt_module *module;
     struct nqi_options *options; /* borrowed from the configuration */
     struct nqtp_mod *mod;
     _Atomic int64_t counts[4]; /* by NQT_COUNT_* */
+    pthread_mutex_t log_lock;  /* a leaf */
+    struct nqi_ration said;    /* under log_lock: of level INFO */
     struct nqi_spare_event spares[NQI_EVENT_SPARES];
 };
 

@@ -1,10 +1,12 @@
 /* core/transport_host.c and core/transport_resolve.c: what modules call: reading, posts, timers,
  * the resolver. */
 #include "core/pool.h"
+#include "core/transport_inside.h"
 #include "tests/support/suite.h"
 #include "tests/support/transport_rig.h"
 #include <check.h>
 #include <netinet/in.h>
+#include <netqueue/log.h>
 #include <string.h>
 
 static struct nqtest_transport *const t = &nqtest_transport;
@@ -329,6 +331,37 @@ START_TEST(counts_logs_memory)
 }
 END_TEST
 
+static unsigned lines;
+
+static void count_line(void *arg, nq_log_level level, const char *line)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+    lines++;
+}
+
+/* A transport may say at `info` what strangers cause, as often as it likes. */
+START_TEST(a_transport_does_not_flood_the_log)
+{
+    const struct nqt_host *host = nqtest_fake.host;
+    int64_t before = nqi_now();
+    unsigned info;
+
+    lines = 0;
+    nq_log_set(count_line, NULL, NQ_LOG_INFO);
+    for (unsigned i = 0; i < 1000; i++)
+        host->log(t->core, NQT_LOG_INFO, "somebody was refused");
+    info = lines;
+    if (nqi_now() - before < NQI_NS_PER_S)
+        ck_assert_uint_eq(info, NQI_TRANSPORT_SAID);
+    for (unsigned i = 0; i < 20; i++)
+        host->log(t->core, NQT_LOG_ERROR, "wet feet");
+    ck_assert_uint_eq(lines, info + 20);
+    nq_log_set(NULL, NULL, NQ_LOG_INFO);
+}
+END_TEST
+
 /* Not even when there is no memory for a while: as many as there are spares, again and again. */
 START_TEST(no_event_is_lost_for_want_of_memory)
 {
@@ -518,6 +551,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(services, posts_run_in_the_serial_also_after_the_close);
     tcase_add_test(services, timers_fire_in_the_serial);
     tcase_add_test(services, counts_logs_memory);
+    tcase_add_test(services, a_transport_does_not_flood_the_log);
     tcase_add_test(services, an_error_text_without_end_is_cut);
     tcase_add_test(services, no_event_is_lost_for_want_of_memory);
     tcase_add_test(services, addresses_are_found_later);
