@@ -278,9 +278,9 @@ nq_err nq_msg_load(const struct nq_serializer *serializer, nq_msg *msg, void **o
     NQI_CLEANUP(nqi_stream_fini) struct nq_stream stream;
     nq_err err;
 
+    nqi_stream_init(&stream);
     if (arrow_is(serializer))
         return arrow_load(msg, object);
-    nqi_stream_init(&stream);
     err = nqi_stream_share(&stream, &msg->stream, 0, msg->stream.nbytes);
     return err ? err : serializer->load(serializer->arg, &stream, object);
 }
