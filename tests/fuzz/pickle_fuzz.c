@@ -14,7 +14,7 @@
 /* The rules of <netqueue/datum.h>, of all that is in it.  @return its height */
 static unsigned look(const nq_datum *datum)
 {
-    unsigned height = 0;
+    unsigned height = 0, inside;
 
     MUST(datum->kind < NQ_DATUM_KINDS && !datum->raw);
     if (datum->kind == NQ_DATUM_STR)
@@ -24,9 +24,10 @@ static unsigned look(const nq_datum *datum)
     for (size_t i = 0; i < nq_datum_count(datum); i++) {
         const nq_datum *item = nq_datum_item(datum, i), *value = nq_datum_value(datum, i);
 
-        height = NQI_MAX(height, look(item));
-        if (value)
-            height = NQI_MAX(height, look(value));
+        inside = look(item);
+        height = NQI_MAX(height, inside);
+        inside = value ? look(value) : 0;
+        height = NQI_MAX(height, inside);
         MUST(!value || !item->unhashable);
     }
     MUST(height + 1 == datum->height && datum->height <= NQ_DATUM_DEPTH);
