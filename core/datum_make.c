@@ -229,7 +229,7 @@ static bool make_is_unit(const char *at)
 
 static bool make_has_size(const char *sizes, size_t size)
 {
-    return size <= 32 && memchr(sizes, (int)size, strlen(sizes));
+    return size && size <= 32 && strchr(sizes, (int)size);
 }
 
 size_t nqi_datum_dtype_size(const char *dtype)

@@ -137,6 +137,16 @@ static bool read_equal_bytes(const nq_datum *a, const nq_datum *b)
     return a->len == b->len && !memcmp(a->bytes, b->bytes, a->len);
 }
 
+/* Bit by bit. */
+static bool read_equal_reals(double a, double b)
+{
+    uint64_t bits_a, bits_b;
+
+    memcpy(&bits_a, &a, sizeof(a));
+    memcpy(&bits_b, &b, sizeof(b));
+    return bits_a == bits_b;
+}
+
 static bool read_equal_zone(const nq_datum *a, const nq_datum *b)
 {
     return a->zone.offset_us == b->zone.offset_us && a->big == b->big && a->len == b->len &&
@@ -179,7 +189,7 @@ bool nq_datum_equal(const nq_datum *a, const nq_datum *b)
     case NQ_DATUM_INT:
         return a->big == b->big && (a->big ? read_equal_bytes(a, b) : a->num == b->num);
     case NQ_DATUM_FLOAT:
-        return !memcmp(&a->real, &b->real, sizeof(a->real));
+        return read_equal_reals(a->real, b->real);
     case NQ_DATUM_STR:
     case NQ_DATUM_BYTES:
     case NQ_DATUM_BYTEARRAY:

@@ -261,7 +261,7 @@ static nq_err build_dtype_state(nq_datum *dtype, const nq_datum *state)
     if (!build_arg(state, 2, NQ_DATUM_NONE) || !build_arg(state, 3, NQ_DATUM_NONE))
         return nqi_fail(NQ_ERR_UNSUPPORTED, "a numpy.dtype with fields");
     text[0] = (char)order->bytes[0];
-    memcpy(text + 1, base, len);
+    memcpy(text + 1, base, len + 1);
     if ((base[0] == 'M' || base[0] == 'm') &&
         !build_unit(build_arg(state, 8, NQ_DATUM_TUPLE), text + 1 + len, sizeof(text) - 1 - len))
         return build_shape("numpy.dtype of times");

@@ -194,7 +194,7 @@ static nq_err read_add(struct nqi_pickle_read *read, unsigned op)
 static nq_err read_tuple(struct nqi_pickle_read *read, unsigned op)
 {
     bool counted = op >= NQI_OP_TUPLE1 && op <= NQI_OP_TUPLE3;
-    size_t count = counted ? op - NQI_OP_TUPLE1 + 1 : 0, from;
+    size_t count = counted ? op - NQI_OP_TUPLE1 + 1 : 0, from = 0;
     nq_datum_kind kind = op == NQI_OP_FROZENSET ? NQ_DATUM_FROZENSET : NQ_DATUM_TUPLE;
     nq_datum *datum = NULL;
     nq_err err = NQ_OK;
