@@ -108,6 +108,13 @@ static nq_queue *named_client(void)
     return side("client", NQTEST_CERT_CLIENT, NQTEST_CLIENT_PEM, "");
 }
 
+/* One that does nothing while nobody drives it. */
+static nq_queue *named_client_that_waits(void)
+{
+    return side("client", NQTEST_CERT_CLIENT, NQTEST_CLIENT_PEM,
+                "}, 'progress': {'mode': 'manual'");
+}
+
 START_TEST(who_is_named_by_his_certificate_takes_the_place_of_his_former_life)
 {
     nq_queue *server = named_server(", 'uuid': true"), *old = named_client(), *fresh;
@@ -125,22 +132,23 @@ START_TEST(who_is_named_by_his_certificate_takes_the_place_of_his_former_life)
 }
 END_TEST
 
-/* Also while the former life is alive: the one that came last counts, and the other one hears it.
- */
+/* Also while the former life is alive: the one that came last counts, and the other one hears it,
+ * once it is driven: then it would take the place back. */
 START_TEST(of_two_that_are_named_alike_the_later_one_stays)
 {
-    nq_queue *server = named_server(", 'uuid': true"), *old = named_client(), *fresh;
+    nq_queue *server = named_server(", 'uuid': true"), *old = named_client_that_waits(), *fresh;
 
     nqtest_event(old, NQ_EVENT_PEER_UP);
     nqtest_event(server, NQ_EVENT_PEER_UP);
     fresh = named_client();
     nqtest_event(fresh, NQ_EVENT_PEER_UP);
+    nqtest_put(fresh, nqtest_msg("it is me now"));
+    nqtest_get_text(server, "it is me now");
+    ck_assert_uint_eq(nqtest_stats(server).peers, 1);
+    nqtest_end(fresh);
     nqtest_event(old, NQ_EVENT_PEER_GONE);
     ck_assert_int_ge(nq_close(old, 0, NULL), 0);
     nq_free(old);
-    nqtest_put(fresh, nqtest_msg("still here"));
-    nqtest_get_text(server, "still here");
-    nqtest_end(fresh);
     nqtest_end(server);
 }
 END_TEST
