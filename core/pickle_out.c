@@ -219,7 +219,7 @@ void nqi_out_remember(struct nqi_out *out, const nq_datum *datum)
 {
     struct nqi_out_place *place;
 
-    if (!out_is_shared(datum))
+    if (out->in_id || !out_is_shared(datum))
         return;
     if (2 * (out->nused + 1) > out->nplaces)
         out_grow(out);
@@ -235,7 +235,7 @@ bool nqi_out_again(struct nqi_out *out, const nq_datum *datum)
 {
     const struct nqi_out_place *place;
 
-    if (!out->nplaces || !out_is_shared(datum))
+    if (out->in_id || !out->nplaces || !out_is_shared(datum))
         return false;
     place = out_place(out, datum);
     if (!place->datum)

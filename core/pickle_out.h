@@ -19,6 +19,7 @@ struct nqi_out_place {
 struct nqi_out {
     const struct nq_pickle_options *options;
     unsigned protocol;
+    bool in_id; /* what is written is a persistent id, which ends soon: it is not remembered */
     nq_err err; /* the first failure: nothing is written any more */
     struct nq_stream done;
     nq_chunk *chunk; /* that is being filled; NULL = none */

@@ -399,7 +399,7 @@ static bool write_persistent(struct nqi_out *out, const nq_datum *datum)
     NQI_CLEANUP(nqi_datum_unrefp) nq_datum *id = NULL;
     nq_err err;
 
-    if (!out->options->dump_id)
+    if (out->in_id || !out->options->dump_id)
         return false;
     err = out->options->dump_id(out->options->arg, datum, &id);
     if (err == NQ_AGAIN)
@@ -407,8 +407,10 @@ static bool write_persistent(struct nqi_out *out, const nq_datum *datum)
     if (err)
         nqi_out_fail(out, nqi_fail(err < 0 ? err : NQ_ERR_INVAL, "no persistent id for %s",
                                    nq_datum_kind_text((nq_datum_kind)datum->kind)));
-    else
+    out->in_id = true;
+    if (!err)
         write_value(out, id);
+    out->in_id = false;
     nqi_out_op(out, NQI_OP_BINPERSID);
     return true;
 }

@@ -26,7 +26,7 @@ extern "C" {
  *  @return NQ_OK, or a failure, which ends the load */
 typedef nq_err (*nq_pickle_load_id_fn)(void *arg, const nq_datum *id, nq_datum **ret);
 
-/** The persistent id that `datum` is to be written as.
+/** The persistent id that `datum` is to be written as.  Not asked for what is in an id.
  *  @param id  [out] one reference, given away, on NQ_OK
  *  @return NQ_OK, NQ_AGAIN (it has none: it is written itself), or a failure, which ends the dump
  */

@@ -261,6 +261,62 @@ START_TEST(a_persistent_id_is_written_in_place_of_the_value)
 }
 END_TEST
 
+/* A tuple of one text twice, which ends as soon as it is written; and UUIDs in it, not asked for.
+ */
+static nq_err name_by_tuples(void *arg, const nq_datum *datum, nq_datum **id)
+{
+    nq_datum *tuple = NULL, *text = NULL;
+    char name[32];
+
+    if (nq_datum_kind_of(datum) != NQ_DATUM_UUID)
+        return NQ_AGAIN;
+    snprintf(name, sizeof(name), "number %u", ++*(unsigned *)arg);
+    ck_assert_int_eq(nq_datum_str(name, strlen(name), &text), NQ_OK);
+    ck_assert_int_eq(nq_datum_container(NQ_DATUM_TUPLE, &tuple), NQ_OK);
+    ck_assert_int_eq(nq_datum_append(tuple, nq_datum_ref(text)), NQ_OK);
+    ck_assert_int_eq(nq_datum_append(tuple, text), NQ_OK);
+    ck_assert_int_eq(nq_datum_append(tuple, nq_datum_ref(datum)), NQ_OK);
+    *id = tuple;
+    return NQ_OK;
+}
+
+static nq_err keep_id(void *arg, const nq_datum *id, nq_datum **ret)
+{
+    (void)arg;
+    *ret = nq_datum_ref(id);
+    return NQ_OK;
+}
+
+START_TEST(an_id_is_forgotten_when_it_is_written)
+{
+    unsigned count = 0;
+    const struct nq_pickle_options options = {
+        .dump_id = name_by_tuples, .load_id = keep_id, .arg = &count};
+    nq_datum *list = NULL, *item = NULL, *back;
+    const char *text;
+    char wanted[32];
+    size_t len;
+
+    ck_assert_int_eq(nq_datum_container(NQ_DATUM_LIST, &list), NQ_OK);
+    for (unsigned i = 0; i < 20; i++) {
+        ck_assert_int_eq(nq_datum_uuid(&(nq_uuid){{7}}, &item), NQ_OK);
+        ck_assert_int_eq(nq_datum_append(list, item), NQ_OK);
+    }
+    back = again(list, &options);
+    ck_assert_uint_eq(count, 20);
+    for (unsigned i = 0; i < 20; i++) {
+        snprintf(wanted, sizeof(wanted), "number %u", i + 1);
+        for (unsigned k = 0; k < 2; k++) {
+            ck_assert_int_eq(
+                nq_datum_get_bytes(nq_datum_item(nq_datum_item(back, i), k), &text, &len), NQ_OK);
+            ck_assert_str_eq(text, wanted);
+        }
+    }
+    nq_datum_unref(back);
+    nq_datum_unref(list);
+}
+END_TEST
+
 START_TEST(without_memory_the_stream_is_as_it_was)
 {
     const struct nqtest_pickle *pickle = &nqtest_pickles[_i][3];
@@ -298,6 +354,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, what_unfolds_beyond_memory_is_written_as_it_is);
     tcase_add_test(tc, the_data_of_an_array_are_bytes);
     tcase_add_test(tc, a_persistent_id_is_written_in_place_of_the_value);
+    tcase_add_test(tc, an_id_is_forgotten_when_it_is_written);
     tcase_add_loop_test(tc, without_memory_the_stream_is_as_it_was, 0, NQTEST_PICKLES);
     suite_add_tcase(suite, tc);
     return suite;

@@ -157,7 +157,7 @@ START_TEST(json_says_line_and_column)
     ck_assert_ptr_nonnull(strstr(nq_error(), "JSON:1:65: more than 64"));
     nq_msg_free(msg);
     json = json_pack("[]"); /* one that contains itself */
-    json_array_append(json, json_pack("[O]", json));
+    json_array_append_new(json, json_pack("[O]", json));
     ck_assert_int_eq(nq_msg_dump(nq_serializer_find("json"), json, &msg), NQ_ERR_INVAL);
     json_array_clear(json_array_get(json, 0));
     json_decref(json);
