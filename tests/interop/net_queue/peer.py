@@ -21,7 +21,7 @@ output.  It ends when its input does.
                                       the other side is to send back
     {"do": "act", "end": NAME, "peers": [...], "script": [STEP...]}
     {"do": "close", "end": NAME}
-    {"do": "echo", "text": any}       comes back as an event: all before it has been done
+    {"do": "echo", "end": any}        comes back as an event: all before it has been done
 
     {"event": "listening", "end": NAME, "port": number}
     {"event": "open", "end": NAME}    a connection is there
@@ -33,7 +33,7 @@ output.  It ends when its input does.
     {"event": "lost", "end": NAME, "peer": UUID, "clean": both fins had passed, "why": text,
      "rest": bytes of a frame that is not complete}
     {"event": "closed", "end": NAME}  close has come to its end
-    {"event": "echo", "text": any}
+    {"event": "echo", "end": any}
     {"event": "failed", "end": NAME, "why": text}   the command, or the whole end"""
 
 import asyncio
@@ -267,7 +267,7 @@ class Peer:
         if do in ("server", "client"):
             self.ends[command["end"]] = End(self.loop, command)
         elif do == "echo":
-            say("echo", text=command["text"])
+            say("echo", end=command["end"])
         elif do in ("put", "trip", "act", "close"):
             getattr(self.ends[command["end"]], do)(command)
         else:

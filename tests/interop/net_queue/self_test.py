@@ -280,8 +280,8 @@ def killed(case):
     case.server()
     case.joined()
     case.clients.say("act", "c", script=[["head", 1000], ["raw", {"text": "part"}]])
-    case.clients.say("echo", "c", text="said")
-    case.clients.expect("echo", None)
+    case.clients.say("echo", "c")
+    case.clients.expect("echo", "c")
     if case.place.name in ("tcp", "tls"):
         case.clients.process.kill()
         case.servers.expect("lost", "s", clean=False)

@@ -1,0 +1,169 @@
+/* See net_queue_rig.h. */
+#include "tests/interop/net_queue_rig.h"
+#include "tests/support/certs.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct {
+    const char *name;
+    const char *module; /* that Python needs */
+    const char *package;
+} kinds[] = {{"tcp", "", "python3"},
+             {"tls", "", "python3"},
+             {"mqtt", "paho.mqtt.client", "python3-paho-mqtt"},
+             {"grpc", "grpc", "python3-grpcio"}};
+
+#define KINDS ((int)(sizeof(kinds) / sizeof(*kinds)))
+
+static int places[KINDS]; /* kinds that are here */
+static int place_count = -1;
+static int chosen;
+static unsigned port;
+
+static bool old_is_here(int kind)
+{
+    bool tls = strcmp(kinds[kind].name, "tls") == 0;
+
+    if (nqtest_transport_of(tls ? "tcp" : kinds[kind].name) < 0)
+        return false; /* it is not built, or the broker is missing, as that has said */
+    if (nqtest_python_has(kinds[kind].module))
+        return true;
+    printf("# %s is not installed: nothing runs over %s\n", kinds[kind].package, kinds[kind].name);
+    return false;
+}
+
+int nqtest_old_places(void)
+{
+    if (place_count < 0) {
+        place_count = 0;
+        for (int kind = 0; kind < KINDS; kind++)
+            if (old_is_here(kind))
+                places[place_count++] = kind;
+    }
+    return place_count;
+}
+
+bool nqtest_old_is(int place, const char *transport)
+{
+    return strcmp(kinds[places[place]].name, transport) == 0;
+}
+
+TCase *nqtest_old_case(Suite *suite, const char *name, double seconds)
+{
+    TCase *tc = tcase_create(name);
+
+    tcase_add_checked_fixture(tc, nqtest_python_start, nqtest_python_end);
+    tcase_add_checked_fixture(tc, NULL, nqtest_broker_threads_end);
+    tcase_set_timeout(tc, seconds);
+    suite_add_tcase(suite, tc);
+    return tc;
+}
+
+/* Nobody listens on it now. */
+static unsigned old_free_port(void)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, len), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+    close(fd);
+    return ntohs(addr.sin_port);
+}
+
+void nqtest_old_choose(int place)
+{
+    chosen = place;
+    port = nqtest_old_is(place, "mqtt") ? nqtest_broker("") : old_free_port();
+}
+
+static const char *old_transport(void)
+{
+    return nqtest_old_is(chosen, "tls") ? "tcp" : kinds[places[chosen]].name;
+}
+
+/* Members of an object of ours, or of a command: the server's files, or the client's. */
+static const char *old_tls(bool server)
+{
+    static char text[512];
+
+    if (!nqtest_old_is(chosen, "tls"))
+        return "";
+    if (server)
+        snprintf(text, sizeof(text), ", 'tls': {'cert': '%s', 'key': '%s'}",
+                 nqtest_certs[NQTEST_SERVER_PEM], nqtest_certs[NQTEST_SERVER_KEY]);
+    else
+        snprintf(text, sizeof(text), ", 'tls': {'ca': '%s'}", nqtest_certs[NQTEST_CA_PEM]);
+    return text;
+}
+
+nq_queue *nqtest_old_open(const char *purpose, const char *wire, const char *more)
+{
+    bool server = strcmp(purpose, "server") == 0;
+
+    return nqtest_open("{'purpose': '%s', 'wire': '%s', 'transport': '%s', 'host': '127.0.0.1', "
+                       "'port': %u%s%s%s}",
+                       purpose, wire, old_transport(), port, old_tls(server),
+                       server ? ", 'id': '" NQTEST_SERVER "'" : "", more);
+}
+
+nq_queue *nqtest_old_server(const char *more)
+{
+    return nqtest_old_open("server", "net-queue", more);
+}
+
+nq_queue *nqtest_old_client(const char *more)
+{
+    return nqtest_old_open("client", "net-queue", more);
+}
+
+/* Pieces of 16 MiB are more than the broker keeps for a slow reader. */
+static void old_say(const char *purpose, const char *end, const char *more)
+{
+    nqtest_python_say(
+        "{'do': '%s', 'end': '%s', 'transport': '%s', 'host': '127.0.0.1', "
+        "'port': %u%s%s%s}",
+        purpose, end, old_transport(), port, old_tls(strcmp(purpose, "server") == 0),
+        nqtest_old_is(chosen, "mqtt") && !strstr(more, "'piece'") ? ", 'piece': 262144" : "", more);
+}
+
+void nqtest_python_server(const char *end, const char *more)
+{
+    old_say("server", end, more);
+    nqtest_python_await(end, "listening");
+}
+
+void nqtest_python_client(const char *end, const char *more)
+{
+    old_say("client", end, more);
+}
+
+void nqtest_python_joined(nq_queue *server, const char *end, const char *more)
+{
+    nqtest_python_client(end, more);
+    nqtest_python_await(end, "ini");
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+}
+
+nq_queue *nqtest_old_joined(const char *end, const char *more)
+{
+    nq_queue *client = nqtest_old_client(more);
+
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_python_await(end, "ini");
+    return client;
+}
+
+void nqtest_old_put(nq_queue *queue, nq_msg *msg)
+{
+    nq_reason reason = NQ_REASON_NONE;
+
+    ck_assert_int_eq(nqtest_outcome(nqtest_put_future(queue, msg), &reason), NQ_UNKNOWN);
+    ck_assert_int_eq(reason, NQ_REASON_TRANSPORT);
+}
