@@ -280,8 +280,10 @@ async def main():
     await loop.connect_read_pipe(functools.partial(asyncio.StreamReaderProtocol, reader), sys.stdin)
     while line := await reader.readline():
         peer.run(line)
-    os._exit(0)  # whatever threads still do
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    finally:
+        os._exit(0)  # whatever threads still do
