@@ -86,8 +86,9 @@ static void check_claims_nothing(nq_future *future)
     ck_assert_int_ne(nqtest_outcome(future, &reason), NQ_DELIVERED);
 }
 
-static void check_verdict(nq_queue *server, enum verdict verdict, bool sees_ends)
+static void check_verdict(nq_queue *server, enum verdict verdict, int place)
 {
+    bool sees_ends = nqtest_old_is(place, "tcp") || nqtest_old_is(place, "tls");
     struct nq_event event;
 
     if (verdict == STAYS || (verdict == LOST && !sees_ends))
@@ -138,8 +139,7 @@ START_TEST(a_faulty_client_harms_nobody_else)
     nqtest_python_client("bad", more);
     for (unsigned i = 0; i < fault->messages; i++)
         nq_msg_free(nqtest_get(server));
-    check_verdict(server, fault->verdict,
-                  nqtest_old_is(_i / FAULTS, "tcp") || nqtest_old_is(_i / FAULTS, "tls"));
+    check_verdict(server, fault->verdict, _i / FAULTS);
     check_good_client(server, "good");
     check_quiet(server);
     begin = nqtest_clock();
@@ -325,7 +325,39 @@ START_TEST(a_peer_that_dies_with_what_it_was_sent_is_noticed)
 }
 END_TEST
 
-/* ---- mqtt: pieces that nobody misses ---- */
+/* Nothing is resumed, but the dead one is noticed and the new one is found. */
+START_TEST(a_server_that_is_killed_and_comes_again_is_a_new_one)
+{
+    nq_queue *client;
+
+    nqtest_old_choose(_i);
+    nqtest_python_server("s", ", 'echo': true");
+    client = nqtest_old_joined("s", PATIENCE);
+    nqtest_python_kill();
+    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_PEER_GONE).reason, NQ_REASON_LINK_LOST);
+    nqtest_python_start();
+    nqtest_python_server("s", ", 'echo': true");
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_put(client, nqtest_msg("again"));
+    nqtest_get_text(client, "again");
+    nqtest_end(client);
+}
+END_TEST
+
+/* ---- mqtt: pieces that nobody misses, and names in topics ---- */
+
+START_TEST(an_ini_with_another_name_than_the_topic_is_refused)
+{
+    nq_queue *server;
+
+    nqtest_old_choose(_i);
+    server = nqtest_old_server(PATIENCE);
+    nqtest_python_client("c", ", 'fault': 'ini-of-another'");
+    nqtest_event(server, NQ_EVENT_REFUSED);
+    check_good_client(server, "good");
+    nq_free(server);
+}
+END_TEST
 
 START_TEST(a_lost_piece_ends_the_session_and_not_the_server)
 {
@@ -371,7 +403,11 @@ Suite *nqtest_suite(void)
     add_at(tc, a_client_lost_at_any_byte_gives_whole_messages_only, "tls");
     add_at(tc, a_peer_that_dies_with_what_it_was_sent_is_noticed, "tcp");
     add_at(tc, a_peer_that_dies_with_what_it_was_sent_is_noticed, "tls");
+    add_at(tc, a_server_that_is_killed_and_comes_again_is_a_new_one, "tcp");
+    add_at(tc, a_server_that_is_killed_and_comes_again_is_a_new_one, "tls");
+    add_at(tc, a_server_that_is_killed_and_comes_again_is_a_new_one, "grpc");
     add_at(tc, a_lost_piece_ends_the_session_and_not_the_server, "mqtt");
+    add_at(tc, an_ini_with_another_name_than_the_topic_is_refused, "mqtt");
 
     tc = nqtest_old_case(suite, "names", 60);
     each_place(tc, a_second_client_of_the_same_name_does_not_take_the_first_ones_place);

@@ -240,6 +240,24 @@ START_TEST(clients_are_told_apart)
 }
 END_TEST
 
+/* A grpc server has one thread for all of them. */
+START_TEST(several_clients_of_ours_share_a_server)
+{
+    nq_queue *clients[MANY];
+
+    nqtest_old_choose(_i);
+    nqtest_python_server("s", ", 'echo': true");
+    for (unsigned i = 0; i < MANY; i++)
+        clients[i] = nqtest_old_joined("s", "");
+    for (unsigned i = 0; i < MANY; i++)
+        nqtest_put(clients[i], nqtest_number(i));
+    for (unsigned i = 0; i < MANY; i++)
+        ck_assert_uint_eq(nqtest_get_number(clients[i]), i);
+    for (unsigned i = 0; i < MANY; i++)
+        nqtest_end(clients[i]);
+}
+END_TEST
+
 START_TEST(a_client_of_ours_may_put_before_the_server_is_there)
 {
     nq_queue *client;
@@ -398,6 +416,7 @@ Suite *nqtest_suite(void)
 
     tc = nqtest_old_case(suite, "clients", 60);
     each_place(tc, clients_are_told_apart);
+    each_place(tc, several_clients_of_ours_share_a_server);
     each_place(tc, a_client_of_ours_may_put_before_the_server_is_there);
     each_place(tc, one_server_serves_fifty_clients_of_each_wire);
 

@@ -30,7 +30,8 @@ FAULTS = {
     "data-before-ini": [HELLO, "ini", AFTER],
     "no-ini": [HELLO, AFTER],
     "second-ini-of-another": ["ini", ["data", {"hex": "00112233445566778899aabbccddeeff"}], HELLO],
-    # W3, W11: whose UUID it is
+    # W3, W11: whose UUID it is; mqtt has one in the topic as well
+    "ini-of-another": [["data", {"hex": "00112233445566778899aabbccddeeff"}], HELLO],
     "ini-of-the-receiver": [["wait", "ini"], "theirs", HELLO],
     # W4: an end without fin
     "end-without-ini": [["drop", "end"]],

@@ -298,7 +298,9 @@ def heard_of(fault):
             heard.append("fin" if known else "ini")
             known = True
         elif step[0] == "data":
-            heard.append("data")
+            is_name = len(payload.build(step[1])) == 16
+            heard.append("ini" if is_name and not known else "data")
+            known = known or is_name
     return heard
 
 
