@@ -44,6 +44,7 @@ static const struct {
     {NQT_CAP_DRAIN, "drain"},
     {NQT_CAP_LOCAL_ONLY, "local-only"},
     {NQT_CAP_LOSSY, "lossy"},
+    {NQT_CAP_PLAIN, "plain"},
 };
 
 /* A description, made once for each module and kept: its text is promised to be static. */

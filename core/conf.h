@@ -22,6 +22,11 @@ enum nqi_policy {
     NQI_POLICY_DROP_NEWEST
 };
 enum nqi_progress { NQI_PROGRESS_AUTO, NQI_PROGRESS_THREAD, NQI_PROGRESS_MANUAL };
+enum nqi_wire {
+    NQI_WIRE_NATIVE = NQT_WIRE_NATIVE,
+    NQI_WIRE_OLDER = NQT_WIRE_PLAIN,
+    NQI_WIRE_BOTH = NQT_WIRE_BOTH
+};
 enum nqi_ack { NQI_ACK_QUEUED, NQI_ACK_CONSUMED };
 enum nqi_serializer { /* in the order of the table in core/serializer.c */
                       NQI_SERIALIZER_BYTES,
@@ -39,8 +44,10 @@ struct nqi_conf_transport {
     struct nqi_conf_absent *absent; /* without a module: owned */
     uint32_t circle;                /* which keys its links go by: 0 = none; NQI_CIRCLE_QUEUE; or
                                      * its own, and one number for one file */
-    char *psk;                      /* of its own: the file's path, owned ... */
-    struct nqi_keystore *keystore;  /* ... and what is in it, owned; else NULL */
+    enum nqi_wire wire;
+    bool certified;                /* a server's: it asks its clients for certificates */
+    char *psk;                     /* of its own: the file's path, owned ... */
+    struct nqi_keystore *keystore; /* ... and what is in it, owned; else NULL */
 };
 
 /* What a client's list names and this host does not have. */
@@ -70,6 +77,7 @@ struct nqi_conf {
     enum nqi_ack ack;
     bool resend;
     enum nqi_serializer serializer;
+    enum nqi_wire wire; /* of transports that say nothing else */
     /* progress */
     enum nqi_progress mode;
     int64_t spin_ns; /* -1 = auto, 0 = off */

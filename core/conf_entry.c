@@ -123,13 +123,50 @@ static void entry_check_twice(struct nqi_conf_notes *notes, const struct nqi_con
     }
 }
 
+/* ---- the older wire --------------------------------------------------------------------- */
+
+/* What the core's own keys in the entry say. */
+struct entry_core {
+    struct nqi_value psk; /* a path; not set = none */
+    enum nqi_wire wire;
+};
+
+static void entry_core_fini(struct entry_core *core)
+{
+    nqi_value_fini(&core->psk);
+}
+
+static void entry_check_wire(struct nqi_conf_notes *notes, const struct nqi_conf_transport *entry,
+                             const struct nqi_conf *conf, const struct nqt_module *module,
+                             const char *at)
+{
+    char pointer[NQI_CONF_AT];
+
+    nqi_conf_pointer(at, "wire", pointer);
+    if (entry->wire == NQI_WIRE_NATIVE)
+        return;
+    if (!(module->caps & NQT_CAP_PLAIN))
+        nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
+                      "the transport \"%s\" carries the wire \"netqueue\" only: say so in its "
+                      "object",
+                      module->name);
+    if (entry->wire == NQI_WIRE_BOTH && !conf->server)
+        nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
+                      "\"both\" is for servers: a client never tries out what the other side "
+                      "speaks, so say \"netqueue\" or \"net-queue\"");
+    if (entry->wire == NQI_WIRE_OLDER && entry->circle)
+        nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
+                      "\"net-queue\" has no way to prove a pre-shared key: take \"psk\" away, or "
+                      "give it to the transports that speak \"netqueue\"");
+}
+
 /* ---- keys ------------------------------------------------------------------------------- */
 
 /* A key that is no option of the module: the core's, or unknown.
- * @param psk [out] a path, if the key is that of a file of keys */
+ */
 static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct nqt_module *module,
                              const char *at, const char *name, const json_t *json,
-                             struct nqi_value *psk)
+                             struct entry_core *core)
 {
     const struct nqi_key *key = nqi_key_find(NQI_CONF_ENTRY, name);
     NQI_CLEANUP(nqi_value_fini) struct nqi_value value = {0};
@@ -145,8 +182,10 @@ static nq_err entry_core_key(const struct nqi_conf_ground *ground, const struct 
     err = nqi_conf_read(ground->notes, key, nqi_conf_pointer(at, name, pointer), json,
                         ground->folder, &value);
     if (!err && value.set && key->opt.type == NQT_OPT_PATH) {
-        *psk = value;
+        core->psk = value;
         value = (struct nqi_value){0};
+    } else if (!err && value.set && key->opt.type == NQT_OPT_ENUM) {
+        core->wire = (enum nqi_wire)value.num;
     }
     return err;
 }
@@ -238,7 +277,7 @@ static nq_err entry_group(const struct nqi_conf_ground *ground, struct nqi_optio
 }
 
 static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_options *options,
-                         const json_t *json, const char *at, struct nqi_value *psk)
+                         const json_t *json, const char *at, struct entry_core *core)
 {
     char why[NQI_WHY];
     json_t *object = (json_t *)json; /* the loop wants it so, and changes nothing */
@@ -261,7 +300,7 @@ static nq_err entry_keys(const struct nqi_conf_ground *ground, struct nqi_option
         else if (entry_is_group(nqi_options_module(whose), name))
             err = entry_group(ground, whose, value, at, name);
         else
-            err = entry_core_key(ground, nqi_options_module(whose), at, name, value, psk);
+            err = entry_core_key(ground, nqi_options_module(whose), at, name, value, core);
         if (err)
             return err;
     }
@@ -382,10 +421,16 @@ static void entry_add(const struct nqi_conf_ground *ground, const json_t *json, 
 {
     struct nqi_options *options = entry->options;
 
+    bool keyed = entry->circle && entry->wire == NQI_WIRE_NATIVE; /* the other wire proves none */
+    size_t ca = nqi_options_find(entry->module, "tls.ca");
+
     nqi_options_set_proven(options, entry->circle);
-    entry_check(ground, conf, entry->circle, options, json, at);
+    nqi_options_set_wire(options, entry->wire);
+    entry->certified = conf->server && ca != NQI_OPTIONS_NONE && nqi_options_is_set(options, ca);
+    entry_check_wire(ground->notes, entry, conf, entry->module, at);
+    entry_check(ground, conf, keyed, options, json, at);
     if (nqi_options_inner(options))
-        entry_check(ground, conf, entry->circle, nqi_options_inner(options), json, at);
+        entry_check(ground, conf, keyed, nqi_options_inner(options), json, at);
     if (ground->notes->count == problems)
         entry_check_twice(ground->notes, conf, entry, at);
     conf->transports[conf->ntransports++] = *entry;
@@ -396,7 +441,7 @@ nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, 
                       struct nqi_conf *conf)
 {
     NQI_CLEANUP(nqi_conf_transport_fini) struct nqi_conf_transport entry = {0};
-    NQI_CLEANUP(nqi_value_fini) struct nqi_value psk = {0};
+    NQI_CLEANUP(entry_core_fini) struct entry_core core = {.wire = conf->wire};
     size_t before = ground->notes->count;
     nq_err err;
 
@@ -411,9 +456,10 @@ nq_err nqi_conf_entry(const struct nqi_conf_ground *ground, const json_t *json, 
     if (!err)
         err = entry_inner(ground, entry.options, json, at);
     if (!err)
-        err = entry_keys(ground, entry.options, json, at, &psk);
+        err = entry_keys(ground, entry.options, json, at, &core);
+    entry.wire = core.wire;
     if (!err)
-        err = entry_psk(ground, at, &psk, conf, &entry);
+        err = entry_psk(ground, at, &core.psk, conf, &entry);
     if (!err)
         entry_add(ground, json, at, before, &entry, conf);
     return err;

@@ -18,8 +18,7 @@ static const char *const conf_purposes[] = {"client", "server", NULL};
 static const char *const conf_policies[] = {"fail", "block", "drop_oldest", "drop_newest", NULL};
 static const char *const conf_modes[] = {"auto", "thread", "manual", NULL};
 static const char *const conf_acks[] = {"queued", "consumed", NULL};
-static const char *const conf_wires[] = {"netqueue", NULL};
-static const char *const conf_later_wires[] = {"net-queue", "both", NULL};
+static const char *const conf_wires[] = {"netqueue", "net-queue", "both", NULL};
 static const char *const conf_serializers[] = {"bytes", "stream", "json", "pickle", "arrow", NULL};
 
 const struct nqi_key nqi_keys[] = {
@@ -51,8 +50,7 @@ const struct nqi_key nqi_keys[] = {
     {.opt = {.name = NQI_CONF_ENTRY "/wire",
              .type = NQT_OPT_ENUM,
              .choices = conf_wires,
-             .help = "As `wire`, for this transport alone."},
-     .later_choices = conf_later_wires},
+             .help = "As `wire`, for this transport alone."}},
     {.opt = {.name = NQI_CONF_ENTRY "/psk",
              .type = NQT_OPT_PATH,
              .help = "As `psk` in `security`, for the links of this transport alone, and in place "
@@ -275,8 +273,11 @@ const struct nqi_key nqi_keys[] = {
              .type = NQT_OPT_ENUM,
              .def = "netqueue",
              .choices = conf_wires,
-             .help = "The protocol spoken over the transports."},
-     .later_choices = conf_later_wires},
+             .help =
+                 "The protocol spoken over the transports: this library's, or `net-queue`, that "
+                 "of the Python library of this name; a server may speak `both`. "
+                 "docs/interop.md has what the other one cannot do."},
+     CONF_AT(wire)},
     {.opt = {.name = "/plugin_path",
              .type = NQT_OPT_LIST,
              .flags = NQI_OPT_ABSOLUTE,

@@ -33,7 +33,7 @@ const char *nq_outcome_text(nq_outcome outcome)
         [NQ_PENDING] = "pending",     [NQ_DELIVERED] = "delivered",
         [NQ_CANCELLED] = "cancelled", [NQ_EXPIRED] = "expired",
         [NQ_DROPPED] = "dropped",     [NQ_NOT_DELIVERED] = "not delivered",
-        [NQ_UNKNOWN] = "unknown",
+        [NQ_UNKNOWN] = "unknown",     [NQ_HANDED] = "handed to the transport",
     };
 
     return (size_t)outcome < NQI_LEN(text) ? text[outcome] : "no such outcome";
@@ -56,11 +56,12 @@ const char *nq_reason_text(nq_reason reason)
         [NQ_REASON_LIMIT] = "a limit of the configuration",
         [NQ_REASON_NO_MEMORY] = "out of memory",
         [NQ_REASON_DISCONNECTED] = "disconnected",
-        [NQ_REASON_TRANSPORT] = "handed to the transport",
+        [NQ_REASON_TRANSPORT] = "the wire has no acknowledgements",
         [NQ_REASON_NO_SESSION] = "no such session",
         [NQ_REASON_EXPIRED] = "the session expired",
         [NQ_REASON_IDENTITY] = "the certificate is for another id",
         [NQ_REASON_AUTH] = "not authenticated",
+        [NQ_REASON_WIRE] = "the wire does not allow it",
     };
 
     return (size_t)reason < NQI_LEN(text) ? text[reason] : "no such reason";

@@ -210,7 +210,8 @@ static void link_on_up(void *arg)
         return;
     }
     nqi_link_rise(link);
-    link_start_clock(link, NQI_GREETING_NS); /* for WELCOME */
+    link->older = nqi_ep_wire(link->ep) == NQI_WIRE_OLDER;
+    link_start_clock(link, NQI_GREETING_NS); /* for WELCOME, or ini */
     link->events->up(link->arg, link);
 }
 
@@ -396,6 +397,26 @@ void nqi_link_bind(struct nqi_link *link, const struct nqi_link_events *events, 
     nqi_tlink_limit(link->tlink, 0);
     link->events = events;
     link->arg = arg;
+}
+
+bool nqi_link_can_hold(const struct nqi_link *link)
+{
+    return nqi_tlink_caps(link->tlink) & NQT_CAP_RX_HOLD;
+}
+
+void nqi_link_hold(struct nqi_link *link, bool hold)
+{
+    nqi_tlink_hold(link->tlink, hold);
+}
+
+bool nqi_link_is_older(const struct nqi_link *link)
+{
+    return link->older;
+}
+
+bool nqi_link_identity(const struct nqi_link *link, nq_uuid *ret)
+{
+    return nqi_tlink_identity(link->tlink, ret);
 }
 
 bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id)

@@ -2,7 +2,7 @@
  *
  *     state     meaning                              leaves by
  *     OPENING   the transport connects               up -> UP (client), HELLO (server)
- *     HELLO     a client's HELLO is awaited          HELLO -> AUTH
+ *     HELLO     a client's HELLO is awaited          HELLO -> AUTH; ini of the older wire -> UP
  *     AUTH      CHALLENGE is sent, AUTH is awaited   AUTH -> UP, or MOVING: the session is in
  *                                                    another strand
  *     MOVING    this strand is about to be left      joined to that strand -> UP
@@ -46,6 +46,9 @@ struct nqi_link_events {
     /* Server: AUTH came; `attach` lives until the answer: nqi_link_bind(), nqi_link_hand_over() or
      * nqi_link_reject(). */
     void (*auth)(void *arg, struct nqi_link *link, const struct nqi_attach *attach);
+    /* Server: the name that a client of the older wire says first.  nqi_link_bind() or
+     * nqi_link_close() must follow in it. */
+    void (*older)(void *arg, struct nqi_link *link, const nq_uuid *id);
     /* UP: bytes; as nqi_session_receive(), _space(), _commit().  Negative: the owner has ended the
      * link or will: stop reading. */
     nq_err (*receive)(void *arg, const uint8_t *data, size_t len);
@@ -123,6 +126,16 @@ void nqi_link_close(struct nqi_link *link); /* now */
 /* Close once what was sent is out and the other side has closed, after NQI_DRAIN_NS at the latest.
  * `closed` is the only event that follows. */
 void nqi_link_drain(struct nqi_link *link);
+
+/* Read nothing more until it is false.  False: it cannot be stopped. */
+bool nqi_link_can_hold(const struct nqi_link *link);
+void nqi_link_hold(struct nqi_link *link, bool hold);
+
+/* Its owner speaks the older wire on it: nothing else may be said. */
+bool nqi_link_is_older(const struct nqi_link *link);
+
+/* Who the transport has proven that the other end is.  False: nobody is proven. */
+bool nqi_link_identity(const struct nqi_link *link, nq_uuid *ret);
 
 /* False: the transport has proven that the other end is somebody else. */
 bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id);

@@ -146,7 +146,7 @@ static nq_err link_check_head(struct nqi_link *link, const uint8_t *record,
     return nqi_head_read(record, &head);
 }
 
-nq_err nqi_link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
+static nq_err link_greet_native(struct nqi_link *link, const uint8_t *data, size_t len)
 {
     struct link_greeting *greeting = link->greeting;
     bool auth = link->state == LINK_AUTH, whole;
@@ -160,6 +160,77 @@ nq_err nqi_link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
     if (err || !whole)
         return err;
     return auth ? link_on_auth(link) : link_on_hello(link);
+}
+
+/* ---- the older wire --------------------------------------------------------------------- */
+
+/* Only that, both, or only ours?  A link of messages is for one of them. */
+static enum nqi_wire link_wire(const struct nqi_link *link)
+{
+    uint64_t caps = nqi_tlink_caps(link->tlink);
+
+    if (!(caps & NQT_CAP_PLAIN))
+        return NQI_WIRE_NATIVE;
+    return caps & NQT_CAP_MESSAGE ? NQI_WIRE_OLDER : nqi_ep_wire(link->ep);
+}
+
+static nq_err link_refuse_wire(struct nqi_link *link, const char *text)
+{
+    nqi_link_fail(link, NQ_REASON_WIRE, text);
+    return NQ_ERR_CLOSED;
+}
+
+/* Its owner has it, and what came behind the ini. */
+static nq_err link_on_ini(struct nqi_link *link, const uint8_t *data, size_t len)
+{
+    nq_uuid id;
+
+    memcpy(id.bytes, link->greeting->hello + NQI_HEAD, sizeof(id.bytes));
+    link->events->older(link->arg, link, &id);
+    if (link->state == LINK_DOWN)
+        return NQ_ERR_CLOSED;
+    link->older = true;
+    nqi_link_rise(link);
+    nqi_link_settled(link);
+    nqi_link_end_greeting(link);
+    return len ? link->events->receive(link->arg, data, len) : NQ_OK;
+}
+
+/* The first eight bytes say that this is an ini.  NQ_AGAIN: no. */
+static nq_err link_greet_older(struct nqi_link *link, const uint8_t *data, size_t len)
+{
+    struct link_greeting *greeting = link->greeting;
+    enum nqi_wire wire = link_wire(link), asked = nqi_ep_wire(link->ep);
+    uint8_t head[NQI_HEAD];
+    size_t n = greeting->filled;
+    bool whole;
+
+    memcpy(head, greeting->hello, NQI_MIN(n, sizeof(head)));
+    if (n < sizeof(head))
+        memcpy(head + n, data, NQI_MIN(len, sizeof(head) - n));
+    if (n + len < sizeof(head)) {
+        link_collect(greeting, greeting->hello, NQI_HELLO_RECORD, data, len, &whole);
+        return NQ_OK;
+    }
+    if (nqi_load_u64(head) != sizeof(nq_uuid)) {
+        if (wire == NQI_WIRE_OLDER || asked == NQI_WIRE_OLDER)
+            return link_refuse_wire(link,
+                                    "the first frame is no ini of the wire \"net-queue\", which "
+                                    "is all that is spoken here");
+        return NQ_AGAIN;
+    }
+    if (wire == NQI_WIRE_NATIVE)
+        return link_refuse_wire(link, "the client speaks the wire \"net-queue\", and only "
+                                      "\"netqueue\" is spoken here");
+    n = link_collect(greeting, greeting->hello, NQI_HEAD + sizeof(nq_uuid), data, len, &whole);
+    return whole ? link_on_ini(link, data + n, len - n) : NQ_OK;
+}
+
+nq_err nqi_link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
+{
+    nq_err err = link->state == LINK_HELLO ? link_greet_older(link, data, len) : NQ_AGAIN;
+
+    return err == NQ_AGAIN ? link_greet_native(link, data, len) : err;
 }
 
 /* ---- to another strand ------------------------------------------------------------------ */

@@ -36,6 +36,7 @@ struct nqi_link {
     struct nqi_list list;
     enum link_state state;
     bool closing;
+    bool older; /* UP, and its bytes are the older wire's */
     bool large; /* the last payload had room of its own: read little ahead */
     nqt_link *tlink;
     struct nqi_lossy *lossy; /* between us and `tlink`; NULL = that is whole by itself */

@@ -8,6 +8,7 @@
 struct nqi_options {
     const struct nqt_module *module;
     bool proven;
+    enum nqi_wire wire;
     struct nqi_options *inner; /* owned; of the transport that `module` stands on, or NULL */
     struct nqi_value values[]; /* module->nopt of them */
 };
@@ -221,6 +222,17 @@ void nqi_options_set_proven(struct nqi_options *options, bool proven)
         options->proven = proven;
 }
 
+void nqi_options_set_wire(struct nqi_options *options, enum nqi_wire wire)
+{
+    for (; options; options = options->inner)
+        options->wire = wire;
+}
+
+enum nqi_wire nqi_options_wire(const struct nqi_options *options)
+{
+    return options ? options->wire : NQI_WIRE_NATIVE;
+}
+
 int nqi_options_int(const struct nqi_options *options, const char *name, int64_t *ret)
 {
     const struct nqi_value *value = options_get(options, name,
@@ -229,6 +241,10 @@ int nqi_options_int(const struct nqi_options *options, const char *name, int64_t
 
     if (strcmp(name, NQT_FACT_PROVEN) == 0) {
         *ret = options->proven;
+        return NQT_OK;
+    }
+    if (strcmp(name, NQT_FACT_WIRE) == 0) {
+        *ret = (int64_t)options->wire;
         return NQT_OK;
     }
     if (!value)

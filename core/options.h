@@ -36,6 +36,9 @@ void nqi_options_set_inner(struct nqi_options *options, struct nqi_options *inne
 struct nqi_options *nqi_options_inner(const struct nqi_options *options);
 /* What NQT_FACT_PROVEN answers to the module, and to the one it stands on. */
 void nqi_options_set_proven(struct nqi_options *options, bool proven);
+/* What NQT_FACT_WIRE answers to both: NQT_WIRE_; NATIVE unless set. */
+void nqi_options_set_wire(struct nqi_options *options, enum nqi_wire wire);
+enum nqi_wire nqi_options_wire(const struct nqi_options *options);
 const struct nqt_module *nqi_options_module(const struct nqi_options *options);
 
 /* Read option `i`.  @return as nqi_value_read(), which also explains `folder` and `why`. */

@@ -154,6 +154,29 @@ static void peer_wipe_name(struct nqi_session_name *name)
     explicit_bzero(name, sizeof(*name));
 }
 
+static void peer_take(struct nqi_peer *peer, struct nqi_link *link)
+{
+    peer->link = link;
+    nqi_link_bind(link, &nqi_peer_link_events, nqi_peer_ref(peer));
+    nqi_strand_on_settle(peer->serial.strand, peer_settle, peer);
+    nqi_peer_enter(peer, NQI_PEER_LINKED);
+}
+
+nq_err nqi_peer_accept_older(const struct nqi_peer_conf *conf, struct nqi_link *link,
+                             const nq_uuid *id, struct nqi_peer **ret)
+{
+    struct nqi_peer *peer =
+        peer_new(conf, nqi_strand_now(nqi_link_strand(link)), nqi_link_loop(link));
+
+    if (!peer)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");
+    peer->older = true;
+    peer_take(peer, link);
+    nqi_session_begin_older(&peer->session, id, !nqi_link_can_hold(link));
+    *ret = peer;
+    return NQ_OK;
+}
+
 nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
                        const struct nqi_attach *attach, const struct nqi_psk *psk,
                        struct nqi_peer **ret)
@@ -170,10 +193,7 @@ nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
         return nqi_fail(NQ_ERR_NOMEM, "no memory for a peer");
     peer->name = name;
     peer->opening = attach->auth.opening;
-    peer->link = link;
-    nqi_link_bind(link, &nqi_peer_link_events, nqi_peer_ref(peer));
-    nqi_strand_on_settle(strand, peer_settle, peer);
-    nqi_peer_enter(peer, NQI_PEER_LINKED);
+    peer_take(peer, link);
     nqi_session_begin(&peer->session, attach, &name.id, name.key, name.circle, nqi_now());
     *ret = peer;
     return NQ_OK;

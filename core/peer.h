@@ -82,6 +82,7 @@ struct nqi_peer_shown {
     nq_uuid id;
     bool up;
     char transport[32], address[96];
+    const char *wire;
 };
 
 struct nqi_flow {
@@ -102,6 +103,7 @@ struct nqi_peer {
     struct nqi_serial serial;
     struct nqi_peer_inbox inbox;  /* the queue's */
     struct nqi_session_name name; /* a server's: what a link that resumes it must prove; fixed */
+    bool older;                   /* a server's: its session is one of the older wire; fixed */
     nq_uuid opening;              /* a server's: as its client asked for it; fixed */
 
     /* any thread */
@@ -122,6 +124,7 @@ struct nqi_peer {
     bool up;          /* LINKED and the session has been UP */
     uint64_t came_up; /* peer_progress() then */
     bool blocked;     /* the link takes nothing until WRITABLE */
+    bool held;        /* the link is not read: older wire */
     bool force;       /* flush in this settling */
     bool high;        /* the high mark was reported */
     bool closing;
@@ -145,6 +148,10 @@ struct nqi_peer {
 NQ_MUST_CHECK nq_err nqi_peer_accept(const struct nqi_peer_conf *conf, struct nqi_link *link,
                                      const struct nqi_attach *attach, const struct nqi_psk *psk,
                                      struct nqi_peer **ret);
+
+/* The same over a link of the older wire, on which the ini of `id` came. */
+NQ_MUST_CHECK nq_err nqi_peer_accept_older(const struct nqi_peer_conf *conf, struct nqi_link *link,
+                                           const nq_uuid *id, struct nqi_peer **ret);
 
 /* Its session goes on over `link`, whose AUTH proved it or asks for it once more, or the link is
  * rejected.  In strand. */

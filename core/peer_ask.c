@@ -21,6 +21,7 @@ static void peer_return_credit(struct nqi_peer *peer)
         return;
     nqi_session_taken_by_user(&peer->session, messages - peer->base_messages,
                               bytes - peer->base_bytes, atomic_load(&peer->taken_seq));
+    nqi_peer_follow_hold(peer);
 }
 
 static void peer_begin_close(struct nqi_peer *peer)
@@ -37,6 +38,10 @@ static bool peer_tell(struct nqi_peer *peer, struct nqi_link *link, nq_reason re
 {
     if (!peer->up || peer->blocked || nqi_session_is_framing(&peer->session))
         return false;
+    if (peer->session.older) { /* it has no words for it */
+        nqi_link_drain(link);
+        return true;
+    }
     nqi_link_reject(link, reason, nqi_session_guard(&peer->session));
     return true;
 }

@@ -2,6 +2,7 @@
 #ifndef NQ_CORE_PEER_INSIDE_H
 #define NQ_CORE_PEER_INSIDE_H
 
+#include "core/older.h"
 #include "core/peer.h"
 
 /* peer_show.c, in strand */
@@ -37,6 +38,9 @@ void nqi_peer_set_clock(struct nqi_peer *peer);
 /* peer_link.c, in strand */
 extern const struct nqi_link_events nqi_peer_link_events;
 void nqi_peer_on_dial_time(void *arg);
+
+/* Older wire: read on, or not; what fell away is told. */
+void nqi_peer_follow_hold(struct nqi_peer *peer);
 
 /* peer_ask.c, in strand */
 void nqi_peer_run_todo(struct nqi_work *work);

@@ -2,6 +2,7 @@
 #include "core/peer_inside.h"
 
 #include "core/err.h"
+#include <stdio.h>
 
 /* The only writer of peer->state. */
 void nqi_peer_enter(struct nqi_peer *peer, enum nqi_peer_state next)
@@ -22,7 +23,7 @@ void nqi_peer_end(struct nqi_peer *peer, nq_reason reason)
     /* The last reference may go before the strand is left. */
     nqi_strand_on_settle(peer->serial.strand, NULL, NULL);
     nqi_peer_hand_over(peer);
-    peer->final = nqi_session_final(&peer->session);
+    peer->final = peer->session.older ? 0 : nqi_session_final(&peer->session);
     nqi_session_fini(&peer->session, reason);
     if (peer->dials)
         nqi_dialer_fini(&peer->dialer);
@@ -71,7 +72,7 @@ static void peer_unlink(struct nqi_peer *peer, bool over, nq_reason reason)
     struct nqi_link *link = NQI_STEAL(peer->link);
     bool was_up = peer->up;
 
-    peer->up = peer->blocked = false;
+    peer->up = peer->blocked = peer->held = false;
     nqi_peer_show_link(peer);
     nqi_peer_enter(peer, NQI_PEER_IDLE);
     nqi_session_down(&peer->session);
@@ -79,7 +80,9 @@ static void peer_unlink(struct nqi_peer *peer, bool over, nq_reason reason)
         nqi_link_drain(link);
     else
         nqi_link_close(link);
-    if (over && peer->dials) {
+    if (over && was_up && peer->session.older && peer->dials) {
+        nqi_peer_forget_session(peer, reason); /* no later one goes on with it */
+    } else if (over && peer->dials) {
         nqi_session_restart(&peer->session, reason);
         nqi_peer_set_base(peer);
     } else if (!over && was_up) {
@@ -158,6 +161,13 @@ void nqi_peer_finish(struct nqi_peer *peer)
         nqi_peer_lost(peer, reason, nq_reason_text(reason));
 }
 
+static const char *peer_up_text(const struct nqi_peer *peer, char text[192])
+{
+    snprintf(text, 192, "%s%s", nqi_link_address(peer->link),
+             peer->session.older ? ", wire net-queue" : "");
+    return text;
+}
+
 /* What the session's new state means for the peer. */
 void nqi_peer_follow_session(struct nqi_peer *peer)
 {
@@ -165,6 +175,7 @@ void nqi_peer_follow_session(struct nqi_peer *peer)
         return;
     if (!peer->up && peer->session.state == NQI_SESSION_UP) {
         bool again = peer->expires_at != NQI_NEVER;
+        char text[192];
 
         peer->up = true;
         peer->came_up = peer_progress(peer);
@@ -172,7 +183,7 @@ void nqi_peer_follow_session(struct nqi_peer *peer)
         nqi_link_settled(peer->link);
         nqi_peer_show_link(peer);
         nqi_peer_event(peer, again ? NQ_EVENT_PEER_RESUMED : NQ_EVENT_PEER_UP, NQ_REASON_NONE, 0,
-                       nqi_link_address(peer->link));
+                       peer_up_text(peer, text));
     }
     if (peer->session.state == NQI_SESSION_CLOSED) {
         nqi_peer_hand_over(peer);
@@ -208,6 +219,7 @@ void nqi_peer_on_clock(void *arg)
     peer->clock_at = NQI_NEVER;
     if (err)
         nqi_peer_lost(peer, nqi_peer_reason(peer, err), nq_error());
+    nqi_peer_follow_hold(peer);
     if (now >= peer->expires_at && peer->state != NQI_PEER_ENDED)
         peer_expire(peer);
 }

@@ -4,12 +4,26 @@
 #include "core/err.h"
 #include "core/random.h"
 
+static void peer_on_up_older(struct nqi_peer *peer, struct nqi_link *link)
+{
+    nq_uuid proven;
+    bool known = nqi_link_identity(link, &proven);
+
+    if (!nq_uuid_is_nil(&peer->session.name.id))
+        nqi_peer_begin_anew(peer, "its transport speaks another wire than the session");
+    nqi_session_connect_older(&peer->session, known ? &proven : NULL, !nqi_link_can_hold(link));
+}
+
 static void peer_on_up(void *arg, struct nqi_link *link)
 {
     struct nqi_peer *peer = arg;
     uint8_t nonce[NQI_NONCE];
     struct nqi_psk psk = {0};
 
+    if (nqi_link_is_older(link)) {
+        peer_on_up_older(peer, link);
+        return;
+    }
     if (nqi_random(nonce, sizeof(nonce))) {
         nqi_peer_lost(peer, NQ_REASON_NO_MEMORY, nq_error());
         return;
@@ -28,6 +42,24 @@ static bool peer_is_misled(const struct nqi_peer *peer)
            !nqi_link_may_be(peer->link, &peer->session.peer);
 }
 
+void nqi_peer_follow_hold(struct nqi_peer *peer)
+{
+    struct nqi_session *session = &peer->session;
+    bool hold;
+
+    if (!session->older || peer->state != NQI_PEER_LINKED)
+        return;
+    hold = nqi_session_wants_hold(session, peer->held);
+    if (hold != peer->held)
+        nqi_link_hold(peer->link, hold);
+    peer->held = hold;
+    if (!session->fallen)
+        return;
+    nqi_peer_event(peer, NQ_EVENT_DROPPED, NQ_REASON_QUEUE_FULL, session->fallen,
+                   "received and not kept: the transport cannot be held back");
+    session->fallen = 0;
+}
+
 static nq_err peer_received(struct nqi_peer *peer, nq_err err)
 {
     peer->flow.heard = true;
@@ -40,6 +72,7 @@ static nq_err peer_received(struct nqi_peer *peer, nq_err err)
         nqi_peer_lost(peer, NQ_REASON_IDENTITY, "the server's certificate is for another id");
     } else {
         nqi_peer_follow_session(peer);
+        nqi_peer_follow_hold(peer);
     }
     return peer->link ? NQ_OK : NQ_ERR_CLOSED;
 }

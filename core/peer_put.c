@@ -104,6 +104,11 @@ static void put_settle(struct nqi_put *put, nq_outcome outcome, nq_reason reason
     put_report(peer, part, outcome, reason);
 }
 
+static bool put_is_carried(const struct nqi_peer *peer, const nq_msg *msg)
+{
+    return !peer->session.older || nqi_session_carries(&peer->session, msg);
+}
+
 bool nqi_peer_on_begin(void *arg, struct nqi_tx *tx)
 {
     struct nqi_put *put = put_of(tx);
@@ -111,6 +116,10 @@ bool nqi_peer_on_begin(void *arg, struct nqi_tx *tx)
     (void)arg;
     if (put->part && !nqi_part_begin(put->part)) {
         put_settle(put, NQ_CANCELLED, NQ_REASON_NONE);
+        return false;
+    }
+    if (!put_is_carried(put->peer, tx->msg)) {
+        put_settle(put, NQ_NOT_DELIVERED, NQ_REASON_WIRE);
         return false;
     }
     if (put->bytes > put->peer->session.peer_max_message) { /* the peer would end the link */
@@ -154,6 +163,10 @@ static void put_enqueue(struct nqi_put *put)
 
     if (peer->state == NQI_PEER_ENDED) {
         put_settle(put, NQ_NOT_DELIVERED, NQ_REASON_NO_PEER);
+        return;
+    }
+    if (peer->session.older && peer->session.bye_waits) { /* its fin came: it will not be awaited */
+        put_settle(put, NQ_NOT_DELIVERED, NQ_REASON_PEER_CLOSED);
         return;
     }
     nqi_session_put(&peer->session, &put->tx);
@@ -204,7 +217,7 @@ static bool put_at_once(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *par
     struct nqi_put *put = NULL;
 
     *err = NQ_OK;
-    if (msg->stream.nbytes > peer->session.peer_max_message)
+    if (msg->stream.nbytes > peer->session.peer_max_message || !put_is_carried(peer, msg))
         return false;
     if (part) {
         put = put_new(peer, msg, part);

@@ -37,6 +37,7 @@ void nqi_peer_show_link(struct nqi_peer *peer)
     pthread_mutex_lock(&shown->lock);
     shown->id = peer->session.peer;
     shown->up = peer->up;
+    shown->wire = nq_uuid_is_nil(&shown->id) ? "" : peer->session.older ? "net-queue" : "netqueue";
     snprintf(shown->transport, sizeof(shown->transport), "%s",
              peer->up ? nqi_link_transport(peer->link) : "");
     snprintf(shown->address, sizeof(shown->address), "%s",
@@ -90,6 +91,7 @@ void nqi_peer_describe(struct nqi_peer *peer, struct nq_peer_info *ret)
     pthread_mutex_lock(&shown->lock);
     ret->id = shown->id;
     ret->up = shown->up;
+    ret->wire = shown->wire ? shown->wire : "";
     memcpy(ret->transport, shown->transport, sizeof(ret->transport));
     memcpy(ret->address, shown->address, sizeof(ret->address));
     pthread_mutex_unlock(&shown->lock);

@@ -297,6 +297,7 @@ static void queue_report(nq_queue *queue, struct nq_close_report *report)
     memset(report, 0, sizeof(*report));
     report->delivered = atomic_load(&queue->outcomes[NQ_DELIVERED]);
     report->unknown = atomic_load(&queue->outcomes[NQ_UNKNOWN]);
+    report->handed = atomic_load(&queue->outcomes[NQ_HANDED]);
     for (int i = NQ_CANCELLED; i < NQ_UNKNOWN; i++)
         report->not_delivered += atomic_load(&queue->outcomes[i]);
     pthread_mutex_lock(&queue->lock);

@@ -130,6 +130,9 @@ struct nqi_keystore *nqi_queue_keys(const struct nqi_link *link, uint32_t *circl
 /* As `rekey` of struct nqi_peer_events. */
 bool nqi_queue_rekey(void *arg, const struct nqi_link *link, struct nqi_psk *ret);
 
+/* queue_older.c: as `older` of struct nqi_link_events */
+void nqi_queue_on_older(void *arg, struct nqi_link *link, const nq_uuid *id);
+
 /* queue_greeting.c */
 extern const struct nqi_ep_events nqi_queue_ep_events;
 

@@ -52,7 +52,8 @@ static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attac
 static bool greeting_owns(const struct nqi_peer *peer, const struct nqi_attach *attach,
                           const struct nqi_psk *psk)
 {
-    return nqi_session_is_proven(&peer->name, attach) && nqi_session_fits(&peer->name, psk->circle);
+    return !nq_uuid_is_nil(&peer->name.id) && /* else a session of the older wire */
+           nqi_session_is_proven(&peer->name, attach) && nqi_session_fits(&peer->name, psk->circle);
 }
 
 /* What is to be done with a link whose AUTH came. */
@@ -317,6 +318,7 @@ static const struct nqi_link_events greeting_events = {
     .opened = greeting_on_opened,
     .hello = greeting_on_hello,
     .auth = greeting_on_auth,
+    .older = nqi_queue_on_older,
     .receive = greeting_on_receive,
     .space = greeting_on_space,
     .commit = greeting_on_commit,

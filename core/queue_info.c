@@ -262,6 +262,7 @@ nq_err nq_stats_get(nq_queue *queue, struct nq_stats *ret, size_t size)
     stats_add_peers(queue, &stats);
     stats_add_rooms(queue, &stats);
     stats.delivered = atomic_load(&queue->outcomes[NQ_DELIVERED]);
+    stats.handed = atomic_load(&queue->outcomes[NQ_HANDED]);
     stats.not_delivered = atomic_load(&queue->outcomes[NQ_NOT_DELIVERED]);
     stats.unknown = atomic_load(&queue->outcomes[NQ_UNKNOWN]);
     stats.cancelled = atomic_load(&queue->outcomes[NQ_CANCELLED]);

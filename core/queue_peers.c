@@ -187,7 +187,7 @@ static void queue_on_settled(void *arg, uint64_t count, nq_outcome outcome, nq_r
     nq_queue *queue = arg;
 
     atomic_fetch_add_explicit(&queue->outcomes[outcome], count, memory_order_relaxed);
-    if (outcome != NQ_DELIVERED)
+    if (outcome != NQ_DELIVERED && outcome != NQ_HANDED)
         atomic_fetch_add_explicit(&queue->reasons[reason], count, memory_order_relaxed);
     nqi_queue_on_changed(queue);
 }

@@ -35,6 +35,7 @@ static bool stranger_is_to_blame(nq_reason reason)
     case NQ_REASON_VERSION:
     case NQ_REASON_IDENTITY:
     case NQ_REASON_AUTH:
+    case NQ_REASON_WIRE:
         return true;
     default:
         return false;

@@ -49,7 +49,8 @@ static void session_check(const struct nqi_session *session)
 /* Edges that exist, as bits of the states that may follow. */
 static const unsigned session_edges[] = {
     [NQI_SESSION_DOWN] = 1u << NQI_SESSION_HELLO | 1u << NQI_SESSION_UP,
-    [NQI_SESSION_HELLO] = 1u << NQI_SESSION_AUTH | 1u << NQI_SESSION_DOWN,
+    [NQI_SESSION_HELLO] =
+        1u << NQI_SESSION_AUTH | 1u << NQI_SESSION_UP | 1u << NQI_SESSION_DOWN, /* UP: older wire */
     [NQI_SESSION_AUTH] = 1u << NQI_SESSION_UP | 1u << NQI_SESSION_DOWN,
     [NQI_SESSION_UP] =
         1u << NQI_SESSION_CLOSING | 1u << NQI_SESSION_CLOSED | 1u << NQI_SESSION_DOWN,
@@ -101,6 +102,7 @@ void nqi_session_connect(struct nqi_session *session, const struct nqi_psk *psk,
                          const uint8_t nonce[NQI_NONCE], uint64_t features, int64_t now)
 {
     assert(nqi_session_fits(&session->name, psk->circle));
+    session->older = false;
     session->greeting.psk = *psk;
     session->bye_reason = NQ_REASON_NONE;
     session->greeting_due = true;

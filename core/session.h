@@ -125,6 +125,7 @@ struct nqi_session_rx {
     unsigned char *space; /* where the next payload bytes go ... */
     size_t room;          /* ... and how many fit there */
     bool waiting;         /* for events->reserve */
+    bool skips;           /* older wire: the payload falls away */
 
     /* Where the record began that is being received: a lost link takes the part of it away. */
     struct {
@@ -168,6 +169,7 @@ struct nqi_session {
     nq_uuid opening; /* a client's: the session that it wants and was not welcomed to; nil = none */
     struct nqi_session_name former; /* a client's: the last one, which the server may still have */
     uint64_t former_received;       /* DATA records of it that were final here */
+    nq_uuid proven; /* older wire, a client's: who the server must be; nil = anybody */
 
     /* sending */
     struct nqi_fifo queue[2];               /* struct nqi_tx: control, bulk */
@@ -195,10 +197,13 @@ struct nqi_session {
         uint64_t any_due; /* one look at all of them */
     };
     bool ack_due, bye_due;
-    bool bye_waits; /* BYE came, and what was received is not all consumed */
-    bool closing;   /* nqi_session_close() was called: BYE is due on every attachment */
-    bool serves;    /* a server's */
-    bool going;     /* a client's: GOAWAY came, nothing new begins; a server's: it was answered */
+    bool bye_waits;  /* BYE came, and what was received is not all consumed */
+    bool closing;    /* nqi_session_close() was called: BYE is due on every attachment */
+    bool serves;     /* a server's */
+    bool older;      /* it speaks the older wire: core/older.h */
+    bool drops;      /* and its link cannot be held: what is too much falls away ... */
+    uint64_t fallen; /* ... so many messages, since the owner last looked */
+    bool going;      /* a client's: GOAWAY came, nothing new begins; a server's: it was answered */
     uint64_t pong;
 
     /* receiving */

@@ -59,6 +59,8 @@ void nqi_session_taken_by_user(struct nqi_session *session, uint64_t messages, u
 {
     session->taken_messages = messages;
     session->taken_bytes = bytes;
+    if (session->older)
+        return;
     if (seq > session->consumed_seq) {
         session->consumed_seq = seq;
         session->ack_due |= session->conf->ack_consumed;

@@ -27,6 +27,10 @@ void nqi_session_ask_to_go(struct nqi_session *session, int64_t now)
 
 void nqi_session_close(struct nqi_session *session, int64_t now)
 {
+    if (session->older) {
+        nqi_older_close(session);
+        return;
+    }
     if (!session->closing)
         nqi_session_ask_to_go(session, now);
     session->closing = session->bye_due = true;

@@ -2,6 +2,7 @@
 #ifndef NQ_CORE_SESSION_INSIDE_H
 #define NQ_CORE_SESSION_INSIDE_H
 
+#include "core/older.h"
 #include "core/session.h"
 
 static inline struct nqi_tx *nqi_tx_of(struct nqi_node *node)
@@ -195,11 +196,67 @@ void nqi_session_consider_ack(struct nqi_session *session, bool wanted, int64_t 
 NQ_MUST_CHECK nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *data,
                                                  size_t len, int64_t now);
 
-/* Ask again for the memory of the message that waits for it. */
-void nqi_session_retry_reserve(struct nqi_session *session, int64_t now);
-
 /* The receiving half of nqi_session_down() and nqi_session_restart(). */
 void nqi_session_rx_down(struct nqi_session *session);
 void nqi_session_rx_reset(struct nqi_session *session);
+
+/* ---- session_body.c --------------------------------------------------------------------- */
+
+#define NQI_RX_DIRECT 4096u /* below this, reading apart costs more than it saves */
+
+/* The next chunk of the message that is being put together.  @return NQ_OK, NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_session_more_space(struct nqi_session *session);
+
+/* That message goes. */
+void nqi_session_drop_msg(struct nqi_session *session);
+
+/* Have memory set aside for it; asked again later when there is none now. */
+void nqi_session_reserve(struct nqi_session *session, int64_t now);
+void nqi_session_retry_reserve(struct nqi_session *session, int64_t now);
+
+/* Make the buffer, of one segment, its next chunk.  False: no memory for that. */
+bool nqi_session_adopt(struct nqi_session *session, struct nqt_buf *buf);
+
+/* `len` payload bytes are in place. */
+static inline void nqi_session_advance(struct nqi_session *session, size_t len)
+{
+    struct nqi_session_rx *rx = &session->rx;
+
+    rx->space += len;
+    rx->room -= len;
+    rx->have += len;
+    rx->left -= len;
+    session->rx_bytes += len;
+}
+
+/* @param msg [take] whole */
+static inline void nqi_session_deliver(struct nqi_session *session, nq_msg *msg)
+{
+    msg->seq = session->received;
+    session->stats.messages_in++;
+    session->stats.bytes_in += msg->stream.nbytes;
+    session->events->deliver(session->arg, msg);
+}
+
+/* ---- older.c ---------------------------------------------------------------------------- */
+
+/* nqi_session_receive(), _space(), _commit() and _give() of a session of the older wire. */
+NQ_MUST_CHECK nq_err nqi_older_receive(struct nqi_session *session, const uint8_t *data, size_t len,
+                                       int64_t now);
+size_t nqi_older_space(struct nqi_session *session, unsigned char **ret);
+NQ_MUST_CHECK nq_err nqi_older_commit(struct nqi_session *session, size_t len);
+NQ_MUST_CHECK nq_err nqi_older_give(struct nqi_session *session, struct nqt_buf *buf, int64_t now);
+
+/* A frame that says our name: ini before everything else, fin behind everything else.
+ * @param at [out] NQI_OLDER_NAME bytes */
+void nqi_older_write_name(const struct nqi_session *session, uint8_t *at);
+
+/* It is closed: a server waits for its client's fin first. */
+void nqi_older_close(struct nqi_session *session);
+
+/* The link took a buffer of records [take]: no more will be known of them. */
+void nqi_older_handed(struct nqi_session *session, struct nqi_txbuf *txbuf);
+/* The same of our fin. */
+void nqi_older_fin_out(struct nqi_session *session);
 
 #endif

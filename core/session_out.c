@@ -86,6 +86,10 @@ static uint8_t *control_write_welcome(struct nqi_session *session, uint8_t *at)
 
 static uint8_t *control_write_greeting(struct nqi_session *session, uint8_t *at)
 {
+    if (session->older) {
+        nqi_older_write_name(session, at);
+        return at + NQI_OLDER_NAME;
+    }
     if (session->state == NQI_SESSION_AUTH)
         return control_write_auth(session, at);
     if (session->state != NQI_SESSION_HELLO)
@@ -169,12 +173,15 @@ static void tx_bye(struct nqi_session *session)
     if (!session->bye_due || session->bye_at != NQI_NEVER || session->state != NQI_SESSION_UP ||
         session->current || nqi_session_next_queue(session))
         return;
-    txbuf = nqi_txbuf_new(1, NQI_HEAD + 8);
+    txbuf = nqi_txbuf_new(1, NQI_OLDER_NAME);
     session->starved |= !txbuf;
     if (!txbuf)
         return;
-    control_write(txbuf->room, NQI_BYE, 0, &session->seq, 1);
-    nqi_txbuf_add(txbuf, txbuf->room, NQI_HEAD + 8);
+    if (session->older)
+        nqi_older_write_name(session, txbuf->room);
+    else
+        control_write(txbuf->room, NQI_BYE, 0, &session->seq, 1);
+    nqi_txbuf_add(txbuf, txbuf->room, session->older ? NQI_OLDER_NAME : NQI_HEAD + 8);
     nqi_session_seal(session);
     nqi_session_push_ready(session, txbuf);
     session->bye_due = false;
@@ -220,6 +227,10 @@ static bool out_joins_last(const struct nqi_fifo *unacked, struct nqi_txbuf *txb
 /* Behind what waits for its acknowledgement; so that many small messages cost one buffer. */
 static void out_keep(struct nqi_session *session, struct nqi_txbuf *txbuf)
 {
+    if (NQI_UNLIKELY(session->older)) {
+        nqi_older_handed(session, txbuf);
+        return;
+    }
     session->handed = txbuf->last_seq;
     session->reached = NQI_MAX(session->reached, session->handed);
     if (!out_joins_last(&session->unacked, txbuf))
@@ -239,6 +250,9 @@ void nqi_session_hand_over(struct nqi_session *session)
         out_keep(session, txbuf);
     else /* BYE */
         nqi_txbuf_unref(txbuf);
+    if (NQI_UNLIKELY(session->older) && session->state == NQI_SESSION_CLOSING &&
+        !session->ready.head)
+        nqi_older_fin_out(session);
 }
 
 void nqi_session_stage_taken(struct nqi_session *session)

@@ -8,60 +8,21 @@
  * A small message that lies whole in the input takes a short way past the machine.  The body of a
  * large one has memory of its own, which the link reads into directly (nqi_session_space).
  *
- * Nothing is set aside from an announced length alone: a chunk is at most RX_CHUNK bytes and at
- * most the credit that the peer was granted, and the next one comes when it is full. */
+ * The memory of the message that is being put together is session_body.c's. */
 #include "core/session_inside.h"
 
 #include "core/copy.h"
 #include "core/err.h"
 #include "core/pool.h"
 
-#define RX_CHUNK ((uint64_t)4 << 20) /* bytes of one chunk of a large payload */
-#define RX_DIRECT 4096u              /* below this, reading apart costs more than it saves */
-#define RX_RETRY (10 * NQI_NS_PER_MS)
-
 enum { RX_HEAD, RX_META, RX_BODY, RX_CONTROL };
 
 /* ---- memory ----------------------------------------------------------------------------- */
-
-/* The next chunk of the message that is being put together. */
-static nq_err rx_more_space(struct nqi_session *session)
-{
-    struct nqi_session_rx *rx = &session->rx;
-    uint64_t len = NQI_MIN(rx->total - rx->have, RX_CHUNK);
-    nq_chunk *chunk;
-    nq_err err;
-
-    len = NQI_MIN(len, NQI_MAX(session->conf->window_bytes, rx->left));
-    err = nqi_stream_reserve(&rx->msg->stream, 1);
-    if (!err)
-        err = nq_chunk_new((size_t)len, &chunk);
-    if (err)
-        return err;
-    rx->space = nq_chunk_data(chunk);
-    rx->room = (size_t)len;
-    nqi_stream_push(&rx->msg->stream, chunk, rx->space, (size_t)len);
-    return NQ_OK;
-}
 
 static void rx_drop_meta(struct nqi_session_rx *rx)
 {
     nqi_pool_free(rx->meta, rx->head.aux);
     rx->meta = NULL;
-}
-
-/* The message that is being put together goes. */
-static void rx_drop_msg(struct nqi_session *session)
-{
-    struct nqi_session_rx *rx = &session->rx;
-
-    if (rx->msg && rx->msg->deadline_ns)
-        session->events->unreserve(session->arg, (uint64_t)rx->msg->deadline_ns);
-    nqi_msg_unref(rx->msg);
-    rx->msg = NULL;
-    rx->waiting = false;
-    rx->have = rx->total = 0;
-    rx->room = 0;
 }
 
 /* The record that comes now begins here. */
@@ -81,7 +42,7 @@ static void rx_rewind(struct nqi_session *session)
     session->rx_bytes -= rx->have - rx->mark.have;
     if (rx->head.flags & NQI_DATA_BEGIN) {
         session->rx_messages--;
-        rx_drop_msg(session);
+        nqi_session_drop_msg(session);
         return;
     }
     nqi_stream_truncate(&rx->msg->stream, rx->mark.views);
@@ -95,7 +56,9 @@ void nqi_session_rx_down(struct nqi_session *session)
     struct nqi_session_rx *rx = &session->rx;
 
     rx_drop_meta(rx);
-    if (rx->msg && (rx->stage == RX_META || rx->stage == RX_BODY))
+    if (session->older)
+        nqi_session_drop_msg(session);
+    else if (rx->msg && (rx->stage == RX_META || rx->stage == RX_BODY))
         rx_rewind(session);
     rx->stage = RX_HEAD;
     rx->fill = 0;
@@ -104,36 +67,13 @@ void nqi_session_rx_down(struct nqi_session *session)
 
 void nqi_session_rx_reset(struct nqi_session *session)
 {
-    rx_drop_msg(session);
+    nqi_session_drop_msg(session);
     nqi_schemas_clear(&session->heard);
     memset(&session->rx, 0, sizeof(session->rx));
     session->received = session->rx_messages = session->rx_bytes = 0;
     session->consumed_seq = session->acked_out = session->acked_bytes = 0;
     session->granted_messages = session->granted_bytes = 0;
     session->taken_messages = session->taken_bytes = 0;
-}
-
-/* Have memory set aside for the message that is being put together. */
-static bool rx_reserve(struct nqi_session *session)
-{
-    struct nqi_session_rx *rx = &session->rx;
-
-    rx->waiting = !session->events->reserve(session->arg, rx->total);
-    if (!rx->waiting)
-        rx->msg->deadline_ns = (int64_t)rx->total;
-    return !rx->waiting;
-}
-
-void nqi_session_retry_reserve(struct nqi_session *session, int64_t now)
-{
-    session->retry_at = NQI_NEVER;
-    if (!session->rx.waiting)
-        return;
-    if (rx_reserve(session)) {
-        session->ack_due = true;
-    } else {
-        session->retry_at = now + RX_RETRY;
-    }
 }
 
 /* ---- messages --------------------------------------------------------------------------- */
@@ -165,17 +105,9 @@ static nq_err rx_begin(struct nqi_session *session, int64_t now)
     session->rx_messages++;
     rx->msg->sender = session->peer;
     rx->msg->again = rx->head.flags & NQI_DATA_AGAIN;
-    if ((rx->head.flags & NQI_DATA_BIG) && !rx_reserve(session))
-        session->retry_at = now + RX_RETRY;
+    if (rx->head.flags & NQI_DATA_BIG)
+        nqi_session_reserve(session, now);
     return NQ_OK;
-}
-
-static void rx_deliver(struct nqi_session *session, nq_msg *msg)
-{
-    msg->seq = session->received;
-    session->stats.messages_in++;
-    session->stats.bytes_in += msg->stream.nbytes;
-    session->events->deliver(session->arg, msg);
 }
 
 /* The record is whole. */
@@ -196,22 +128,10 @@ static nq_err rx_end_record(struct nqi_session *session, int64_t now)
         }
         rx->msg = NULL;
         rx->have = rx->total = 0;
-        rx_deliver(session, msg);
+        nqi_session_deliver(session, msg);
     }
     nqi_session_consider_ack(session, rx->head.flags & NQI_DATA_ACKNOW, now);
     return NQ_OK;
-}
-
-/* `len` payload bytes are in place. */
-static void rx_advance(struct nqi_session *session, size_t len)
-{
-    struct nqi_session_rx *rx = &session->rx;
-
-    rx->space += len;
-    rx->room -= len;
-    rx->have += len;
-    rx->left -= len;
-    session->rx_bytes += len;
 }
 
 /* After a head: where does the record go? */
@@ -320,7 +240,7 @@ static nq_err rx_step_body(struct nqi_session *session, struct nqi_buf *in, int6
 
     while (rx->left) {
         size_t len;
-        nq_err err = rx->room ? NQ_OK : rx_more_space(session);
+        nq_err err = rx->room ? NQ_OK : nqi_session_more_space(session);
 
         if (err)
             return err;
@@ -328,7 +248,7 @@ static nq_err rx_step_body(struct nqi_session *session, struct nqi_buf *in, int6
         if (!len)
             return NQ_OK;
         nqi_copy(rx->space, nqi_buf_span(in, len), len);
-        rx_advance(session, len);
+        nqi_session_advance(session, len);
     }
     return rx_end_record(session, now);
 }
@@ -375,7 +295,7 @@ static nq_err rx_quick(struct nqi_session *session, struct nqi_buf *in, bool *ac
     session->rx_bytes += length;
     session->received++;
     *acknow |= (at[1] & NQI_DATA_ACKNOW) != 0;
-    rx_deliver(session, msg);
+    nqi_session_deliver(session, msg);
     return NQ_OK;
 }
 
@@ -445,6 +365,8 @@ nq_err nqi_session_receive_records(struct nqi_session *session, const uint8_t *d
 nq_err nqi_session_receive(struct nqi_session *session, const uint8_t *data, size_t len,
                            int64_t now)
 {
+    if (NQI_UNLIKELY(session->older))
+        return nqi_older_receive(session, data, len, now);
     if (NQI_UNLIKELY(session->guard.on))
         return nqi_session_receive_frames(session, data, len, now);
     nqi_session_note(session, now);
@@ -455,9 +377,11 @@ size_t nqi_session_space(struct nqi_session *session, unsigned char **ret)
 {
     struct nqi_session_rx *rx = &session->rx;
 
-    if (rx->stage != RX_BODY || rx->left < RX_DIRECT || session->guard.on)
+    if (NQI_UNLIKELY(session->older))
+        return nqi_older_space(session, ret);
+    if (rx->stage != RX_BODY || rx->left < NQI_RX_DIRECT || session->guard.on)
         return 0;
-    if (!rx->room && rx_more_space(session))
+    if (!rx->room && nqi_session_more_space(session))
         return 0; /* nqi_session_receive() meets the same and reports it */
     *ret = rx->space;
     return (size_t)NQI_MIN(rx->left, rx->room);
@@ -465,36 +389,11 @@ size_t nqi_session_space(struct nqi_session *session, unsigned char **ret)
 
 nq_err nqi_session_commit(struct nqi_session *session, size_t len, int64_t now)
 {
+    if (NQI_UNLIKELY(session->older))
+        return nqi_older_commit(session, len);
     nqi_session_note(session, now);
-    rx_advance(session, len);
+    nqi_session_advance(session, len);
     return session->rx.left ? NQ_OK : rx_end_record(session, now);
-}
-
-static void rx_release_view(void *arg, void *data, size_t len)
-{
-    struct nqt_buf *buf = arg;
-
-    (void)data;
-    (void)len;
-    buf->ops->unref(buf);
-}
-
-/* Make the buffer the next chunk of the message.  False: no memory for that. */
-static bool rx_adopt(struct nqi_session *session, struct nqt_buf *buf)
-{
-    struct nqi_session_rx *rx = &session->rx;
-    size_t len = buf->seg[0].iov_len;
-    nq_chunk *chunk;
-
-    if (nqi_stream_reserve(&rx->msg->stream, 1) ||
-        nq_chunk_wrap(buf->seg[0].iov_base, len, rx_release_view, buf, &chunk))
-        return false;
-    buf->ops->ref(buf);
-    nqi_stream_push(&rx->msg->stream, chunk, nq_chunk_data(chunk), len);
-    rx->have += len;
-    rx->left -= len;
-    session->rx_bytes += len;
-    return true;
 }
 
 nq_err nqi_session_give(struct nqi_session *session, struct nqt_buf *buf, int64_t now)
@@ -502,8 +401,10 @@ nq_err nqi_session_give(struct nqi_session *session, struct nqt_buf *buf, int64_
     const struct nqi_session_rx *rx = &session->rx;
     const struct iovec *seg = &buf->seg[0];
 
-    if (session->guard.on || rx->stage != RX_BODY || rx->room || seg->iov_len < RX_DIRECT ||
-        seg->iov_len > rx->left || !rx_adopt(session, buf))
+    if (NQI_UNLIKELY(session->older))
+        return nqi_older_give(session, buf, now);
+    if (session->guard.on || rx->stage != RX_BODY || rx->room || seg->iov_len < NQI_RX_DIRECT ||
+        seg->iov_len > rx->left || !nqi_session_adopt(session, buf))
         return nqi_session_receive(session, seg->iov_base, seg->iov_len, now);
     nqi_session_note(session, now);
     return rx->left ? NQ_OK : rx_end_record(session, now);

@@ -157,8 +157,11 @@ static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint3
 
     if (!at)
         return false;
-    at += nqi_head_write(at, NQI_DATA, tx_first(tx) | tx_last(tx), (uint16_t)meta_len,
-                         size - NQI_HEAD, 0);
+    if (NQI_UNLIKELY(session->older))
+        at += nqi_older_write_head(at, size - NQI_HEAD);
+    else
+        at += nqi_head_write(at, NQI_DATA, tx_first(tx) | tx_last(tx), (uint16_t)meta_len,
+                             size - NQI_HEAD, 0);
     if (meta_len)
         memcpy(at, nqi_msg_meta_raw(msg, &meta_len), meta_len);
     tx_copy_payload(at + meta_len, msg);
@@ -178,8 +181,9 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
 {
     uint32_t size;
 
-    if (!nqi_session_begins(session) || session->queue[0].head || session->queue[1].head ||
-        session->current || msg->ttl_ns || session->conf->resend || session->ready_bytes > TX_AHEAD)
+    if (!nqi_session_begins(session) || session->bye_waits || session->queue[0].head ||
+        session->queue[1].head || session->current || msg->ttl_ns || session->conf->resend ||
+        session->ready_bytes > TX_AHEAD)
         return false;
     size = tx_small_size(session, msg);
     if (!size || !tx_has_credit(session, msg->stream.nbytes) ||
@@ -262,6 +266,8 @@ static size_t tx_write_head(struct nqi_session *session, struct nqi_txbuf *txbuf
     size_t head = nqi_head_size(NQI_DATA, flags), aux = 0, meta_len;
     const unsigned char *meta;
 
+    if (session->older) /* the first has the length of all, the others nothing */
+        return flags & NQI_DATA_BEGIN ? nqi_older_write_head(txbuf->room, msg->stream.nbytes) : 0;
     if (flags & NQI_DATA_BEGIN) {
         if (nqi_msg_schema(msg))
             aux = nqi_schemas_write(&session->told, nqi_msg_schema(msg), txbuf->room + head);
@@ -302,6 +308,7 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
     struct nqi_txbuf *txbuf;
     uint8_t flags = 0;
     uint32_t nseg;
+    size_t head;
 
     len = NQI_MIN(left, tx_record(session, tx->msg));
     len = NQI_MIN(len, session->credit_bytes - session->sent_bytes);
@@ -318,7 +325,9 @@ static bool tx_write_large(struct nqi_session *session, struct nqi_tx *tx)
         flags |= tx_last(tx);
     else if (!tx->begun)
         flags |= NQI_DATA_BIG;
-    nqi_txbuf_add(txbuf, txbuf->room, tx_write_head(session, txbuf, tx->msg, flags, len));
+    head = tx_write_head(session, txbuf, tx->msg, flags, len);
+    if (head)
+        nqi_txbuf_add(txbuf, txbuf->room, head);
     tx_add_payload(txbuf, tx->msg, tx->sent, len);
     txbuf->msg = nqi_msg_ref(tx->msg);
     txbuf->tx = tx;

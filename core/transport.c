@@ -4,6 +4,7 @@
 
 #include "core/err.h"
 #include "core/log.h"
+#include "core/options.h"
 #include <stdlib.h>
 
 /* ---- errors of plugins -> ours ---------------------------------------------------------- */
@@ -162,6 +163,11 @@ nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool listen,
 void *nqi_ep_owner(const nqt_ep *ep)
 {
     return ep->arg;
+}
+
+enum nqi_wire nqi_ep_wire(const nqt_ep *ep)
+{
+    return nqi_options_wire(ep->core->options);
 }
 
 nqt_core *nqi_ep_core(const nqt_ep *ep)

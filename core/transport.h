@@ -68,7 +68,8 @@ NQ_MUST_CHECK nq_err nqi_ep_open(nqt_core *core, struct nqi_loop *loop, bool lis
 /* Have it closed; its links are closed already.  Thread: any. */
 void nqi_ep_close(nqt_ep *ep);
 nqt_core *nqi_ep_core(const nqt_ep *ep);
-void *nqi_ep_owner(const nqt_ep *ep); /* `arg` of its events */
+enum nqi_wire nqi_ep_wire(const nqt_ep *ep); /* that its links are for */
+void *nqi_ep_owner(const nqt_ep *ep);        /* `arg` of its events */
 /* Fill all of it.  Thread: any. */
 void nqi_ep_show_health(nqt_ep *ep, struct nq_health_info *ret);
 

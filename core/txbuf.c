@@ -85,6 +85,14 @@ static void txbuf_empty(struct nqi_txbuf *txbuf)
     txbuf->payload = txbuf->last_seq = 0;
 }
 
+bool nqi_txbuf_clear(struct nqi_txbuf *txbuf)
+{
+    if (!txbuf_alone(txbuf))
+        return false;
+    txbuf_empty(txbuf);
+    return true;
+}
+
 bool nqi_txbuf_join(struct nqi_txbuf *txbuf, struct nqi_txbuf *more)
 {
     struct iovec *seg = &txbuf->seg[0];

@@ -62,6 +62,9 @@ uint32_t nqi_txbuf_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t le
  * then, with its block.  False: they lie elsewhere, or a transport still reads one of the two. */
 bool nqi_txbuf_join(struct nqi_txbuf *txbuf, struct nqi_txbuf *more);
 
+/* Make it empty, with its block, when nobody else holds it.  False: nothing changed. */
+bool nqi_txbuf_clear(struct nqi_txbuf *txbuf);
+
 /* A block with `cap` bytes; NULL = no memory. */
 struct nqi_block *nqi_block_new(uint32_t cap);
 void nqi_block_unref(struct nqi_block *block);

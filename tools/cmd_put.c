@@ -200,10 +200,12 @@ static void put_say(const struct nqi_put *put)
 static void put_json(struct nqi_put *put, double seconds)
 {
     fflush(put->failures_out);
-    printf("{\"messages\": %llu, \"bytes\": %llu, \"delivered\": %llu, \"not_delivered\": %llu, "
+    printf("{\"messages\": %llu, \"bytes\": %llu, \"delivered\": %llu, \"handed\": %llu, "
+           "\"not_delivered\": %llu, "
            "\"seconds\": %.6f, \"failures\": [%s]}\n",
            (unsigned long long)put->messages, (unsigned long long)put->bytes,
-           (unsigned long long)put->delivered, (unsigned long long)put->failed, seconds,
+           (unsigned long long)put->delivered, (unsigned long long)put->handed,
+           (unsigned long long)put->failed, seconds,
            put->failures);
 }
 
@@ -288,7 +290,7 @@ static int put_parse(struct nqi_put *put, int argc, char **argv)
         {"quiet", NULL, "no progress bar", &put->quiet, NQI_OPT_FLAG, 'q'},
         {"json", NULL,
          "print one JSON object at the end: messages, bytes,\ndelivered, "
-         "not_delivered, seconds, failures",
+         "handed, not_delivered, seconds, failures",
          &put->json, NQI_OPT_FLAG, 0},
     };
     int code = nqi_opts_parse(&usage, opts, NQI_LEN(opts), argc, argv);

@@ -53,7 +53,7 @@ struct nqi_put {
     uint64_t moved_mark;
 
     /* results */
-    uint64_t messages, bytes, delivered, failed;
+    uint64_t messages, bytes, delivered, handed, failed;
     char *failures; /* for --json: list elements; owned by `failures_out` */
     size_t failures_len;
     FILE *failures_out;

@@ -105,8 +105,8 @@ static void put_account(struct nqi_put *put, const struct nqi_put_part *part)
     size_t n = nq_future_peers(part->future, NULL, 0);
     nq_uuid *peers;
 
-    if (outcome == NQ_DELIVERED) {
-        put->delivered += n ? n : 1;
+    if (outcome == NQ_DELIVERED || outcome == NQ_HANDED) {
+        *(outcome == NQ_HANDED ? &put->handed : &put->delivered) += n ? n : 1;
         return;
     }
     peers = n > 0 ? calloc(n, sizeof(*peers)) : NULL;
@@ -120,6 +120,8 @@ static void put_account(struct nqi_put *put, const struct nqi_put_part *part)
             continue;
         if (outcome == NQ_DELIVERED)
             put->delivered++;
+        else if (outcome == NQ_HANDED)
+            put->handed++;
         else
             put_failure(put, part, &peers[i], nq_outcome_text(outcome), nq_reason_text(reason));
     }

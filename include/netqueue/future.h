@@ -25,6 +25,7 @@ typedef struct nq_future nq_future;
 typedef enum nq_outcome {
     NQ_PENDING = 0,
     NQ_DELIVERED,     /* the peer's queue holds the message (or its get returned it) */
+    NQ_HANDED,        /* "wire": "net-queue": a transport took it; no more will ever be known */
     NQ_CANCELLED,     /* nq_future_cancel() came in time: certainly not delivered */
     NQ_EXPIRED,       /* its time to live ended first: certainly not delivered */
     NQ_DROPPED,       /* the queue's policy dropped it: certainly not delivered */
@@ -53,6 +54,7 @@ typedef enum nq_reason {
     NQ_REASON_EXPIRED,      /* the session waited too long for a link */
     NQ_REASON_IDENTITY,     /* the certificate is another one's */
     NQ_REASON_AUTH,         /* who it is, or what it said, was not proven */
+    NQ_REASON_WIRE,         /* "wire": that protocol cannot carry it, or is not spoken there */
     NQ_REASONS              /* how many there are; not a reason */
 } nq_reason;
 

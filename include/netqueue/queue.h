@@ -55,6 +55,7 @@ struct nq_close_report {
     uint64_t not_delivered; /* certainly not delivered, for any reason */
     uint64_t unknown;       /* sent and not acknowledged */
     uint64_t unread;        /* received, and still to be had with nq_get() */
+    uint64_t handed;        /* "wire": "net-queue": a transport took them, no more is known */
 };
 
 /** Refuse new puts, send what is queued, wait for its acknowledgement, say good-bye.
@@ -171,6 +172,7 @@ struct nq_peer_info {
     uint64_t unread;                  /* messages received and not taken by nq_get() */
     uint64_t messages_out, bytes_out; /* sent since the session began; payload bytes */
     uint64_t messages_in, bytes_in;   /* received since then */
+    const char *wire; /* its protocol, as in the configuration; static, "" while not known */
 };
 
 /** List the peers.  @param count [out] how many there are; at most `cap` are written.
@@ -249,6 +251,7 @@ struct nq_stats {
     uint64_t pool_bytes;             /* memory the process-wide pool keeps for reuse */
     uint64_t health[NQ_HEALTHS];     /* transports that are so now; see nq_health() */
     uint64_t shared_bytes;           /* memory that transports share with peers now */
+    uint64_t handed;                 /* puts that settled so: see NQ_HANDED */
 };
 
 /** Fill at most `size` bytes of `ret` (= sizeof(struct nq_stats) at compile time).

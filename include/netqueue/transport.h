@@ -204,6 +204,12 @@ typedef void (*nqt_resolved_fn)(void *arg, const struct nqt_addr *addrs, uint32_
 /* Names that cfg_int answers besides the options: facts of the queue.  Earlier cores say
  * NQT_E_CONFIG. */
 #define NQT_FACT_PROVEN "core.proven" /* 1: nobody on the way can forge what passes unnoticed */
+/* Which wires the endpoint's links are for: NQT_WIRE_; other than NATIVE only where the module has
+ * PLAIN. */
+#define NQT_FACT_WIRE "core.wire"
+#define NQT_WIRE_NATIVE 0
+#define NQT_WIRE_PLAIN 1 /* the one of the Python library net-queue: docs/interop.md */
+#define NQT_WIRE_BOTH 2  /* a listener's */
 
 struct nqt_host {
     uint32_t size;
@@ -298,6 +304,9 @@ struct nqt_host {
 #define NQT_CAP_DRAIN (UINT64_C(1) << 11)      /* shutdown() delivers everything taken */
 #define NQT_CAP_LOCAL_ONLY (UINT64_C(1) << 12) /* peers are on this host */
 #define NQT_CAP_LOSSY (UINT64_C(1) << 13)      /* may lose, double, reorder messages */
+/* A module's: its links can carry a bare stream of bytes as the Python library net-queue does over
+ * the same medium (NQT_FACT_WIRE).  A link's: it may, and if it is one of MESSAGE, it does. */
+#define NQT_CAP_PLAIN (UINT64_C(1) << 14)
 
 /** Facts of a link, valid from LINK_UP on; the caller sets `size`. */
 struct nqt_info {

@@ -9,7 +9,8 @@
 
 #define TCP_CAPS                                                                                  \
     (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
-     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_CONFIDENTIAL | NQT_CAP_PEER_IDENTITY)
+     NQT_CAP_RX_HOLD | NQT_CAP_DRAIN | NQT_CAP_CONFIDENTIAL | NQT_CAP_PEER_IDENTITY |             \
+     NQT_CAP_PLAIN)
 
 static int tcp_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
                         struct nqt_error *err)

@@ -51,6 +51,7 @@ struct tcp_opts {
     int send_buffer, receive_buffer; /* bytes; 0 = the system's */
     int backlog;
     struct nqt_tls_opts tls;
+    bool plain; /* a client's: the other side is no netqueue, so ALPN says nothing */
 };
 
 struct tcp_tls;
@@ -276,6 +277,8 @@ void tcp_tls_resume(struct nqtp_link *link);
 bool tcp_tls_has_more(const struct nqtp_link *link);
 /* Records wait for the socket. */
 bool tcp_tls_is_full(const struct nqtp_link *link);
+/* Both sides said by ALPN that they speak nq1. */
+bool tcp_tls_chose(const struct nqtp_link *link);
 /* The UUID that the other side has proven, as text; NULL = none. */
 const char *tcp_tls_identity(const struct nqtp_link *link);
 

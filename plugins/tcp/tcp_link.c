@@ -285,7 +285,8 @@ int tcp_info(struct nqtp_link *link, struct nqt_info *out)
     const char *identity = link->tls ? tcp_tls_identity(link) : NULL;
     uint64_t caps = NQT_CAP_STREAM | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | NQT_CAP_RX_HOLD |
                     NQT_CAP_DRAIN | (link->tls ? NQT_CAP_CONFIDENTIAL : 0) |
-                    (identity ? NQT_CAP_PEER_IDENTITY : 0);
+                    (identity ? NQT_CAP_PEER_IDENTITY : 0) |
+                    (link->tls && tcp_tls_chose(link) ? 0 : NQT_CAP_PLAIN);
     int rc = nqt_info_answer(out, caps, 0, link->local, link->peer);
 
     if (!rc)

@@ -192,6 +192,7 @@ int tcp_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *ou
                   struct nqt_error *err)
 {
     struct tcp_opts opts = {.family = AF_UNSPEC};
+    int64_t wire = NQT_WIRE_NATIVE;
     int rc = nqt_cfg_text(host, cfg, "host", true, opts.host, sizeof(opts.host), err);
 
     if (!rc)
@@ -205,9 +206,12 @@ int tcp_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct tcp_opts *ou
         rc = opts_check_congestion(&opts, err);
     if (!rc)
         rc = nqt_tls_opts_read(host, cfg, &opts.tls, err);
-    if (!rc)
-        *out = opts;
-    return rc;
+    if (rc)
+        return rc;
+    if (!host->cfg_int(cfg, NQT_FACT_WIRE, &wire)) /* earlier cores do not know it */
+        opts.plain = wire == NQT_WIRE_PLAIN;
+    *out = opts;
+    return NQT_OK;
 }
 
 /* True when the socket's congestion control spreads its packets over time. */

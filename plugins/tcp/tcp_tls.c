@@ -95,6 +95,8 @@ SSL *tcp_tls_store_new_ssl(struct nqtp_ep *ep)
     store_refresh(ep, &store->files);
     ssl = SSL_new(store->files.ctx);
     pthread_mutex_unlock(&store->files.lock);
+    if (ssl && ep->opts.plain)
+        (void)SSL_set_alpn_protos(ssl, NULL, 0);
     return ssl;
 }
 

@@ -57,6 +57,7 @@ struct tcp_tls {
         int native;
         char text[160];
     } end;
+    bool chosen;                      /* ALPN: both speak nq1 */
     char identity[NQT_X509_IDENTITY]; /* "urn:uuid:..." of their certificate; "" = not asked for */
 };
 

@@ -72,6 +72,11 @@ static void link_refuse(struct nqtp_link *link, int state)
 
 static void link_secured(struct nqtp_link *link)
 {
+    const unsigned char *alpn;
+    unsigned len = 0;
+
+    SSL_get0_alpn_selected(link->tls->ssl, &alpn, &len);
+    link->tls->chosen = len;
     SSL_set_default_read_buffer_len(link->tls->ssl, LINK_READ); /* a stranger gets one record's */
     link->tls->secure = true;
     link->tls->more = true; /* the other side may have gone on at once */
@@ -200,6 +205,11 @@ void tcp_tls_release(struct nqtp_link *link)
     nqt_free(mod->host, mod->core, tls->out);
     tls->out = NULL;
     tls->out_at = tls->out_len = tls->out_cap = 0;
+}
+
+bool tcp_tls_chose(const struct nqtp_link *link)
+{
+    return link->tls->chosen;
 }
 
 const char *tcp_tls_identity(const struct nqtp_link *link)
