@@ -424,7 +424,8 @@ static void entry_add(const struct nqi_conf_ground *ground, const json_t *json, 
     bool keyed = entry->circle && entry->wire == NQI_WIRE_NATIVE; /* the other wire proves none */
     size_t ca = nqi_options_find(entry->module, "tls.ca");
 
-    nqi_options_set_proven(options, entry->circle);
+    nqi_options_set_proven(options, keyed);
+    nqi_options_set_id(options, &conf->id);
     nqi_options_set_wire(options, entry->wire);
     entry->certified = conf->server && ca != NQI_OPTIONS_NONE && nqi_options_is_set(options, ca);
     entry_check_wire(ground->notes, entry, conf, entry->module, at);

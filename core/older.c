@@ -106,7 +106,7 @@ static nq_err older_on_ini(struct nqi_session *session, const nq_uuid *id)
 
 /* ---- out -------------------------------------------------------------------------------- */
 
-static bool older_is_own_name(const struct nqi_session *session, const nq_msg *msg)
+static bool older_is_name(const nq_uuid *own, const nq_msg *msg)
 {
     uint8_t name[sizeof(nq_uuid)], *at = name;
 
@@ -119,12 +119,20 @@ static bool older_is_own_name(const struct nqi_session *session, const nq_msg *m
             memcpy(at, view->data, view->len);
         at += view->len;
     }
-    return memcmp(name, session->conf->id.bytes, sizeof(name)) == 0;
+    return memcmp(name, own->bytes, sizeof(name)) == 0;
 }
 
-bool nqi_session_carries(const struct nqi_session *session, const nq_msg *msg)
+bool nqi_older_carries(const nq_uuid *own, const nq_msg *msg)
 {
-    return !nqi_msg_meta_len(msg) && !nqi_msg_schema(msg) && !older_is_own_name(session, msg);
+    return !nqi_msg_meta_len(msg) && !nqi_msg_schema(msg) && !older_is_name(own, msg);
+}
+
+nq_err nqi_older_refuse(void)
+{
+    return nqi_fail(
+        NQ_ERR_UNSUPPORTED,
+        "the wire \"net-queue\" carries neither metadata nor a message of 16 bytes that "
+        "is this side's UUID");
 }
 
 /* Memory for the next burst is small again, and what is small serves once more. */
@@ -166,13 +174,14 @@ void nqi_older_handed(struct nqi_session *session, struct nqi_txbuf *txbuf)
 
 /* ---- in: room --------------------------------------------------------------------------- */
 
-/* What the user has not taken fills a share of the window. */
+/* What the user has not taken fills a share of the window; a message that is not whole does not
+ * count, or one larger than the window could never end. */
 static bool older_fills(const struct nqi_session *session, uint64_t share)
 {
     const struct nqi_session_conf *conf = session->conf;
 
     return session->received - session->taken_messages > conf->window_messages / share ||
-           session->rx_bytes - session->taken_bytes > conf->window_bytes / share;
+           session->rx_bytes - session->rx.have - session->taken_bytes > conf->window_bytes / share;
 }
 
 bool nqi_session_wants_hold(const struct nqi_session *session, bool held)
@@ -197,8 +206,6 @@ static nq_err older_check_length(const struct nqi_session *session, uint64_t len
     if (session->state == NQI_SESSION_HELLO && length != sizeof(nq_uuid))
         return nqi_fail(NQ_ERR_PROTO, "the server's first frame has %llu bytes and is no ini",
                         (unsigned long long)length);
-    if (session->bye_waits)
-        return nqi_fail(NQ_ERR_PROTO, "a frame behind fin");
     if (length > session->conf->max_message)
         return nqi_fail(NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message",
                         (unsigned long long)length);
@@ -394,11 +401,15 @@ nq_err nqi_older_receive(struct nqi_session *session, const uint8_t *data, size_
     struct nqi_buf in = nqi_buf_over(data, len);
 
     session->last_rx = now;
+    if (session->bye_waits) /* behind fin nothing counts */
+        return NQ_OK;
     while (nqi_buf_left(&in) || (session->rx.stage == OLDER_BODY && !session->rx.left)) {
         nq_err err = older_step(session, &in, now);
 
         if (err)
             return err;
+        if (session->bye_waits)
+            break;
     }
     return NQ_OK;
 }

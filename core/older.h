@@ -52,7 +52,10 @@ void nqi_session_connect_older(struct nqi_session *session, const nq_uuid *prove
 void nqi_session_begin_older(struct nqi_session *session, const nq_uuid *id, bool drops);
 
 /* The wire can say it: no metadata, no schema, and not our own UUID, which would be a fin. */
-bool nqi_session_carries(const struct nqi_session *session, const nq_msg *msg);
+bool nqi_older_carries(const nq_uuid *own, const nq_msg *msg);
+
+/* What a put of one that it cannot comes to: NQ_ERR_UNSUPPORTED, with its text. */
+nq_err nqi_older_refuse(void);
 
 /* The link must not be read now.  @param held  it is not */
 bool nqi_session_wants_hold(const struct nqi_session *session, bool held);

@@ -9,6 +9,7 @@ struct nqi_options {
     const struct nqt_module *module;
     bool proven;
     enum nqi_wire wire;
+    char id[NQ_UUID_TEXT];
     struct nqi_options *inner; /* owned; of the transport that `module` stands on, or NULL */
     struct nqi_value values[]; /* module->nopt of them */
 };
@@ -222,6 +223,12 @@ void nqi_options_set_proven(struct nqi_options *options, bool proven)
         options->proven = proven;
 }
 
+void nqi_options_set_id(struct nqi_options *options, const nq_uuid *id)
+{
+    for (; options; options = options->inner)
+        nq_uuid_format(id, options->id);
+}
+
 void nqi_options_set_wire(struct nqi_options *options, enum nqi_wire wire)
 {
     for (; options; options = options->inner)
@@ -259,6 +266,10 @@ int nqi_options_str(const struct nqi_options *options, const char *name, const c
                                                 1u << NQT_OPT_STR | 1u << NQT_OPT_ENUM |
                                                     1u << NQT_OPT_PATH | 1u << NQT_OPT_TRANSPORT);
 
+    if (strcmp(name, NQT_FACT_ID) == 0) {
+        *ret = options->id;
+        return NQT_OK;
+    }
     if (!value)
         return NQT_E_CONFIG;
     *ret = value->str;

@@ -36,6 +36,8 @@ void nqi_options_set_inner(struct nqi_options *options, struct nqi_options *inne
 struct nqi_options *nqi_options_inner(const struct nqi_options *options);
 /* What NQT_FACT_PROVEN answers to the module, and to the one it stands on. */
 void nqi_options_set_proven(struct nqi_options *options, bool proven);
+/* What NQT_FACT_ID answers to both. */
+void nqi_options_set_id(struct nqi_options *options, const nq_uuid *id);
 /* What NQT_FACT_WIRE answers to both: NQT_WIRE_; NATIVE unless set. */
 void nqi_options_set_wire(struct nqi_options *options, enum nqi_wire wire);
 enum nqi_wire nqi_options_wire(const struct nqi_options *options);

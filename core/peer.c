@@ -224,6 +224,9 @@ nq_err nqi_peer_dial(const struct nqi_peer_conf *conf, struct nqi_loop *loop, nq
     nqi_dialer_init(&peer->dialer, eps, count, &peer->serial, &nqi_peer_link_events, peer);
     nqi_dialer_on_time(&peer->dialer, nqi_peer_on_dial_time, peer);
     peer->dials = true;
+    peer->older = count;
+    for (size_t i = 0; i < count; i++)
+        peer->older &= nqi_ep_wire(eps[i]) == NQI_WIRE_OLDER;
     *ret = peer;
     return NQ_OK;
 }

@@ -103,7 +103,7 @@ struct nqi_peer {
     struct nqi_serial serial;
     struct nqi_peer_inbox inbox;  /* the queue's */
     struct nqi_session_name name; /* a server's: what a link that resumes it must prove; fixed */
-    bool older;                   /* a server's: its session is one of the older wire; fixed */
+    bool older;                   /* each of its sessions is of the older wire; fixed */
     nq_uuid opening;              /* a server's: as its client asked for it; fixed */
 
     /* any thread */

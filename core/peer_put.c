@@ -106,7 +106,7 @@ static void put_settle(struct nqi_put *put, nq_outcome outcome, nq_reason reason
 
 static bool put_is_carried(const struct nqi_peer *peer, const nq_msg *msg)
 {
-    return !peer->session.older || nqi_session_carries(&peer->session, msg);
+    return !peer->session.older || nqi_older_carries(&peer->conf->session.id, msg);
 }
 
 bool nqi_peer_on_begin(void *arg, struct nqi_tx *tx)
@@ -259,6 +259,8 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
     struct nqi_put *put;
     nq_err err;
 
+    if (NQI_UNLIKELY(peer->older) && !nqi_older_carries(&peer->conf->session.id, msg))
+        return nqi_older_refuse();
     if (nqi_strand_try(strand)) {
         err = put_inside(peer, msg, part);
         if (nqi_peer_sent_at_once(peer))

@@ -109,6 +109,7 @@ static nq_err queue_open_ep(nq_queue *queue, const struct nqi_conf_transport *en
 
     ep->queue = queue;
     ep->entry = entry;
+    queue->older &= entry->absent || entry->wire == NQI_WIRE_OLDER;
     if (entry->absent) {
         nqi_queue_tell_absent(queue, entry->absent);
         return NQ_OK;
@@ -205,6 +206,7 @@ static nq_err queue_open(struct nqi_conf *conf, nq_queue **ret)
     }
     nqi_process_watch();
     queue->process = nqi_process();
+    queue->older = true;
     queue->conf = conf;
     pthread_mutex_init(&queue->lock, NULL);
     nqi_list_init(&queue->all);
@@ -323,8 +325,21 @@ static uint64_t queue_failures(nq_queue *queue)
     return report.not_delivered + report.unknown;
 }
 
+/* A peer of the older wire whose fin did not come may have had more to say. */
+static bool queue_has_older(nq_queue *queue)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&queue->lock);
+    for (struct nqi_list *at = queue->all.next; at != &queue->all; at = at->next)
+        any |= NQI_CONTAINER(at, struct nqi_peer, inbox.all)->older;
+    pthread_mutex_unlock(&queue->lock);
+    return any;
+}
+
 static nq_err queue_close(nq_queue *queue, int64_t timeout_ns)
 {
+    bool cut;
     uint64_t before = queue_failures(queue);
     nq_err err = NQ_OK;
 
@@ -334,13 +349,14 @@ static nq_err queue_close(nq_queue *queue, int64_t timeout_ns)
     }
     if (queue_no_peers(queue))
         return NQ_OK;
+    cut = timeout_ns && queue_has_older(queue);
     queue_for_each(queue, nqi_peer_abort);
     if (err < 0)
         return err;
     /* A strand that is taken aborts in a moment: nobody inside waits for the network. */
     if (nqi_room_wait(queue->rooms[0], queue_no_peers, queue, QUEUE_ABORT_NS))
         nqi_log(NQ_LOG_WARN, "a closing queue could not settle all of its puts");
-    return queue_failures(queue) == before ? NQ_OK : NQ_AGAIN;
+    return queue_failures(queue) == before && !cut ? NQ_OK : NQ_AGAIN;
 }
 
 nq_err nq_close(nq_queue *queue, int64_t timeout_ns, struct nq_close_report *report)

@@ -50,6 +50,7 @@ struct nq_queue {
     struct nqi_events events;
     uint64_t seed;    /* of the hash */
     uint32_t process; /* whose queue it is */
+    bool older;       /* all its transports are for the older wire only */
 
     /* the user's to guard */
     struct nq_serializer serializer; /* without functions: the configuration's */

@@ -2,6 +2,7 @@
 #include "core/queue.h"
 
 #include "core/err.h"
+#include "core/older.h"
 #include <stdlib.h>
 
 #define PUT_HELP 64 /* puts to a peer that is behind, for one turn of the loop */
@@ -42,6 +43,8 @@ static nq_err put_check(nq_queue *queue, const nq_msg *msg)
     if (msg->stream.nbytes > queue->conf->max_message)
         return nqi_fail(NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message",
                         (unsigned long long)msg->stream.nbytes);
+    if (NQI_UNLIKELY(queue->older) && !nqi_older_carries(&queue->conf->id, msg))
+        return nqi_older_refuse();
     return NQ_OK;
 }
 
@@ -154,6 +157,8 @@ static nq_reason put_reason(nq_err err)
         return NQ_REASON_QUEUE_FULL;
     case NQ_ERR_CLOSED:
         return NQ_REASON_LOCAL_CLOSE;
+    case NQ_ERR_UNSUPPORTED:
+        return NQ_REASON_WIRE;
     default:
         return NQ_REASON_NO_MEMORY;
     }

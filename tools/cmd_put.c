@@ -205,8 +205,7 @@ static void put_json(struct nqi_put *put, double seconds)
            "\"seconds\": %.6f, \"failures\": [%s]}\n",
            (unsigned long long)put->messages, (unsigned long long)put->bytes,
            (unsigned long long)put->delivered, (unsigned long long)put->handed,
-           (unsigned long long)put->failed, seconds,
-           put->failures);
+           (unsigned long long)put->failed, seconds, put->failures);
 }
 
 static void put_run(struct nqi_put *put)

@@ -89,7 +89,8 @@ NQ_API void nq_free(nq_queue *queue);
  *                 outcome does not matter
  *  @return NQ_OK; NQ_AGAIN (the one peer's queue is full and the policy is `fail`, or
  *          `block` inside a callback); NQ_ERR_NO_PEER; NQ_ERR_TOO_BIG; NQ_ERR_CLOSED;
- *          NQ_ERR_NOMEM.  With several peers a full queue settles that part as
+ *          NQ_ERR_NOMEM; NQ_ERR_UNSUPPORTED (the wire cannot carry it: docs/interop.md).
+ *          With several peers a full queue, or such a wire, settles that part as
  *          NQ_NOT_DELIVERED and the call succeeds.
  *  Thread: any.  Blocks: no; with policy `block` until there is room. */
 NQ_API NQ_MUST_CHECK nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *peers, size_t n,

@@ -207,6 +207,7 @@ typedef void (*nqt_resolved_fn)(void *arg, const struct nqt_addr *addrs, uint32_
 /* Which wires the endpoint's links are for: NQT_WIRE_; other than NATIVE only where the module has
  * PLAIN. */
 #define NQT_FACT_WIRE "core.wire"
+#define NQT_FACT_ID "core.id" /* by cfg_str: this side's UUID, 36 characters */
 #define NQT_WIRE_NATIVE 0
 #define NQT_WIRE_PLAIN 1 /* the one of the Python library net-queue: docs/interop.md */
 #define NQT_WIRE_BOTH 2  /* a listener's */

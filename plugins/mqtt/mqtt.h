@@ -9,6 +9,7 @@
  *   mqtt_table.c   links of an endpoint
  *   mqtt_link.c    life of a link
  *   mqtt_out.c     sending
+ *   mqtt_plain.c   the wire of the Python library net-queue: bare bytes, other topics
  *
  * Three kinds of threads meet under an endpoint's mutex: the core's, in a link's serial; paho's, in
  * callbacks, which hold paho's lock; the endpoint's own.  The mutex is a leaf but for host->mem,
@@ -27,7 +28,7 @@
 #define MQTT_SECRET_MAX 256
 #define MQTT_TOPIC_MAX 128
 #define MQTT_PLACE_MAX (MQTT_HOST_MAX + MQTT_NAME_MAX + 16)
-#define MQTT_TEXT_MAX (MQTT_PLACE_MAX + 32) /* of an address for people */
+#define MQTT_TEXT_MAX (MQTT_PLACE_MAX + 40) /* of an address for people */
 #define MQTT_CAUSE_MAX 160                  /* of an error's cause */
 #define MQTT_BUCKETS 64u                    /* of an endpoint's table of links */
 #define MQTT_STRANGERS 256u                 /* links of a server that are not attached */
@@ -108,6 +109,8 @@ struct mqtt_opts {
     int keepalive_s;
     int64_t connect_timeout_ns;
     struct nqt_tls_opts tls;
+    int64_t wire;  /* NQT_WIRE_* */
+    char name[33]; /* our UUID's 32 digits: in the topics of the plain wire */
 };
 
 int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *out,
@@ -165,8 +168,10 @@ struct nqtp_ep {
     bool here;           /* server: it has said that it is */
     enum mqtt_step step;
     int step_code, step_reason, step_version;
-    uint32_t step_packet;       /* what CONNACK allows; 0 = anything */
-    bool step_qos, step_retain; /* it allows QoS 1, retained records */
+    uint32_t step_packet;        /* what CONNACK allows; 0 = anything */
+    uint64_t plain_flight;       /* bytes of the plain wire that paho has, in ... */
+    struct mqtt_flight *flights; /* ... these publishes */
+    bool step_qos, step_retain;  /* it allows QoS 1, retained records */
     char step_text[MQTT_CAUSE_MAX];
     char step_tls[MQTT_CAUSE_MAX]; /* what OpenSSL said last */
     uint32_t numbers;              /* of links, the last one given out */
@@ -210,6 +215,7 @@ struct nqtp_link {
     uint32_t number;
     uint64_t id;                /* the client's, as in its topics */
     char topic[MQTT_TOPIC_MAX]; /* to the peer */
+    bool plain;                 /* the bare stream of the plain wire */
     char local[MQTT_TEXT_MAX], peer[MQTT_TEXT_MAX];
 
     /* in the link's serial; the endpoint's until attached */
@@ -258,6 +264,11 @@ struct nqtp_link {
     char end_text[MQTT_CAUSE_MAX];
 };
 
+#define MQTT_PLAIN_PIECE (1u << 20)    /* most bytes of one publish of the plain wire */
+#define MQTT_PLAIN_FLIGHT (4u << 20)   /* bytes that paho may have of it, for all links */
+#define MQTT_PLAIN_INBOX (64u << 20)   /* that wait for the core, of one link ... */
+#define MQTT_PLAIN_STRANGER (4u << 20) /* ... or one piece, before it is attached */
+
 #define MQTT_CAPS                                                            \
     (NQT_CAP_MESSAGE | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_BROKERED | \
      NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | NQT_CAP_RX_HOLD | NQT_CAP_DRAIN)
@@ -298,6 +309,8 @@ static inline uint64_t mqtt_rx_cost(const struct mqtt_rx *rx)
  * @return how many buffers, or NQT_E_* */
 int mqtt_unpack(struct nqtp_link *link, struct mqtt_rx *rx, size_t *at, struct nqt_buf **out,
                 int cap);
+/* The whole body as one buffer.  NULL = no memory. */
+struct nqt_buf *mqtt_whole(struct mqtt_rx *rx);
 void mqtt_part_drop(struct nqtp_link *link);
 
 /* ---- mqtt_link.c ------------------------------------------------------------------------ */
@@ -332,6 +345,22 @@ void mqtt_link_refuse(struct nqtp_link *link); /* that one, when the core does n
 void mqtt_link_poke(struct nqtp_link *link);
 void mqtt_link_end(struct nqtp_link *link, int code, bool theirs, const char *text);
 void mqtt_links_end(struct nqtp_ep *ep, int code, const char *text);
+
+/* ---- mqtt_plain.c ----------------------------------------------------------------------- */
+
+/* Topics of the plain wire: "c2s/" and "s2c/" with the client's name. */
+bool mqtt_plain_is_topic(const struct nqtp_ep *ep, const char *topic, size_t len);
+/* A publish of it came; under mtx.  True: the message is a link's now. */
+bool mqtt_plain_in(struct nqtp_ep *ep, const char *topic, MQTTAsync_message *msg);
+/* The topic that this side hears. */
+void mqtt_plain_hears(const struct nqtp_ep *ep, char topic[MQTT_TOPIC_MAX]);
+/* A client's link is one of it. */
+void mqtt_plain_name(struct nqtp_link *link, const char *client);
+/* As mqtt_publish(), and counted in plain_flight until paho has sent it. */
+int mqtt_plain_publish(struct nqtp_ep *ep, uint64_t tag, const char *topic, const void *payload,
+                       size_t len);
+/* paho's client is gone, and what it had with it. */
+void mqtt_plain_forget(struct nqtp_ep *ep);
 
 /* ---- mqtt_out.c ------------------------------------------------------------------------- */
 

@@ -91,7 +91,7 @@ void mqtt_broker_end(struct nqtp_ep *ep, bool gone)
     pthread_mutex_unlock(&ep->mtx);
     if (!client)
         return;
-    if (joined && gone) {
+    if (joined && gone && ep->opts.wire != NQT_WIRE_PLAIN) {
         len = mqtt_gone(ep, record, NQT_E_EOF, "ended in good order");
         (void)MQTTAsync_send(client, mqtt_gone_topic(ep, topic), (int)len, record, ep->opts.qos,
                              ep->listen && ep->step_retain, NULL);
@@ -99,6 +99,7 @@ void mqtt_broker_end(struct nqtp_ep *ep, bool gone)
     if (joined) /* else the broker publishes the last will */
         broker_disconnect(ep);
     MQTTAsync_destroy(&client);
+    mqtt_plain_forget(ep);
     pthread_mutex_lock(&ep->mtx);
     ep->client = NULL;
     pthread_mutex_unlock(&ep->mtx);

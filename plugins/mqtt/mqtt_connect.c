@@ -40,13 +40,16 @@ static int connect_create(struct nqtp_ep *ep, const char *uri, int version, stru
 {
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
     MQTTAsync client = NULL;
-    char name[32];
+    char name[40];
     int rc;
 
     options.MQTTVersion = version;
     options.maxBufferedMessages = CONNECT_BUFFERED;
     options.restoreMessages = 0;
-    snprintf(name, sizeof(name), "nq1-%016" PRIx64, ep->id);
+    if (ep->opts.wire == NQT_WIRE_PLAIN)
+        snprintf(name, sizeof(name), "%s", ep->opts.name);
+    else
+        snprintf(name, sizeof(name), "nq1-%016" PRIx64, ep->id);
     rc = MQTTAsync_createWithOptions(&client, uri, name, MQTTCLIENT_PERSISTENCE_NONE, NULL,
                                      &options);
     pthread_mutex_lock(&ep->mtx);
@@ -138,7 +141,8 @@ static int connect_connect(struct nqtp_ep *ep, int64_t until, struct nqt_error *
     will.payload.data = record;
     will.qos = ep->opts.qos;
     will.retained = ep->listen;
-    options.will = &will;
+    if (ep->opts.wire != NQT_WIRE_PLAIN)
+        options.will = &will;
     connect_tls(ep, &ssl);
     if (ep->opts.tls.on)
         options.ssl = &ssl;
@@ -176,8 +180,14 @@ static int connect_subscribe(struct nqtp_ep *ep, const char *topic, int64_t unti
 static int connect_subscribe_all(struct nqtp_ep *ep, int64_t until, struct nqt_error *err)
 {
     char topic[MQTT_TOPIC_MAX];
-    int rc = connect_subscribe(ep, ep->server_topic, until, err);
+    int rc = NQT_OK;
 
+    mqtt_plain_hears(ep, topic);
+    if (ep->opts.wire != NQT_WIRE_NATIVE)
+        rc = connect_subscribe(ep, topic, until, err);
+    if (rc || ep->opts.wire == NQT_WIRE_PLAIN)
+        return rc;
+    rc = connect_subscribe(ep, ep->server_topic, until, err);
     snprintf(topic, sizeof(topic), "nq1/%s/in/+", ep->opts.server);
     return rc ? rc : connect_subscribe(ep, ep->listen ? topic : ep->own_topic, until, err);
 }
@@ -254,7 +264,7 @@ static int connect_try_one(struct nqtp_ep *ep, int version, unsigned which, bool
     rc = connect_limits(ep, err);
     if (!rc)
         rc = connect_subscribe_all(ep, until, err);
-    return rc || !ep->listen ? rc : connect_claim(ep, err);
+    return rc || !ep->listen || ep->opts.wire == NQT_WIRE_PLAIN ? rc : connect_claim(ep, err);
 }
 
 /* ---- one try after the other ------------------------------------------------------------ */

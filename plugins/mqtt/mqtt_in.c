@@ -341,10 +341,16 @@ int mqtt_on_message(void *context, char *topic, int topic_len, MQTTAsync_message
     struct mqtt_head head;
     bool taken = false;
 
-    if (mqtt_head_read(msg->payload, (size_t)msg->payloadlen, &head)) {
+    size_t len = topic_len ? (size_t)topic_len : strlen(topic);
+
+    if (mqtt_plain_is_topic(ep, topic, len)) {
         pthread_mutex_lock(&ep->mtx);
-        taken = in_record(ep, topic, topic_len ? (size_t)topic_len : strlen(topic), &head, msg,
-                          &answer);
+        taken = mqtt_plain_in(ep, topic, msg);
+        pthread_mutex_unlock(&ep->mtx);
+        ep->mod->host->count(ep->mod->core, NQT_COUNT_RECV_CALLS, 1);
+    } else if (mqtt_head_read(msg->payload, (size_t)msg->payloadlen, &head)) {
+        pthread_mutex_lock(&ep->mtx);
+        taken = in_record(ep, topic, len, &head, msg, &answer);
         pthread_mutex_unlock(&ep->mtx);
         ep->mod->host->count(ep->mod->core, NQT_COUNT_RECV_CALLS, 1);
     }

@@ -96,7 +96,13 @@ static int link_deliver_one(struct nqtp_link *link, struct mqtt_rx *rx)
     int n = 0;
 
     while (at < rx->len) {
-        n = mqtt_unpack(link, rx, &at, bufs, LINK_BATCH);
+        if (link->plain) {
+            bufs[0] = mqtt_whole(rx);
+            n = bufs[0] ? 1 : NQT_E_NOMEM;
+            at = rx->len;
+        } else {
+            n = mqtt_unpack(link, rx, &at, bufs, LINK_BATCH);
+        }
         if (n < 0)
             return n;
         if (!n || !NQT_EMIT_LINK(link, NQT_EV_RX, .nbuf = (uint32_t)n, .buf = bufs))
@@ -197,12 +203,19 @@ static void link_open(struct nqtp_link *link)
 
     pthread_mutex_lock(&ep->mtx);
     up = ep->up && !link->end_code;
+    if (up && link->plain)
+        link->client_tag = ep->tag;
     there = ep->server_tag || !ep->step_retain;
     call = link->call || link->state == MQTT_WAITING;
     link->call = false;
     if (up && there && call)
         link->client_tag = ep->tag;
     pthread_mutex_unlock(&ep->mtx);
+    if (link->plain) { /* nobody is asked: the first bytes of the stream will tell */
+        if (up)
+            link_up(link);
+        return;
+    }
     if (up && !there)
         link_await_server(link);
     if (!up || !there || !call)
@@ -302,7 +315,7 @@ static void link_on_time(void *arg)
 
 void mqtt_link_watch(struct nqtp_link *link)
 {
-    if (link->watching || link->state != MQTT_UP)
+    if (link->watching || link->plain || link->state != MQTT_UP)
         return;
     link->watching = true;
     pthread_mutex_lock(&link->ep->mtx);
@@ -356,6 +369,8 @@ int mqtt_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, struc
     pthread_mutex_unlock(&ep->mtx);
     if (!link)
         return nqt_fail(err, NQT_E_NOMEM, "connect to %s: no memory", ep->place);
+    if (ep->opts.wire == NQT_WIRE_PLAIN)
+        mqtt_plain_name(link, ep->opts.name);
     link->cookie = cookie;
     link->serial = serial;
     link->state = MQTT_WAITING;
@@ -416,6 +431,8 @@ int mqtt_rx_hold(struct nqtp_link *link, int hold)
 
 int mqtt_rx_limit(struct nqtp_link *link, size_t len)
 {
+    if (link->plain) /* one piece has a greeting and what follows it */
+        return NQT_OK;
     pthread_mutex_lock(&link->ep->mtx);
     link->rx_limit = len;
     if (len && (link->in_cost > len || link_keeps_more_than(link, len)))
@@ -469,6 +486,9 @@ void mqtt_close(struct nqtp_link *link)
 
 int mqtt_info(struct nqtp_link *link, struct nqt_info *out)
 {
-    return nqt_info_answer(out, MQTT_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT), MQTT_MESSAGE_MAX,
-                           link->local, link->peer);
+    uint64_t caps = MQTT_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT);
+
+    if (link->plain)
+        caps = NQT_CAP_PLAIN | (caps & ~(NQT_CAP_RX_HOLD | NQT_CAP_PEER_PRESENCE));
+    return nqt_info_answer(out, caps, MQTT_MESSAGE_MAX, link->local, link->peer);
 }

@@ -190,6 +190,22 @@ static int opts_tls_limits(const struct mqtt_opts *opts, struct nqt_error *err)
     return NQT_OK;
 }
 
+/* Which topics, and by which name; earlier cores know one wire only. */
+static void opts_wire(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts)
+{
+    const char *id = "";
+    size_t n = 0;
+
+    if (host->cfg_int(cfg, NQT_FACT_WIRE, &opts->wire))
+        opts->wire = NQT_WIRE_NATIVE;
+    if (opts->wire == NQT_WIRE_NATIVE || host->cfg_str(cfg, NQT_FACT_ID, &id))
+        return;
+    for (; *id && n + 1 < sizeof(opts->name); id++)
+        if (*id != '-')
+            opts->name[n++] = *id;
+    opts->name[n] = '\0';
+}
+
 static int opts_tls(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *opts,
                     struct nqt_error *err)
 {
@@ -228,6 +244,7 @@ int mqtt_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct mqtt_opts *
         rc = opts_version(host, cfg, opts, err);
     if (!rc)
         rc = opts_numbers(host, cfg, opts, err);
+    opts_wire(host, cfg, opts);
     if (!rc)
         rc = opts_trust(host, cfg, opts, err);
     if (!rc)

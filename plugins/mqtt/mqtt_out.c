@@ -168,6 +168,65 @@ static size_t out_wanted(const struct nqtp_link *link, struct nqt_buf *const *bu
 
 /* ---- publishing ------------------------------------------------------------------------- */
 
+/* The same for the plain wire: bytes and nothing else. */
+static size_t out_fill_plain(struct nqtp_link *link, uint8_t *record, size_t len,
+                             struct nqt_buf *const *bufs, uint32_t *taken)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        uint32_t part;
+
+        if (!link->pending) {
+            link->pending = bufs[*taken];
+            link->pending_left = bufs[(*taken)++]->len;
+            link->pending_seg = 0;
+            link->pending_off = 0;
+        }
+        part = out_min(link->pending_left, len - at);
+        out_copy(link, record + at, part);
+        at += part;
+        if (!link->pending_left)
+            mqtt_out_drop(link);
+    }
+    return at;
+}
+
+/* As out_publish(). */
+static int out_publish_plain(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n,
+                             uint32_t *taken)
+{
+    struct nqtp_ep *ep = link->ep;
+    uint64_t want = link->pending ? link->pending_left : 0;
+    uint32_t most;
+    uint8_t *record;
+    int rc;
+
+    pthread_mutex_lock(&ep->mtx);
+    most = out_min(ep->packet, MQTT_PLAIN_PIECE);
+    link->waits = ep->plain_flight >= MQTT_PLAIN_FLIGHT;
+    if (link->waits)
+        most = 0;
+    pthread_mutex_unlock(&ep->mtx);
+    if (!most)
+        return 0;
+    for (uint32_t i = *taken; i < n && want < most; i++)
+        want += bufs[i]->len;
+    record = ep->mod->host->mem(ep->mod->core, NULL, out_min(want, most));
+    if (!record) {
+        mqtt_link_down(link, NQT_E_NOMEM, false, "no memory to send");
+        return NQT_E_NOMEM;
+    }
+    want = out_fill_plain(link, record, out_min(want, most), bufs, taken);
+    rc = mqtt_plain_publish(ep, ep->listen ? link->server_tag : link->client_tag, link->topic,
+                            record, (size_t)want);
+    nqt_free(ep->mod->host, ep->mod->core, record);
+    if (!rc)
+        return 1;
+    mqtt_link_down(link, NQT_E_LOST, false, "the connection to the broker is lost");
+    return rc;
+}
+
 /* One publish.  @return 1, 0: no room now, NQT_E_*: the link is down */
 static int out_publish(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n,
                        uint32_t *taken)
@@ -180,6 +239,8 @@ static int out_publish(struct nqtp_link *link, struct nqt_buf *const *bufs, uint
     bool mark;
     int rc;
 
+    if (link->plain)
+        return out_publish_plain(link, bufs, n, taken);
     pthread_mutex_lock(&ep->mtx);
     room = out_room(link);
     link->waits = !room;
@@ -240,12 +301,16 @@ void mqtt_out_pump(struct nqtp_link *link)
         continue;
     if (link->pending)
         return;
+    if (link->state == MQTT_DRAINING && link->plain) { /* nothing will tell that it arrived */
+        mqtt_link_down(link, NQT_E_EOF, false, "ended by this side");
+        return;
+    }
     if (link->state == MQTT_DRAINING && !link->end_sent)
         mqtt_out_control(link, MQTT_END, NQT_E_EOF, "ended");
     if (link->state != MQTT_UP || !link->short_send)
         return;
     pthread_mutex_lock(&link->ep->mtx);
-    room = out_room(link);
+    room = link->plain ? link->ep->plain_flight < MQTT_PLAIN_FLIGHT : out_room(link);
     link->waits = !room;
     pthread_mutex_unlock(&link->ep->mtx);
     if (!room)
@@ -261,6 +326,8 @@ void mqtt_out_control(struct nqtp_link *link, enum mqtt_type type, int code, con
     struct mqtt_head head;
     size_t len = MQTT_HEAD;
 
+    if (link->plain) /* it has no such records */
+        return;
     pthread_mutex_lock(&ep->mtx);
     head = mqtt_out_head(link, type);
     pthread_mutex_unlock(&ep->mtx);

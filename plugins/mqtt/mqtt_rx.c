@@ -52,6 +52,16 @@ static struct nqt_buf *rx_buf_new(const struct iovec *seg, struct mqtt_rx *const
     return &own->buf;
 }
 
+struct nqt_buf *mqtt_whole(struct mqtt_rx *rx)
+{
+    const struct iovec seg = {.iov_base = (void *)(uintptr_t)rx->body, .iov_len = rx->len};
+    struct nqt_buf *buf = rx_buf_new(&seg, &rx, 1, rx->len);
+
+    if (buf)
+        atomic_fetch_add_explicit(&rx->refs, 1, memory_order_relaxed);
+    return buf;
+}
+
 void mqtt_part_drop(struct nqtp_link *link)
 {
     struct mqtt_part *part = &link->part;
