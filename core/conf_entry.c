@@ -145,16 +145,16 @@ static void entry_check_wire(struct nqi_conf_notes *notes, const struct nqi_conf
     nqi_conf_pointer(at, "wire", pointer);
     if (entry->wire == NQI_WIRE_NATIVE)
         return;
-    if (!(module->caps & NQT_CAP_PLAIN))
-        nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
-                      "the transport \"%s\" carries the wire \"netqueue\" only: say so in its "
-                      "object",
-                      module->name);
     if (entry->wire == NQI_WIRE_BOTH && !conf->server)
         nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
                       "\"both\" is for servers: a client never tries out what the other side "
                       "speaks, so say \"netqueue\" or \"net-queue\"");
-    if (entry->wire == NQI_WIRE_OLDER && entry->circle)
+    else if (!(module->caps & NQT_CAP_PLAIN))
+        nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
+                      "the transport \"%s\" carries the wire \"netqueue\" only: say so in its "
+                      "object",
+                      module->name);
+    else if (entry->wire == NQI_WIRE_OLDER && entry->circle)
         nqi_conf_note(notes, NQ_ERR_CONFIG, pointer,
                       "\"net-queue\" has no way to prove a pre-shared key: take \"psk\" away, or "
                       "give it to the transports that speak \"netqueue\"");
