@@ -196,8 +196,8 @@ static nq_err link_on_ini(struct nqi_link *link, const uint8_t *data, size_t len
     return len ? link->events->receive(link->arg, data, len) : NQ_OK;
 }
 
-/* The first eight bytes say that this is an ini.  NQ_AGAIN: no. */
-static nq_err link_greet_older(struct nqi_link *link, const uint8_t *data, size_t len)
+/* The first eight bytes say whether this is an ini: *native, no. */
+static nq_err link_greet_older(struct nqi_link *link, const uint8_t *data, size_t len, bool *native)
 {
     struct link_greeting *greeting = link->greeting;
     enum nqi_wire wire = link_wire(link), asked = nqi_ep_wire(link->ep);
@@ -205,6 +205,7 @@ static nq_err link_greet_older(struct nqi_link *link, const uint8_t *data, size_
     size_t n = greeting->filled;
     bool whole;
 
+    *native = false;
     memcpy(head, greeting->hello, NQI_MIN(n, sizeof(head)));
     if (n < sizeof(head))
         memcpy(head + n, data, NQI_MIN(len, sizeof(head) - n));
@@ -217,7 +218,8 @@ static nq_err link_greet_older(struct nqi_link *link, const uint8_t *data, size_
             return link_refuse_wire(link,
                                     "the first frame is no ini of the wire \"net-queue\", which "
                                     "is all that is spoken here");
-        return NQ_AGAIN;
+        *native = true;
+        return NQ_OK;
     }
     if (wire == NQI_WIRE_NATIVE)
         return link_refuse_wire(link, "the client speaks the wire \"net-queue\", and only "
@@ -228,9 +230,12 @@ static nq_err link_greet_older(struct nqi_link *link, const uint8_t *data, size_
 
 nq_err nqi_link_greet(struct nqi_link *link, const uint8_t *data, size_t len)
 {
-    nq_err err = link->state == LINK_HELLO ? link_greet_older(link, data, len) : NQ_AGAIN;
+    bool native = true;
+    nq_err err = NQ_OK;
 
-    return err == NQ_AGAIN ? link_greet_native(link, data, len) : err;
+    if (link->state == LINK_HELLO)
+        err = link_greet_older(link, data, len, &native);
+    return native ? link_greet_native(link, data, len) : err;
 }
 
 /* ---- to another strand ------------------------------------------------------------------ */
