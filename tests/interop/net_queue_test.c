@@ -149,11 +149,10 @@ START_TEST(sixteen_bytes_pass_unless_they_are_our_id)
 {
     struct pair pair = pair_make(_i, "", "");
     nq_msg *own = NULL;
-    nq_reason reason;
 
     ck_assert_int_eq(nq_msg_new(nq_id(pair.queue), 16, &own), NQ_OK);
-    ck_assert_int_eq(nqtest_outcome(nqtest_put_future(pair.queue, own), &reason), NQ_NOT_DELIVERED);
-    ck_assert_int_eq(reason, NQ_REASON_WIRE);
+    ck_assert_int_lt(nq_put(pair.queue, own, NULL, 0, NULL), 0);
+    nq_msg_free(own);
     pass_to_python(pair, 16, 1);
     pass_from_python(pair, 16, 2);
     pair_part(pair, _i);
