@@ -23,7 +23,9 @@ void nqi_peer_end(struct nqi_peer *peer, nq_reason reason)
     /* The last reference may go before the strand is left. */
     nqi_strand_on_settle(peer->serial.strand, NULL, NULL);
     nqi_peer_hand_over(peer);
-    peer->final = peer->session.older ? 0 : nqi_session_final(&peer->session);
+    peer->final = nqi_session_final(&peer->session);
+    if (peer->session.older) /* nobody will ask */
+        peer->final = 0;
     nqi_session_fini(&peer->session, reason);
     if (peer->dials)
         nqi_dialer_fini(&peer->dialer);

@@ -52,8 +52,9 @@ static bool greeting_repeats(const struct nqi_peer *peer, const struct nqi_attac
 static bool greeting_owns(const struct nqi_peer *peer, const struct nqi_attach *attach,
                           const struct nqi_psk *psk)
 {
-    return !nq_uuid_is_nil(&peer->name.id) && /* else a session of the older wire */
-           nqi_session_is_proven(&peer->name, attach) && nqi_session_fits(&peer->name, psk->circle);
+    if (nq_uuid_is_nil(&peer->name.id)) /* a session of the older wire */
+        return false;
+    return nqi_session_is_proven(&peer->name, attach) && nqi_session_fits(&peer->name, psk->circle);
 }
 
 /* What is to be done with a link whose AUTH came. */
