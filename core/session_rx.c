@@ -200,6 +200,11 @@ static nq_err rx_step_head(struct nqi_session *session, struct nqi_buf *in, int6
             return NQ_OK;
         raw = rx->raw;
     }
+    if (NQI_UNLIKELY(session->state == NQI_SESSION_HELLO) && nqi_older_is_ini(raw)) {
+        session->bye_reason = NQ_REASON_WIRE;
+        return nqi_fail(NQ_ERR_CLOSED, "the server speaks the wire \"net-queue\": this side would "
+                                       "have to say so with \"wire\"");
+    }
     err = nqi_head_read(raw, &rx->head);
     return err ? err : rx_start_body(session, now);
 }
