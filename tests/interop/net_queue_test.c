@@ -1,6 +1,8 @@
 /* "wire": "net-queue" against an independent peer of that wire that behaves well, in both roles and
  * over each transport: see net_queue/peer.py. */
 #include "tests/interop/net_queue_rig.h"
+#include <netqueue/datum.h>
+#include <netqueue/serializer.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,12 +120,16 @@ START_TEST(pieces_have_any_size_and_many_frames)
 }
 END_TEST
 
-/* What came goes back. */
+/* What came is understood, written anew, and goes back. */
 static void turn_back(struct pair pair)
 {
+    void *value = NULL;
     json_t *event;
 
-    nqtest_put(pair.queue, nqtest_get(pair.queue));
+    ck_assert_msg(nq_get_object(pair.queue, NULL, 0, NQTEST_WAIT, &value, NULL) == NQ_OK, "%s",
+                  nq_error());
+    ck_assert_int_eq(nq_put_object(pair.queue, value, NULL, 0, NULL), NQ_OK);
+    nq_datum_unref(value);
     event = nqtest_python_event("p", "data");
     ck_assert(json_is_true(json_object_get(event, "same")));
     json_decref(event);
@@ -131,7 +137,7 @@ static void turn_back(struct pair pair)
 
 START_TEST(values_of_every_type_come_back_as_they_were)
 {
-    struct pair pair = pair_make(_i, "", "");
+    struct pair pair = pair_make(_i, ", 'serializer': 'pickle'", "");
 
     for (unsigned seed = 0; seed < 40; seed++)
         for (unsigned protocol = 2; protocol <= 5; protocol++) {
