@@ -21,9 +21,10 @@ An outcome that a killed sender did not log says nothing; the message may have a
 
 import collections
 
-DELIVERED, UNKNOWN = 1, 6
+DELIVERED, UNKNOWN = 1, 7
 REFUSED_EVENT, GONE_EVENT, UP_EVENT, RESUMED_EVENT, DOWN_EVENT = 5, 4, 1, 2, 3
-NAMES = ("pending", "delivered", "cancelled", "expired", "dropped", "not delivered", "unknown")
+NAMES = ("pending", "delivered", "handed", "cancelled", "expired", "dropped", "not delivered",
+         "unknown")
 
 
 class Life:
@@ -192,15 +193,15 @@ LIVING = (
     ("P 1 1 9 0;P 1 2 9 0", "A 0 1 2 1;A 0 1 1 1", "arrived behind"),
     ("P 1 1 9 0", "A 0 1 1 0", "wrong bytes"),
     ("P 1 1 9 1", "A 0 1 1 1", "is pending"),
-    ("P 1 1 9 1;O 1 1 6 link", "A 0 1 1 1", "is unknown"),
+    ("P 1 1 9 1;O 1 1 7 link", "A 0 1 1 1", "is unknown"),
     ("P 1 1 9 1;O 1 1 1 no;O 1 1 1 no", "A 0 1 1 1", "came twice"),
     ("P 1 1 9 0", "A 0 1 1 1;A 0 1 2 1", "never put"),
 )
 KILLED = (
-    ("P 1 1 9 1;O 1 1 6 link", "", None),
-    ("P 1 1 9 1;O 1 1 6 link", "A 0 1 1 1", None),
-    ("P 1 1 9 1;O 1 1 6 link", "A 0 1 1 1;L 2;A 0 1 1 1", "arrived twice"),
-    ("P 1 1 9 1;O 1 1 5 link", "A 0 1 1 1", "arrived and is not delivered"),
+    ("P 1 1 9 1;O 1 1 7 link", "", None),
+    ("P 1 1 9 1;O 1 1 7 link", "A 0 1 1 1", None),
+    ("P 1 1 9 1;O 1 1 7 link", "A 0 1 1 1;L 2;A 0 1 1 1", "arrived twice"),
+    ("P 1 1 9 1;O 1 1 6 link", "A 0 1 1 1", "arrived and is not delivered"),
     ("P 1 1 9 1;R 1 1", "A 0 1 1 1", "was refused"),
     ("P 1 1 9 1", "", "no outcome"),
     ("P 1 1 9 1;O 1 1 1 no", "", "never got"),
