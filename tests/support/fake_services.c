@@ -174,10 +174,16 @@ static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t *type)
     const struct host_cfg *own = (const struct host_cfg *)cfg;
     const struct nqt_module *module = own->module;
     const char *text = NULL;
-    bool known = strcmp(name, NQT_FACT_PROVEN) == 0;
+    bool known = true;
 
-    if (known)
+    if (strcmp(name, NQT_FACT_PROVEN) == 0)
         *type = NQT_OPT_BOOL;
+    else if (strcmp(name, NQT_FACT_WIRE) == 0)
+        *type = NQT_OPT_INT;
+    else if (strcmp(name, NQT_FACT_ID) == 0)
+        *type = NQT_OPT_STR;
+    else
+        known = false;
     for (uint32_t i = 0; i < module->nopt; i++) {
         if (strcmp(module->opt[i].name, name) != 0)
             continue;
