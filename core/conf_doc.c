@@ -21,8 +21,7 @@ nq_err nqi_conf_doc_end(FILE *file, char **text, bool failed, char **ret)
 }
 
 /* A row of a Markdown table: key, type and range, default, help. */
-static void doc_row(FILE *file, const char *name, const struct nqt_opt *opt,
-                    const char *const *later_choices, bool later)
+static void doc_row(FILE *file, const char *name, const struct nqt_opt *opt, bool later)
 {
     char range[NQI_VALUE_TEXT];
 
@@ -39,9 +38,7 @@ static void doc_row(FILE *file, const char *name, const struct nqt_opt *opt,
     if (later)
         fputs("**Not in this version.** ", file);
     fputs(opt->help ? opt->help : "", file);
-    for (size_t i = 0; later_choices && later_choices[i]; i++)
-        fprintf(file, "%s `%s`", i ? "," : " Not in this version:", later_choices[i]);
-    fputs(later_choices ? ". |\n" : " |\n", file);
+    fputs(" |\n", file);
 }
 
 static void doc_table(FILE *file, const char *title, const char *intro, const char *place)
@@ -50,10 +47,9 @@ static void doc_table(FILE *file, const char *title, const char *intro, const ch
             title, intro);
     for (size_t i = 0; i < nqi_nkeys; i++)
         if (nqi_key_is_in(&nqi_keys[i], place) && nqi_keys[i].opt.type != NQI_OPT_OBJECT)
-            doc_row(file, nqi_key_name(&nqi_keys[i]), &nqi_keys[i].opt, nqi_keys[i].later_choices,
-                    nqi_keys[i].later);
+            doc_row(file, nqi_key_name(&nqi_keys[i]), &nqi_keys[i].opt, nqi_keys[i].later);
         else if (nqi_key_is_in(&nqi_keys[i], place) && nqi_keys[i].later)
-            doc_row(file, nqi_key_name(&nqi_keys[i]), &nqi_keys[i].opt, NULL, true);
+            doc_row(file, nqi_key_name(&nqi_keys[i]), &nqi_keys[i].opt, true);
 }
 
 static void doc_module_table(FILE *file, const struct nqt_module *module)
@@ -63,7 +59,7 @@ static void doc_module_table(FILE *file, const struct nqt_module *module)
         return;
     fputs("\n| key | value | default | meaning |\n|---|---|---|---|\n", file);
     for (size_t i = 0; i < module->nopt; i++)
-        doc_row(file, nqi_options_at(module, i)->name, nqi_options_at(module, i), NULL, false);
+        doc_row(file, nqi_options_at(module, i)->name, nqi_options_at(module, i), false);
 }
 
 static const char doc_head[] =

@@ -121,16 +121,6 @@ void nqi_conf_note_unknown(struct nqi_conf_notes *notes, const char *place, cons
 
 /* ---- values ----------------------------------------------------------------------------- */
 
-static bool note_is_later_choice(const struct nqi_key *key, const json_t *json)
-{
-    const char *const *choice = key->later_choices;
-
-    for (; choice && *choice && json_is_string(json); choice++)
-        if (strcmp(*choice, json_string_value(json)) == 0)
-            return true;
-    return false;
-}
-
 nq_err nqi_conf_read(struct nqi_conf_notes *notes, const struct nqi_key *key, const char *at,
                      const json_t *json, const char *folder, struct nqi_value *ret)
 {
@@ -140,8 +130,6 @@ nq_err nqi_conf_read(struct nqi_conf_notes *notes, const struct nqi_key *key, co
 
     if (key->later)
         snprintf(why, sizeof(why), "\"%s\" is not in this version", nqi_key_name(key));
-    else if (note_is_later_choice(key, json))
-        snprintf(why, sizeof(why), "\"%s\" is not in this version", json_string_value(json));
     else
         err = nqi_value_read(&key->opt, json, folder, &value, why);
     if (err == NQ_ERR_CONFIG)

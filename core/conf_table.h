@@ -12,10 +12,9 @@ struct nqi_key {
     /* opt.name is the key's place as a JSON pointer: "/queue/policy".  Types and flags: those
      * of core/value.h, too. */
     struct nqt_opt opt;
-    const char *const *later_choices; /* ENUM: choices of a later version; NULL-terminated */
-    size_t offset;                    /* in struct nqi_conf */
-    uint8_t width;                    /* bytes there: 1, 4, 8; 0 = checked, not kept */
-    bool later;                       /* of a later version: refused with these words */
+    size_t offset; /* in struct nqi_conf */
+    uint8_t width; /* bytes there: 1, 4, 8; 0 = checked, not kept */
+    bool later;    /* of a later version: refused with these words */
 };
 
 extern const struct nqi_key nqi_keys[];
