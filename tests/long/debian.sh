@@ -120,7 +120,8 @@ what_is_missing_is_named() {
 mqtt_afterwards() {
     port=$(free_port)
     install netqueue-transport-mqtt mosquitto || return
-    inside mosquitto -p "$port" >"$tap_tmp/broker" 2>&1 &
+    # not by inside(): the process that is to be ended would be a shell's child
+    env -i PATH=/usr/sbin:/usr/bin chroot "$root" mosquitto -p "$port" >"$tap_tmp/broker" 2>&1 &
     started $!
     until grep -q running "$tap_tmp/broker"; do
         kill -0 $! || return
