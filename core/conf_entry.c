@@ -57,7 +57,7 @@ static void entry_check_open(struct nqi_conf_notes *notes, const struct nqi_opti
         return;
     nqi_conf_note(notes, NQ_ERR_CONFIG, nqi_conf_pointer(at, "host", pointer),
                   "the address \"%s\", which is not loopback, needs \"security\": "
-                  "{\"insecure\": true}: this queue has neither TLS nor a key",
+                  "{\"insecure\": true}: this queue has neither TLS nor a key that all must prove",
                   nqi_log_escape(host, seen, sizeof(seen)));
 }
 
