@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netqueue/transport_thread.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,22 +176,18 @@ static void resolve_init(void)
 /* Under mtx.  Start the helper, which takes no signals: they are for the user's threads. */
 static int resolve_start(void)
 {
-    sigset_t all, old;
     pthread_attr_t attr;
     pthread_t thread;
     int rc;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    rc = pthread_create(&thread, &attr, resolve_main, NULL);
+    rc = nqt_thread_start(&thread, &attr, resolve_main, NULL);
     if (!rc) {
         pthread_setname_np(thread, "nq-resolve");
         resolve.helper_of = getpid();
     }
     pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     return rc;
 }
 

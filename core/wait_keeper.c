@@ -17,8 +17,8 @@
 
 #include "core/err.h"
 #include <errno.h>
+#include <netqueue/transport_thread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -270,7 +270,6 @@ static nq_err keeper_open(struct nqi_room *room)
 
 nq_err nqi_keeper_start(struct nqi_room *room)
 {
-    sigset_t all, old;
     nq_err err;
     int rc;
 
@@ -278,11 +277,7 @@ nq_err nqi_keeper_start(struct nqi_room *room)
         atomic_store(&room->token, TOKEN_RUN); /* on behalf of the thread */
     else if ((err = keeper_open(room)))
         return err;
-    /* The program's signals are the program's threads' affair. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&room->thread, NULL, keeper_main, room);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    rc = nqt_thread_start(&room->thread, NULL, keeper_main, room);
     if (rc) {
         errno = rc;
         return nqi_fail_errno("cannot start the keeper thread");

@@ -8,7 +8,7 @@
 #endif
 #include "grpc.h"
 #include <errno.h>
-#include <signal.h>
+#include <netqueue/transport_thread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -165,19 +165,6 @@ static void *drive_run(void *arg)
     return NULL;
 }
 
-/* Signals are for the program's threads. */
-static int drive_start(struct ngrpc_drive *drive)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&drive->thread, NULL, drive_run, drive);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err)
 {
     struct ngrpc_drive *drive = calloc(1, sizeof(*drive));
@@ -196,7 +183,7 @@ int ngrpc_drive_new(struct ngrpc_drive **out, struct nqt_error *err)
     ngrpc_poll_init(drive);
     drive->cq = grpc_completion_queue_create_for_next(NULL);
     drive_add_waker(drive);
-    error = drive_start(drive);
+    error = nqt_thread_start(&drive->thread, NULL, drive_run, drive);
     if (error) {
         grpc_completion_queue_shutdown(drive->cq);
         (void)grpc_completion_queue_next(drive->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);

@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #endif
 #include "mqtt_broker.h"
-#include <signal.h>
+#include <netqueue/transport_thread.h>
 
 #define BROKER_PAUSE_LEAST (MQTT_NS_PER_S / 10)
 #define BROKER_PAUSE_MOST (5 * MQTT_NS_PER_S)
@@ -237,17 +237,12 @@ static void *broker_run(void *arg)
     return NULL;
 }
 
-/* It has no business with the program's signals. */
 static bool broker_start(struct nqtp_ep *ep)
 {
-    sigset_t all, before;
     int rc;
 
     mqtt_ep_ref(ep);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&ep->thread, NULL, broker_run, ep);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rc = nqt_thread_start(&ep->thread, NULL, broker_run, ep);
     if (rc)
         atomic_fetch_sub(&ep->refs, 1); /* not the last one */
     return !rc;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Each public header compiles alone, as C11 and as C++17, with nothing but include/ in the path.
-# transport_x509.h wants POSIX 2008, and OpenSSL's headers.
+# Those with threads want POSIX 2008, transport_x509.h OpenSSL's headers too.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 cd "$top_srcdir" || exit 99
 
@@ -25,6 +25,9 @@ same_version() {
 for file in include/netqueue/*.h; do
     name=${file##*/}
     posix=
+    if [ "$name" = transport_thread.h ]; then
+        posix=-D_POSIX_C_SOURCE=200809L
+    fi
     if [ "$name" = transport_x509.h ]; then
         posix=-D_POSIX_C_SOURCE=200809L
         # shellcheck disable=SC2086 # a list of words

@@ -96,8 +96,9 @@ START_TEST(a_client_that_has_gone_is_not_found_as_the_last_one)
     peer = nqi_queue_find_recent(server, &id); /* as by a put that takes long */
     ck_assert_ptr_null(atomic_load(&server->recent));
     ck_assert_int_eq(nq_disconnect(server, &id), NQ_OK);
-    while (!atomic_load(&peer->ended)) /* another thread may be inside of it */
+    while (nqtest_stats(server).peers) /* another thread may be inside of it */
         ck_assert_int_ge(nq_poll(server), 0);
+    ck_assert(atomic_load(&peer->ended));
     nqi_queue_put_back(server, peer);
     ck_assert_int_eq(put_to(server, &id, 2), NQ_ERR_NO_PEER);
     ck_assert_ptr_null(atomic_load(&server->recent));
