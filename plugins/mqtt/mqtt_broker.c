@@ -98,7 +98,7 @@ void mqtt_broker_end(struct nqtp_ep *ep, bool gone)
     }
     if (joined) /* else the broker publishes the last will */
         broker_disconnect(ep);
-    MQTTAsync_destroy(&client);
+    mqtt_client_destroy(&client);
     mqtt_plain_forget(ep);
     pthread_mutex_lock(&ep->mtx);
     ep->client = NULL;

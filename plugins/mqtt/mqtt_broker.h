@@ -53,6 +53,8 @@ void mqtt_nudge(void);
 
 /* Connect.  With `auto` a refusal for the version's sake is followed by 3.1.1. */
 int mqtt_open(struct nqtp_ep *ep, struct nqt_error *err);
+/* The end of what mqtt_open() made; waits for paho's threads when it is the last one. */
+void mqtt_client_destroy(MQTTAsync *client);
 /* GONE, and where it is published.  @return the record's length */
 size_t mqtt_gone(const struct nqtp_ep *ep, uint8_t record[MQTT_CONTROL], int code,
                  const char *text);

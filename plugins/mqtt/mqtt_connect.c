@@ -36,6 +36,18 @@ static int connect_fail(const struct nqtp_ep *ep, int code, struct nqt_error *er
                            ep->step_text, connect_hint(ep, code));
 }
 
+/* paho takes its lists and threads away with its last client, and waits meanwhile without its lock:
+ * a client that is made then would be in lists that are gone.  So clients of all endpoints are made
+ * and destroyed one after the other.  Not under an endpoint's mtx. */
+static pthread_mutex_t connect_clients = PTHREAD_MUTEX_INITIALIZER;
+
+void mqtt_client_destroy(MQTTAsync *client)
+{
+    pthread_mutex_lock(&connect_clients);
+    MQTTAsync_destroy(client);
+    pthread_mutex_unlock(&connect_clients);
+}
+
 static int connect_create(struct nqtp_ep *ep, const char *uri, int version, struct nqt_error *err)
 {
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
@@ -50,8 +62,10 @@ static int connect_create(struct nqtp_ep *ep, const char *uri, int version, stru
         snprintf(name, sizeof(name), "%s", ep->opts.name);
     else
         snprintf(name, sizeof(name), "nq1-%016" PRIx64, ep->id);
+    pthread_mutex_lock(&connect_clients);
     rc = MQTTAsync_createWithOptions(&client, uri, name, MQTTCLIENT_PERSISTENCE_NONE, NULL,
                                      &options);
+    pthread_mutex_unlock(&connect_clients);
     pthread_mutex_lock(&ep->mtx);
     ep->client = client;
     ep->step_version = version;
