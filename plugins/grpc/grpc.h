@@ -7,6 +7,7 @@
  *   grpc_room.c     what an endpoint has in the library
  *   grpc_stream.c   one call
  *   grpc_link.c     life of a link
+ *   grpc_rounds.h   links of the plain wire, whose calls are rounds
  *   grpc_rx.c       from messages to the core's room
  *   grpc_listen.c   endpoints, where they listen
  *   grpc_server.c   servers, the calls that come
@@ -34,9 +35,11 @@
 #include <stdbool.h>
 
 #define NGRPC_METHOD "/netqueue.Transport/Link"
+#define NGRPC_ROUND "/grpc/comm"        /* of the plain wire: a call is one round */
 #define NGRPC_MARK "netqueue-transport" /* initial metadata of a server of ours */
 #define NGRPC_MARK_VALUE "0"
 #define NGRPC_MESSAGE_MAX (4 << 20) /* bytes of a message that is received */
+#define NGRPC_PIECE_MAX (64 << 20)  /* the same where the plain wire is spoken, which has 16 MiB */
 
 #define NGRPC_HOST_MAX 256
 #define NGRPC_NAME_MAX 288 /* "[host]:port" and a NUL */
@@ -56,7 +59,8 @@
 struct ngrpc_opts {
     char host[NGRPC_HOST_MAX];
     uint16_t port;
-    int64_t connect_timeout_ns;
+    int64_t connect_timeout_ns, idle_timeout_ns;
+    int64_t wire;                       /* NQT_WIRE_ */
     size_t message, send_queue, memory; /* bytes */
     uint32_t backlog;
     struct nqt_tls_opts tls;
@@ -126,6 +130,7 @@ struct ngrpc_room {
 
     /* a server's */
     struct ngrpc_stream *arrived, **arrived_tail; /* for the endpoint's serial to announce */
+    struct ngrpc_stream *plain;                   /* of the plain wire, the newest first */
     bool posted;                                  /* a post is on its way there */
     bool owes_post;                               /* it was refused: the drive tries again */
     bool asked;                                   /* a request for the next call is outstanding */
@@ -178,6 +183,11 @@ struct ngrpc_stream {
     struct ngrpc_stream *arrived;    /* under the room's: the next to be announced */
     struct ngrpc_stream *owed;       /* in drive->owed: the next there */
 
+    bool plain; /* fixed: calls come one after the other, each a round; else one call is all */
+    /* a server's plain one, in the room's list of them; under the room's mutex */
+    struct ngrpc_stream *plain_next, **plain_at;
+    char peer[NGRPC_NAME_MAX]; /* fixed: whose connection it is */
+
     pthread_mutex_t mtx;
     /* under mtx */
     uint32_t users;         /* the link, operations outstanding */
@@ -199,6 +209,18 @@ struct ngrpc_stream {
     grpc_status_code status;
     char reason[NGRPC_REASON_MAX];
 
+    /* plain */
+    bool round;           /* one goes on, and `call` is it; else that is NULL */
+    bool first;           /* none was whole yet */
+    bool filled;          /* what this one sends is known */
+    bool moved;           /* it sent or brought something */
+    bool failed;          /* one was not whole: `status` and `reason` of that stay */
+    bool announced;       /* a server's: the first piece came */
+    uint32_t starts;      /* outstanding at its beginning: metadata */
+    size_t quota;         /* bytes that it still sends */
+    int64_t moved_ns;     /* when something last happened */
+    grpc_call *next_call; /* a server's: came before this one was over */
+
     bool rx_busy;
     uint32_t rx_first, rx_count;
     size_t rx_bytes;
@@ -219,7 +241,7 @@ struct ngrpc_stream {
     grpc_slice details;
     int cancelled;
     grpc_byte_buffer *rx_out, *tx_out;
-    struct ngrpc_tag on_open, on_close, on_recv, on_send, on_watch;
+    struct ngrpc_tag on_open, on_answer, on_close, on_recv, on_send, on_watch;
 };
 
 enum ngrpc_state {
@@ -251,6 +273,12 @@ struct nqtp_link {
     bool finished;    /* LINK_CLOSED was emitted; lives on for a post that is on its way */
     bool finish_late; /* post() refused: finish when nobody is inside */
 
+    /* plain */
+    nqt_watch *tick;  /* the next round, or patience with this one */
+    bool rounding;    /* as far as the serial knows */
+    int64_t pause_ns; /* between rounds, and */
+    int64_t due_ns;   /* when the next one begins; 0 = not known yet */
+
     grpc_byte_buffer *message; /* partly handed up; NULL = none */
     grpc_byte_buffer_reader reader;
     grpc_slice slice; /* of it, */
@@ -260,7 +288,7 @@ struct nqtp_link {
 
 /* ---- grpc_opts.c ------------------------------------------------------------------------ */
 
-#define NGRPC_OPTIONS 14u
+#define NGRPC_OPTIONS 15u
 extern const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS];
 
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
@@ -344,6 +372,15 @@ void ngrpc_stream_receive(struct ngrpc_stream *stream);
 void ngrpc_stream_poke(struct ngrpc_stream *stream);
 /* No link has it any more: send what was taken and end, or end at once. */
 void ngrpc_stream_close(struct ngrpc_stream *stream, bool linger);
+/* End the call that goes on, if one does.  Thread: any, without locks. */
+void ngrpc_stream_cancel(struct ngrpc_stream *stream);
+/* Start operations for which `users` was raised. */
+void ngrpc_stream_start(struct ngrpc_stream *stream, const grpc_op *ops, size_t n,
+                        struct ngrpc_tag *tag);
+/* Leave the mutex; with `poke` the link shall look.  A post that was refused is tried again. */
+void ngrpc_stream_unlock(struct ngrpc_stream *stream, bool poke);
+/* Under the mutex: forget what came and was not handed up. */
+void ngrpc_stream_drop_rx(struct ngrpc_stream *stream);
 /* The drive looks: true when it must look again. */
 bool ngrpc_stream_look(struct ngrpc_stream *stream, int64_t now, bool *cancel);
 
@@ -359,6 +396,8 @@ void ngrpc_link_free(struct nqtp_link *link);
 /* End it, once: LINK_DOWN with this reason. */
 void ngrpc_link_down(struct nqtp_link *link, int code, int status, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* End it with what its call, or its round, came to. */
+void ngrpc_link_status_down(struct nqtp_link *link);
 /* What the stream posts. */
 void ngrpc_link_work(void *arg);
 int ngrpc_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *serial);
@@ -399,6 +438,8 @@ void ngrpc_server_ask(struct ngrpc_server *server);
 void ngrpc_server_shutdown(struct ngrpc_server *server);
 /* A call is attached, or gone before: there is room for another one. */
 void ngrpc_server_settled(struct ngrpc_stream *stream);
+/* For the endpoint's serial to announce; when the endpoint is closing, the stream is closed. */
+void ngrpc_server_arrived(struct ngrpc_stream *stream);
 /* Post to announce what arrived.  Under the room's mutex. */
 void ngrpc_server_poke(struct ngrpc_room *room);
 

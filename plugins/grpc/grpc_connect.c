@@ -2,7 +2,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "grpc.h"
+#include "grpc_rounds.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -38,20 +38,24 @@ static struct ngrpc_stream *connect_stream(struct nqtp_ep *ep)
     char target[NGRPC_NAME_MAX + 16];
     grpc_channel_credentials *creds = ngrpc_tls_channel(ep);
     struct ngrpc_stream *stream;
+    bool plain = ep->opts.wire == NQT_WIRE_PLAIN;
     grpc_channel *channel;
-    grpc_call *call;
+    grpc_call *call = NULL;
 
     if (!creds)
         return NULL;
     connect_target(&ep->opts, target, sizeof(target));
     channel = ngrpc_opts_channel(&ep->opts, target, creds);
     grpc_channel_credentials_release(creds);
-    call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, ep->mod->drive->cq,
-                                    grpc_slice_from_static_string(NGRPC_METHOD), NULL,
-                                    gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    if (!plain)
+        call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, ep->mod->drive->cq,
+                                        grpc_slice_from_static_string(NGRPC_METHOD), NULL,
+                                        gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     stream = ngrpc_stream_new(ep->room, &ep->opts, call, channel);
-    if (stream)
-        stream->tls = ngrpc_tls_ref(ep->tls);
+    if (!stream)
+        return NULL;
+    stream->plain = stream->first = plain;
+    stream->tls = ngrpc_tls_ref(ep->tls);
     return stream;
 }
 
@@ -85,7 +89,10 @@ int ngrpc_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial, stru
     atomic_fetch_add_explicit(&link->stream->refs, 1, memory_order_relaxed);
     link->stream->link = link;
     link->stream->attached = true;
-    ngrpc_stream_open(link->stream);
+    if (link->stream->plain)
+        ngrpc_rounds_connect(link);
+    else
+        ngrpc_stream_open(link->stream);
     *out = link;
     return NQT_OK;
 }

@@ -115,7 +115,7 @@ static bool drive_look_once(struct ngrpc_drive *drive, int64_t now)
     if (stop)
         grpc_completion_queue_shutdown(drive->cq);
     if (stream) {
-        (void)grpc_call_cancel(stream->call, NULL);
+        ngrpc_stream_cancel(stream);
         ngrpc_stream_put(stream);
     }
     if (room)

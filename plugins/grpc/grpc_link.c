@@ -2,7 +2,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "grpc.h"
+#include "grpc_rounds.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +35,7 @@ void ngrpc_link_free(struct nqtp_link *link)
     struct ngrpc_stream *stream = link->stream;
 
     nqt_timer_stop(link->mod->host, &link->timer);
+    nqt_timer_stop(link->mod->host, &link->tick);
     ngrpc_rx_drop(link);
     nqt_free(link->mod->host, link->mod->core, link);
     if (stream)
@@ -53,6 +54,7 @@ void ngrpc_link_down(struct nqtp_link *link, int code, int status, const char *f
     (void)nqt_vfail_native(&err, code, "grpc", status, format, args);
     va_end(args);
     nqt_timer_stop(link->mod->host, &link->timer);
+    nqt_timer_stop(link->mod->host, &link->tick);
     link->state = NGRPC_DOWN;
     (void)NQT_EMIT_LINK(link, NQT_EV_LINK_DOWN, .err = &err);
 }
@@ -63,6 +65,8 @@ static void link_up(struct nqtp_link *link)
     link->epoch = atomic_fetch_add(&link->mod->epochs, 1) + 1;
     link->state = NGRPC_UP;
     (void)NQT_EMIT_LINK(link, NQT_EV_LINK_UP);
+    if (link->stream->plain)
+        ngrpc_rounds_up(link);
     /* What came already must wait until the core has handled that. */
     pthread_mutex_lock(&link->stream->mtx);
     ngrpc_stream_poke(link->stream);
@@ -113,6 +117,8 @@ static const char *link_hint(const struct nqtp_link *link, int code)
 
     if (link->stream->status == GRPC_STATUS_UNAUTHENTICATED)
         return "the server refuses this side: ";
+    if (link->stream->status == GRPC_STATUS_UNIMPLEMENTED && link->stream->plain)
+        return "the server does not speak the wire \"net-queue\" over grpc: ";
     if (link->stream->status != GRPC_STATUS_UNAVAILABLE)
         return "";
     if (code == NQT_E_REFUSED)
@@ -144,10 +150,10 @@ static int link_code(const struct ngrpc_stream *stream, bool opening)
 }
 
 /* The call is over: `status` and `reason` are fixed. */
-static void link_status_down(struct nqtp_link *link)
+void ngrpc_link_status_down(struct nqtp_link *link)
 {
     struct ngrpc_stream *stream = link->stream;
-    bool opening = link->state == NGRPC_OPENING;
+    bool opening = link->state == NGRPC_OPENING || (stream->channel && stream->first);
     int code = link_code(stream, opening);
     const char *hint = link_hint(link, code), *ours = strstr(stream->reason, LINK_REFUSAL);
 
@@ -180,7 +186,7 @@ static void link_check_end(struct nqtp_link *link)
     if (fin)
         ngrpc_link_down(link, NQT_E_EOF, 0, "%s: closed by the other side", link->peer);
     else if (over)
-        link_status_down(link);
+        ngrpc_link_status_down(link);
     else if (ended && !stream->channel) /* a client's call has a status that tells more */
         ngrpc_link_down(link, NQT_E_LOST, 0, "%s: the call ended without its last message",
                         link->peer);
@@ -220,7 +226,10 @@ static void link_look(struct nqtp_link *link)
     ngrpc_rx(link);
     if (room && link->state == NGRPC_UP)
         (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
-    link_check_end(link);
+    if (stream->plain)
+        ngrpc_rounds_look(link);
+    else
+        link_check_end(link);
 }
 
 void ngrpc_link_work(void *arg)
@@ -276,7 +285,10 @@ int ngrpc_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, 
         stream->tx_wanted = true; /* when broken, LINK_DOWN comes instead */
     pthread_mutex_unlock(&stream->mtx);
     *taken = done;
-    ngrpc_stream_pump_tx(stream);
+    if (stream->plain)
+        ngrpc_rounds_sent(link);
+    else
+        ngrpc_stream_pump_tx(stream);
     return NQT_OK;
 }
 
@@ -310,6 +322,8 @@ int ngrpc_shutdown(struct nqtp_link *link)
     link->state = NGRPC_DRAINING;
     pthread_mutex_lock(&stream->mtx);
     stream->fin = true;
+    if (stream->plain)
+        ngrpc_stream_poke(stream);
     pthread_mutex_unlock(&stream->mtx);
     ngrpc_stream_pump_tx(stream);
     if (nqt_timer_start(link->mod->host, link->mod->core, link->serial, link_drain_over, link,
@@ -341,6 +355,7 @@ void ngrpc_close(struct nqtp_link *link)
     if (link->state == NGRPC_CLOSED)
         return;
     nqt_timer_stop(link->mod->host, &link->timer);
+    nqt_timer_stop(link->mod->host, &link->tick);
     link->state = NGRPC_CLOSED;
     ngrpc_stream_close(link->stream, !opening);
     if (!link->mod->host->post(link->serial, link_finish, link))
@@ -357,7 +372,14 @@ int ngrpc_info(struct nqtp_link *link, struct nqt_info *out)
     uint64_t off = NQT_CAP_LISTEN | NQT_CAP_CONNECT |
                    (link->ep->opts.tls.on ? 0 : NQT_CAP_CONFIDENTIAL) |
                    (identity ? 0 : NQT_CAP_PEER_IDENTITY);
-    int rc = nqt_info_answer(out, NGRPC_CAPS & ~off, 0, link->local, link->peer);
+    uint64_t on = 0;
+    int rc;
+
+    if (link->stream->plain) { /* nothing tells that a connection between two rounds is gone */
+        on = NQT_CAP_PLAIN;
+        off |= NQT_CAP_PEER_PRESENCE;
+    }
+    rc = nqt_info_answer(out, (NGRPC_CAPS & ~off) | on, 0, link->local, link->peer);
 
     if (!rc)
         out->peer_identity = identity;

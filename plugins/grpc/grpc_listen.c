@@ -5,7 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "grpc.h"
+#include "grpc_rounds.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -257,6 +257,7 @@ void ngrpc_ep_close(struct nqtp_ep *ep)
         return;
     if (server)
         ngrpc_server_shutdown(server);
+    ngrpc_round_shut(room);
     ngrpc_drive_late(room->drive);
     ngrpc_poll_recall(room->drive); /* nobody polls an endpoint that closes */
     ngrpc_room_drop(room);          /* may be the end of the endpoint */

@@ -32,6 +32,13 @@ const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
      .max = INT64_C(3600000000000),
      .help = "Time to find the host, to connect and to be answered; a server's patience with who "
              "makes no call"},
+    {.name = "idle_timeout",
+     .def = "60s",
+     .type = NQT_OPT_DURATION,
+     .unit = "ns",
+     .min = 1000000,
+     .max = INT64_C(86400000000000),
+     .help = "A server's patience with a client of the wire \"net-queue\" that makes no call"},
     {.name = "message",
      .def = "1MiB",
      .type = NQT_OPT_SIZE,
@@ -76,10 +83,11 @@ const struct nqt_opt ngrpc_opt_table[NGRPC_OPTIONS] = {
 int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts *out,
                     struct nqt_error *err)
 {
-    int64_t port = 0, timeout = 0, message = 0, queue = 0, memory = 0, backlog = 0;
+    int64_t port = 0, timeout = 0, idle = 0, message = 0, queue = 0, memory = 0, backlog = 0;
     const struct nqt_number all[] = {
-        {"port", &port},        {"connect_timeout", &timeout}, {"message", &message},
-        {"send_queue", &queue}, {"memory", &memory},           {"backlog", &backlog},
+        {"port", &port},         {"connect_timeout", &timeout}, {"message", &message},
+        {"send_queue", &queue},  {"memory", &memory},           {"backlog", &backlog},
+        {"idle_timeout", &idle},
     };
     struct ngrpc_opts opts = {.port = 0};
     int rc = nqt_cfg_text(host, cfg, "host", true, opts.host, sizeof(opts.host), err);
@@ -94,6 +102,9 @@ int ngrpc_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct ngrpc_opts
         return rc;
     opts.port = (uint16_t)port;
     opts.connect_timeout_ns = timeout;
+    opts.idle_timeout_ns = idle;
+    if (host->cfg_int(cfg, NQT_FACT_WIRE, &opts.wire)) /* earlier cores know one only */
+        opts.wire = NQT_WIRE_NATIVE;
     opts.message = (size_t)message;
     opts.send_queue = (size_t)queue;
     opts.memory = (size_t)memory;
@@ -134,13 +145,23 @@ static grpc_resource_quota *opts_quota_new(const struct ngrpc_opts *opts)
     return quota;
 }
 
+static int opts_message_max(const struct ngrpc_opts *opts)
+{
+    return opts->wire == NQT_WIRE_NATIVE ? NGRPC_MESSAGE_MAX : NGRPC_PIECE_MAX;
+}
+
+static int opts_ms(int64_t ns)
+{
+    return (int)((ns + 999999) / 1000000);
+}
+
 grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *target,
                                  grpc_channel_credentials *creds)
 {
     grpc_resource_quota *quota = opts_quota_new(opts);
     grpc_arg args[] = {
         opts_quota(quota),
-        opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, NGRPC_MESSAGE_MAX),
+        opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, opts_message_max(opts)),
         opts_number(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
         opts_number(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
         opts_number(GRPC_ARG_ENABLE_RETRIES, 0),
@@ -160,20 +181,22 @@ grpc_channel *ngrpc_opts_channel(const struct ngrpc_opts *opts, const char *targ
 
 grpc_server *ngrpc_opts_server(const struct ngrpc_opts *opts)
 {
-    const int patience = (int)((opts->connect_timeout_ns + 999999) / 1000000);
+    const int patience = opts_ms(opts->connect_timeout_ns), idle = opts_ms(opts->idle_timeout_ns);
+    const bool rounds = opts->wire != NQT_WIRE_NATIVE && idle > patience;
     grpc_resource_quota *quota = opts_quota_new(opts);
     grpc_arg args[] = {
         opts_quota(quota),
-        opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, NGRPC_MESSAGE_MAX),
+        opts_number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, opts_message_max(opts)),
         opts_number(GRPC_ARG_MAX_CONCURRENT_STREAMS, OPTS_STREAMS_MAX),
         opts_number(GRPC_ARG_ALLOW_REUSEPORT, 0),
         opts_number(GRPC_ARG_ENABLE_CHANNELZ, 0),
         opts_number(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0),
         opts_number(GRPC_ARG_KEEPALIVE_TIME_MS, OPTS_NO_PING),
         opts_number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, OPTS_USER_TIMEOUT),
-        /* Who says nothing, or makes no call: our clients have one as long as a connection. */
+        /* Who says nothing, or makes no call: our clients have one as long as a connection, those
+         * of the other wire when they have something to say or ask. */
         opts_number(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, patience),
-        opts_number(GRPC_ARG_MAX_CONNECTION_IDLE_MS, patience),
+        opts_number(GRPC_ARG_MAX_CONNECTION_IDLE_MS, rounds ? idle : patience),
     };
     const grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
     grpc_server *server = grpc_server_create(&list, NULL);

@@ -7,7 +7,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "grpc.h"
+#include "grpc_rounds.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,17 +47,21 @@ void ngrpc_server_ask(struct ngrpc_server *server)
         server->on_call.done(&server->on_call, false);
 }
 
-/* Another service's client, or a wrong path. */
-static void server_turn_away(grpc_call *call)
+/* Another service's client, a wrong path, or a wire that is not spoken here. */
+static void server_turn_away(const struct ngrpc_server *server, grpc_call *call)
 {
-    (void)grpc_call_cancel_with_status(call, GRPC_STATUS_UNIMPLEMENTED,
-                                       "netqueue serves " NGRPC_METHOD " only", NULL);
+    const char *why = server->opts.wire == NQT_WIRE_NATIVE ? "netqueue serves " NGRPC_METHOD " only"
+                      : server->opts.wire == NQT_WIRE_PLAIN ? "netqueue serves " NGRPC_ROUND " only"
+                                                            : "netqueue serves " NGRPC_METHOD
+                                                              " and " NGRPC_ROUND " only";
+
+    (void)grpc_call_cancel_with_status(call, GRPC_STATUS_UNIMPLEMENTED, why, NULL);
     grpc_call_unref(call);
 }
 
-/* In the room's list, for the endpoint's serial to announce; false: the endpoint is closing. */
-static bool server_arrived(struct ngrpc_room *room, struct ngrpc_stream *stream)
+void ngrpc_server_arrived(struct ngrpc_stream *stream)
 {
+    struct ngrpc_room *room = stream->room;
     bool open, owes;
 
     pthread_mutex_lock(&room->mtx);
@@ -73,7 +77,8 @@ static bool server_arrived(struct ngrpc_room *room, struct ngrpc_stream *stream)
     pthread_mutex_unlock(&room->mtx);
     if (owes)
         ngrpc_drive_late(room->drive);
-    return open;
+    if (!open)
+        ngrpc_stream_close(stream, false);
 }
 
 static void server_take(struct ngrpc_server *server, grpc_call *call)
@@ -87,8 +92,20 @@ static void server_take(struct ngrpc_server *server, grpc_call *call)
         (void)grpc_call_cancel_with_status(call, GRPC_STATUS_UNAUTHENTICATED, stream->refused,
                                            NULL);
     ngrpc_stream_open(stream);
-    if (!server_arrived(server->room, stream))
-        ngrpc_stream_close(stream, false);
+    ngrpc_server_arrived(stream);
+}
+
+/* Which wire a call is of, its method says. */
+static void server_sort(struct ngrpc_server *server, grpc_call *call)
+{
+    int64_t wire = server->opts.wire;
+
+    if (wire != NQT_WIRE_PLAIN && !grpc_slice_str_cmp(server->details.method, NGRPC_METHOD))
+        server_take(server, call);
+    else if (wire != NQT_WIRE_NATIVE && !grpc_slice_str_cmp(server->details.method, NGRPC_ROUND))
+        ngrpc_round_arrived(server, call);
+    else
+        server_turn_away(server, call);
 }
 
 static void server_on_call(struct ngrpc_tag *tag, bool ok)
@@ -96,13 +113,9 @@ static void server_on_call(struct ngrpc_tag *tag, bool ok)
     struct ngrpc_server *server =
         (struct ngrpc_server *)(void *)((char *)tag - offsetof(struct ngrpc_server, on_call));
     struct ngrpc_room *room = server->room;
-    bool ours = ok && !grpc_slice_str_cmp(server->details.method, NGRPC_METHOD);
 
-    if (ours)
-        server_take(server, server->call);
-    else if (ok)
-        server_turn_away(server->call);
     if (ok) {
+        server_sort(server, server->call);
         grpc_slice_unref(server->details.method);
         grpc_slice_unref(server->details.host);
         grpc_call_details_init(&server->details);
@@ -151,7 +164,10 @@ static void server_announce(struct nqtp_ep *ep, struct ngrpc_stream *stream)
     }
     link->stream = stream;
     atomic_fetch_add_explicit(&stream->refs, 1, memory_order_relaxed);
-    ngrpc_peer_name(stream->call, link->peer);
+    if (stream->plain) /* its call may be over */
+        memcpy(link->peer, stream->peer, sizeof(link->peer));
+    else
+        ngrpc_peer_name(stream->call, link->peer);
     snprintf(link->local, sizeof(link->local), "%s", ep->name);
     pthread_mutex_lock(&stream->mtx);
     stream->link = link;

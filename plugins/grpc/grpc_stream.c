@@ -5,7 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "grpc.h"
+#include "grpc_rounds.h"
 #include <grpc/support/alloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,11 +28,11 @@ void ngrpc_stream_unref(struct ngrpc_stream *stream)
     ngrpc_room_leave(room);
 }
 
-static void stream_free_messages(struct ngrpc_stream *stream)
+void ngrpc_stream_drop_rx(struct ngrpc_stream *stream)
 {
     for (; stream->rx_count; stream->rx_count--)
         grpc_byte_buffer_destroy(stream->rx[stream->rx_first++ % NGRPC_RX_SLOTS]);
-    grpc_slice_buffer_reset_and_unref(&stream->tx_wait);
+    stream->rx_bytes = 0;
 }
 
 static void stream_on_watch(struct ngrpc_tag *tag, bool ok)
@@ -74,12 +74,14 @@ void ngrpc_stream_put(struct ngrpc_stream *stream)
     if (!last || stream_is_connecting(stream))
         return;
     ngrpc_drive_del_stream(stream);
-    stream_free_messages(stream);
+    ngrpc_round_leave(stream);
+    ngrpc_stream_drop_rx(stream);
     grpc_slice_buffer_destroy(&stream->tx_wait);
     grpc_metadata_array_destroy(&stream->initial);
     grpc_metadata_array_destroy(&stream->trailing);
     grpc_slice_unref(stream->details);
-    grpc_call_unref(stream->call);
+    if (stream->call)
+        grpc_call_unref(stream->call);
     if (stream->channel)
         grpc_channel_destroy(stream->channel);
     ngrpc_server_settled(stream);
@@ -97,8 +99,7 @@ void ngrpc_stream_poke(struct ngrpc_stream *stream)
     ngrpc_drive_news(stream->drive);
 }
 
-/* Leave the mutex; with `poke` the link shall look.  A post that was refused is tried again. */
-static void stream_unlock(struct ngrpc_stream *stream, bool poke)
+void ngrpc_stream_unlock(struct ngrpc_stream *stream, bool poke)
 {
     bool owes;
 
@@ -110,9 +111,8 @@ static void stream_unlock(struct ngrpc_stream *stream, bool poke)
         ngrpc_drive_late(stream->drive);
 }
 
-/* Start operations for which `users` was raised. */
-static void stream_start(struct ngrpc_stream *stream, const grpc_op *ops, size_t n,
-                         struct ngrpc_tag *tag)
+void ngrpc_stream_start(struct ngrpc_stream *stream, const grpc_op *ops, size_t n,
+                        struct ngrpc_tag *tag)
 {
     atomic_fetch_add_explicit(&stream->drive->started, 1, memory_order_release);
     if (grpc_call_start_batch(stream->call, ops, n, tag, NULL) != GRPC_CALL_OK)
@@ -133,16 +133,18 @@ static bool stream_is_marked(const grpc_metadata_array *metadata)
 static void stream_on_open(struct ngrpc_tag *tag, bool ok)
 {
     struct ngrpc_stream *stream = STREAM_OF(tag, on_open);
-    bool stranger = ok && stream->channel &&
-                    (!stream_is_marked(&stream->initial) ||
+    bool stranger = ok && stream->channel && !stream->opened &&
+                    ((!stream->plain && !stream_is_marked(&stream->initial)) ||
                      !ngrpc_tls_recognize(stream->tls, stream->call, stream->identity));
 
     pthread_mutex_lock(&stream->mtx);
-    stream->opened = ok && !stranger;
-    stream_unlock(stream, true);
+    stream->opened |= ok && !stranger;
+    stream->starts -= stream->plain;
+    ngrpc_stream_unlock(stream, !stream->plain || stream->first);
     if (stranger)
         (void)grpc_call_cancel_with_status(stream->call, GRPC_STATUS_UNIMPLEMENTED,
                                            "this is no netqueue server", NULL);
+    ngrpc_round_settle(stream);
     ngrpc_stream_put(stream);
 }
 
@@ -172,7 +174,8 @@ static void stream_on_close(struct ngrpc_tag *tag, bool ok)
         stream->status = stream->cancelled ? GRPC_STATUS_UNAVAILABLE : GRPC_STATUS_OK;
         snprintf(stream->reason, sizeof(stream->reason), "the connection broke");
     }
-    stream_unlock(stream, true);
+    ngrpc_stream_unlock(stream, !stream->plain || stream->status != GRPC_STATUS_OK);
+    ngrpc_round_settle(stream);
     ngrpc_stream_put(stream);
 }
 
@@ -181,8 +184,8 @@ static void stream_on_close(struct ngrpc_tag *tag, bool ok)
 /* Under the mutex.  True: a receive is to be started, by this thread. */
 static bool stream_next_receive(struct ngrpc_stream *stream)
 {
-    if (stream->rx_busy || stream->rx_ended || stream->rx_count == NGRPC_RX_SLOTS ||
-        stream->rx_bytes >= NGRPC_RX_BYTES)
+    if (!stream->call || stream->rx_busy || stream->rx_ended ||
+        stream->rx_count == NGRPC_RX_SLOTS || stream->rx_bytes >= NGRPC_RX_BYTES)
         return false;
     stream->rx_busy = true;
     stream->users++;
@@ -194,7 +197,7 @@ void ngrpc_stream_receive(struct ngrpc_stream *stream)
     const grpc_op receive = {.op = GRPC_OP_RECV_MESSAGE,
                              .data.recv_message.recv_message = &stream->rx_out};
 
-    stream_start(stream, &receive, 1, &stream->on_recv);
+    ngrpc_stream_start(stream, &receive, 1, &stream->on_recv);
 }
 
 void ngrpc_stream_pump_rx(struct ngrpc_stream *stream)
@@ -213,7 +216,7 @@ static bool stream_keep_message(struct ngrpc_stream *stream, grpc_byte_buffer *m
 {
     size_t len = grpc_byte_buffer_length(message);
 
-    if (!len)
+    if (!len && !stream->plain)
         stream->rx_fin = true;
     if (!len || stream->closed || stream->rx_fin)
         return false;
@@ -226,7 +229,7 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
 {
     struct ngrpc_stream *stream = STREAM_OF(tag, on_recv);
     grpc_byte_buffer *message = stream->rx_out;
-    bool go;
+    bool go, ended, announces;
 
     stream->rx_out = NULL;
     pthread_mutex_lock(&stream->mtx);
@@ -235,14 +238,23 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
         stream->rx_ended = true;
     if (message && stream_keep_message(stream, message))
         message = NULL;
+    announces = ngrpc_round_announces(stream);
+    if (!stream->rx_ended)
+        ngrpc_round_moved(stream);
+    ended = stream->plain && stream->rx_ended;
     if (stream->link)
         stream->link->mod->host->count(stream->link->mod->core, NQT_COUNT_RECV_CALLS, 1);
     go = stream_next_receive(stream);
-    stream_unlock(stream, true);
+    ngrpc_stream_unlock(stream, true);
     if (message)
         grpc_byte_buffer_destroy(message);
+    if (announces)
+        ngrpc_server_arrived(stream);
+    if (ended)
+        ngrpc_stream_pump_tx(stream); /* a server's status is due */
     if (go)
         ngrpc_poll_owe(stream);
+    ngrpc_round_settle(stream);
     ngrpc_stream_put(stream);
 }
 
@@ -251,13 +263,14 @@ static void stream_on_recv(struct ngrpc_tag *tag, bool ok)
 /* Under the mutex: the next message, at most `message` bytes of what waits; its slices move. */
 static grpc_byte_buffer *stream_next_message(struct ngrpc_stream *stream)
 {
-    size_t len =
-        stream->tx_wait.length < stream->message ? stream->tx_wait.length : stream->message;
+    size_t most = stream->plain ? stream->quota : stream->tx_wait.length;
+    size_t len = most < stream->message ? most : stream->message;
     grpc_byte_buffer *message;
     grpc_slice_buffer part;
 
     grpc_slice_buffer_init(&part);
     grpc_slice_buffer_move_first(&stream->tx_wait, len, &part);
+    stream->quota -= stream->plain ? len : 0;
     message = grpc_raw_byte_buffer_create(part.slices, part.count);
     grpc_slice_buffer_destroy(&part); /* the message has references of its own */
     return message;
@@ -268,8 +281,10 @@ static bool stream_next_op(struct ngrpc_stream *stream, grpc_op *op)
 {
     grpc_slice none = grpc_empty_slice();
 
-    if (stream->tx_wait.length) {
+    if (stream->plain ? stream->quota : stream->tx_wait.length) {
         stream->tx_out = stream_next_message(stream);
+    } else if (stream->plain) {
+        return ngrpc_round_next_op(stream, op);
     } else if (stream->fin && !stream->fin_sent) {
         stream->fin_sent = true;
         stream->tx_out = grpc_raw_byte_buffer_create(&none, 1);
@@ -291,7 +306,7 @@ void ngrpc_stream_pump_tx(struct ngrpc_stream *stream)
     bool go;
 
     pthread_mutex_lock(&stream->mtx);
-    go = !stream->tx_busy && !stream->tx_broken && stream_next_op(stream, &next);
+    go = stream->call && !stream->tx_busy && !stream->tx_broken && stream_next_op(stream, &next);
     if (go) {
         stream->tx_busy = true;
         stream->users++;
@@ -300,7 +315,7 @@ void ngrpc_stream_pump_tx(struct ngrpc_stream *stream)
     }
     pthread_mutex_unlock(&stream->mtx);
     if (go)
-        stream_start(stream, &next, 1, &stream->on_send);
+        ngrpc_stream_start(stream, &next, 1, &stream->on_send);
 }
 
 static void stream_on_send(struct ngrpc_tag *tag, bool ok)
@@ -320,11 +335,14 @@ static void stream_on_send(struct ngrpc_tag *tag, bool ok)
         stream->tx_wanted = false;
         stream->tx_room = true;
     }
-    stream_unlock(stream, stream->tx_room);
+    if (ok)
+        ngrpc_round_moved(stream);
+    ngrpc_stream_unlock(stream, stream->tx_room);
     if (sent)
         grpc_byte_buffer_destroy(sent);
     grpc_slice_buffer_destroy(&lost);
     ngrpc_stream_pump_tx(stream);
+    ngrpc_round_settle(stream);
     ngrpc_stream_put(stream);
 }
 
@@ -336,8 +354,11 @@ struct ngrpc_stream *ngrpc_stream_new(struct ngrpc_room *room, const struct ngrp
     struct ngrpc_stream *stream = calloc(1, sizeof(*stream));
 
     if (!stream) {
-        (void)grpc_call_cancel_with_status(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "no memory", NULL);
-        grpc_call_unref(call);
+        if (call) {
+            (void)grpc_call_cancel_with_status(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "no memory",
+                                               NULL);
+            grpc_call_unref(call);
+        }
         if (channel)
             grpc_channel_destroy(channel);
         return NULL;
@@ -380,8 +401,8 @@ static void stream_open_server(struct ngrpc_stream *stream)
     const grpc_op over = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
                           .data.recv_close_on_server.cancelled = &stream->cancelled};
 
-    stream_start(stream, &open, 1, &stream->on_open);
-    stream_start(stream, &over, 1, &stream->on_close);
+    ngrpc_stream_start(stream, &open, 1, &stream->on_open);
+    ngrpc_stream_start(stream, &over, 1, &stream->on_close);
 }
 
 static void stream_open_client(struct ngrpc_stream *stream)
@@ -398,8 +419,8 @@ static void stream_open_client(struct ngrpc_stream *stream)
                               .status_details = &stream->details,
                           }};
 
-    stream_start(stream, &over, 1, &stream->on_close);
-    stream_start(stream, open, 2, &stream->on_open);
+    ngrpc_stream_start(stream, &over, 1, &stream->on_close);
+    ngrpc_stream_start(stream, open, 2, &stream->on_open);
 }
 
 void ngrpc_stream_open(struct ngrpc_stream *stream)
@@ -418,6 +439,10 @@ void ngrpc_stream_close(struct ngrpc_stream *stream, bool linger)
 {
     bool over;
 
+    if (stream->plain) {
+        ngrpc_round_close(stream, linger);
+        return;
+    }
     pthread_mutex_lock(&stream->mtx);
     stream->link = NULL;
     stream->closed = true;
@@ -426,9 +451,7 @@ void ngrpc_stream_close(struct ngrpc_stream *stream, bool linger)
     over = stream->over;
     if (linger && !over)
         stream->deadline_ns = ngrpc_now() + NGRPC_LINGER_NS;
-    for (; stream->rx_count; stream->rx_count--)
-        grpc_byte_buffer_destroy(stream->rx[stream->rx_first++ % NGRPC_RX_SLOTS]);
-    stream->rx_bytes = 0;
+    ngrpc_stream_drop_rx(stream);
     pthread_mutex_unlock(&stream->mtx);
     if (!linger && !over)
         (void)grpc_call_cancel(stream->call, NULL);
@@ -438,6 +461,22 @@ void ngrpc_stream_close(struct ngrpc_stream *stream, bool linger)
     if (linger && !over)
         ngrpc_drive_late(stream->drive);
     ngrpc_stream_put(stream);
+}
+
+/* A round's call may end meanwhile. */
+void ngrpc_stream_cancel(struct ngrpc_stream *stream)
+{
+    grpc_call *call;
+
+    pthread_mutex_lock(&stream->mtx);
+    call = stream->call;
+    if (call)
+        grpc_call_ref(call);
+    pthread_mutex_unlock(&stream->mtx);
+    if (!call)
+        return;
+    (void)grpc_call_cancel(call, NULL);
+    grpc_call_unref(call);
 }
 
 /* Under the drive's mutex. */
