@@ -338,6 +338,165 @@ START_TEST(who_makes_no_call_is_sent_away)
 }
 END_TEST
 
+/* ---- the plain wire --------------------------------------------------------------------- */
+
+#define ROUND "/grpc/comm"
+
+static const char *const wires[] = {"0", "1", "2"}; /* native, plain, both */
+static const struct nqtest_opt plain_client[] = {
+    {"host", "127.0.0.1"}, {NQT_FACT_WIRE, "1"}, {"send_queue", "4KiB"}, {NULL, NULL}};
+
+/* The server's end is there once it heard something. */
+static struct nqtest_rig plain_up(const char *wire, const char *idle_timeout)
+{
+    const struct nqtest_opt at[] = {{"host", "127.0.0.1"},
+                                    {"port", "0"},
+                                    {NQT_FACT_WIRE, wire},
+                                    {"idle_timeout", idle_timeout},
+                                    {"connect_timeout", "1s"},
+                                    {"send_queue", "4KiB"},
+                                    {NULL, NULL}};
+    struct nqtest_rig rig = nqtest_rig_endpoints(at, plain_client);
+
+    rig.c = nqtest_connect(rig.client, NULL);
+    NQTEST_UNTIL(nqtest_is_up, rig.c);
+    nqtest_push(rig.c, 24, 24, 1, 1);
+    NQTEST_UNTIL(nqtest_has_accepted, rig.server);
+    rig.s = rig.server->accepted[0];
+    nqtest_until_received(rig.s, 24);
+    return rig;
+}
+
+static void bare_half_close(struct bare *bare)
+{
+    const grpc_op end = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+
+    bare_start(bare, &end, 1, BARE_SENT);
+}
+
+static grpc_status_code bare_ask(const struct nqtest_ep *ep, const char *method)
+{
+    grpc_status_code status;
+    struct bare bare;
+
+    bare_open(&bare, ep, method);
+    bare_half_close(&bare);
+    NQTEST_UNTIL(bare_is_over, &bare);
+    status = bare.status;
+    bare_close(&bare);
+    return status;
+}
+
+START_TEST(the_method_tells_the_wire)
+{
+    const struct nqtest_opt at[] = {
+        {"host", "127.0.0.1"}, {"port", "0"}, {NQT_FACT_WIRE, wires[_i]}, {NULL, NULL}};
+    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
+    struct nqtest_ep *ep;
+
+    ck_assert_int_eq(nqtest_ep_open(host, true, at, &ep, NULL), 0);
+    /* It brings nothing, so no link is made for it. */
+    ck_assert_int_eq(bare_ask(ep, ROUND), _i ? GRPC_STATUS_UNAVAILABLE : GRPC_STATUS_UNIMPLEMENTED);
+    ck_assert_uint_eq(ep->naccepted, 0);
+    if (_i == NQT_WIRE_PLAIN)
+        ck_assert_int_eq(bare_ask(ep, "/netqueue.Transport/Link"), GRPC_STATUS_UNIMPLEMENTED);
+    nqtest_host_free(host);
+}
+END_TEST
+
+START_TEST(rounds_carry_everything_in_order)
+{
+    struct nqtest_rig rig = plain_up(wires[_i], "60s");
+    struct nqt_info info = {.size = sizeof(info)};
+
+    ck_assert_int_eq(grpc_LTX_nqt0_module.ops->info(rig.s->plugin, &info), NQT_OK);
+    ck_assert(info.caps & NQT_CAP_PLAIN);
+    ck_assert(!(info.caps & NQT_CAP_PEER_PRESENCE));
+    nqtest_push(rig.c, 300000, 700, 1, 20);
+    nqtest_push(rig.s, 200000, 3000, 2, 5);
+    nqtest_until_received(rig.s, 24 + 300000);
+    nqtest_until_received(rig.c, 200000);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+/* Either side's last bytes go with the next round. */
+START_TEST(what_was_taken_before_a_shutdown_arrives)
+{
+    struct nqtest_rig rig = plain_up("1", "60s");
+    struct nqtest_link *from = _i ? rig.s : rig.c, *to = _i ? rig.c : rig.s;
+    struct nqt_buf *buf = nqtest_buf(_i ? 0 : 24, 100000, 1);
+    uint32_t taken;
+
+    ck_assert_int_eq(nqtest_send(from, &buf, 1, &taken), NQT_OK);
+    ck_assert_int_eq(nqtest_shutdown(from), NQT_OK);
+    NQTEST_UNTIL(nqtest_is_down, from);
+    ck_assert_int_eq(from->err.code, NQT_E_EOF);
+    nqtest_until_received(to, (_i ? 0 : 24) + 100000);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+/* gRPC does not tell, so what counts is that no call comes: here, because it is held. */
+START_TEST(a_client_without_calls_is_lost)
+{
+    struct nqtest_rig rig = plain_up("1", "50ms");
+
+    ck_assert_int_eq(nqtest_hold(rig.c, 1), NQT_OK);
+    NQTEST_UNTIL(nqtest_is_down, rig.s);
+    ck_assert_int_eq(rig.s->err.code, NQT_E_LOST);
+    ck_assert_ptr_nonnull(strstr(rig.s->err.text, "idle_timeout"));
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(a_client_whose_session_is_gone_learns_it)
+{
+    struct nqtest_rig rig = plain_up("1", "60s");
+
+    nqtest_close(rig.s);
+    NQTEST_UNTIL(nqtest_is_down, rig.c);
+    ck_assert_int_eq(rig.c->err.code, NQT_E_LOST);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(a_server_without_rounds_is_named)
+{
+    struct nqtest_rig rig = nqtest_rig_endpoints(server, plain_client);
+
+    rig.c = nqtest_connect(rig.client, NULL);
+    nqtest_until(nqtest_is_up, rig.c, "up");
+    nqtest_push(rig.c, 24, 24, 1, 1);
+    NQTEST_UNTIL(nqtest_is_down, rig.c);
+    ck_assert_int_eq(rig.c->err.code, NQT_E_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(rig.c->err.text, "does not speak the wire"));
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+/* One call of the connection is held; others are served, and the endpoint closes. */
+START_TEST(a_call_that_is_held_is_in_nobodys_way)
+{
+    struct nqtest_rig rig = plain_up("1", "60s");
+    struct bare bare;
+
+    bare_open(&bare, rig.server, ROUND);
+    NQTEST_UNTIL(bare_is_open, &bare);
+    nqtest_push(rig.c, 1000, 100, 1, 10);
+    nqtest_until_received(rig.s, 1024);
+    if (_i) /* connect_timeout ends it, or the endpoint's end */
+        NQTEST_UNTIL(bare_is_over, &bare);
+    else
+        nqtest_host_free(rig.server_host);
+    bare_close(&bare);
+    if (_i)
+        nqtest_host_free(rig.server_host);
+    nqtest_host_free(rig.client_host);
+    nqtest_until_fds(rig.fds);
+}
+END_TEST
+
 /* ---- processes -------------------------------------------------------------------------- */
 
 START_TEST(a_child_cannot_use_what_its_parent_uses)
@@ -365,7 +524,8 @@ END_TEST
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("grpc");
-    TCase *tc = tcase_create("grpc"), *strangers = tcase_create("strangers");
+    TCase *tc = tcase_create("grpc"), *strangers = tcase_create("strangers"),
+          *plain = tcase_create("plain");
 
     nqtest_contract(suite, &grpc, setup);
     tcase_add_checked_fixture(tc, setup, NULL);
@@ -386,5 +546,15 @@ Suite *nqtest_suite(void)
     tcase_add_test(strangers, a_server_that_does_not_answer_is_given_up);
     tcase_add_loop_test(strangers, who_makes_no_call_is_sent_away, 0, LEN(said));
     suite_add_tcase(suite, strangers);
+    tcase_add_checked_fixture(plain, setup, NULL);
+    tcase_set_timeout(plain, 30);
+    tcase_add_loop_test(plain, the_method_tells_the_wire, 0, LEN(wires));
+    tcase_add_loop_test(plain, rounds_carry_everything_in_order, 1, LEN(wires));
+    tcase_add_loop_test(plain, what_was_taken_before_a_shutdown_arrives, 0, 2);
+    tcase_add_test(plain, a_client_without_calls_is_lost);
+    tcase_add_test(plain, a_client_whose_session_is_gone_learns_it);
+    tcase_add_test(plain, a_server_without_rounds_is_named);
+    tcase_add_loop_test(plain, a_call_that_is_held_is_in_nobodys_way, 0, 2);
+    suite_add_tcase(suite, plain);
     return suite;
 }

@@ -231,6 +231,66 @@ START_TEST(strangers_are_kept_out_with_a_reason)
 }
 END_TEST
 
+/* ---- the plain wire --------------------------------------------------------------------- */
+
+#define OPTS_MAX 16
+
+static struct nqtest_rig rounds_endpoints(const struct nqtest_opt *of_server,
+                                          const struct nqtest_opt *of_client)
+{
+    static struct nqtest_opt opts[2][OPTS_MAX];
+    const struct nqtest_opt *from[] = {of_server, of_client};
+
+    for (unsigned side = 0; side < 2; side++) {
+        unsigned n = 1;
+
+        opts[side][0] = (struct nqtest_opt){NQT_FACT_WIRE, "1"};
+        for (; from[side]->name; from[side]++)
+            opts[side][n++] = *from[side];
+        opts[side][n] = (struct nqtest_opt){NULL, NULL};
+        ck_assert_uint_lt(n, OPTS_MAX);
+    }
+    return nqtest_rig_endpoints(opts[0], opts[1]);
+}
+
+START_TEST(rounds_know_certificates)
+{
+    struct nqtest_rig rig = rounds_endpoints(careful_server, careful_client);
+
+    rig.c = nqtest_connect(rig.client, NULL);
+    NQTEST_UNTIL(nqtest_is_up, rig.c);
+    ck_assert_str_eq(link_info(rig.c).peer_identity, "urn:uuid:" NQTEST_CERT_SERVER);
+    nqtest_push(rig.c, 24, 24, 1, 1);
+    NQTEST_UNTIL(nqtest_has_accepted, rig.server);
+    rig.s = rig.server->accepted[0];
+    ck_assert_str_eq(link_info(rig.s).peer_identity, "urn:uuid:" NQTEST_CERT_CLIENT);
+    nqtest_push(rig.c, 1000, 10, 1, 10); /* in later rounds of the same link */
+    nqtest_until_received(rig.s, 1024);
+    ck_assert_uint_eq(rig.server->naccepted, 1);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(strangers_have_no_rounds)
+{
+    struct nqtest_rig rig = rounds_endpoints(misfits[_i].server, misfits[_i].client);
+    struct nqtest_link *link = nqtest_connect(rig.client, NULL);
+
+    NQTEST_UNTIL(nqtest_is_down, link);
+    if (misfits[_i].code)
+        ck_assert_int_eq(link->err.code, misfits[_i].code);
+    ck_assert_msg(strstr(link->err.text, misfits[_i].client_says), "%s", link->err.text);
+    if (misfits[_i].server_says) {
+        NQTEST_UNTIL(has_lost_one, rig.server);
+        ck_assert_int_eq(rig.server->accepted[0]->err.code, NQT_E_AUTH);
+        ck_assert_uint_eq(rig.server->accepted[0]->received, 0);
+    } else {
+        ck_assert(!nqtest_has_accepted(rig.server) && !nqtest_has_waiting(rig.server));
+    }
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 /* ---- options ---------------------------------------------------------------------------- */
 
 static const struct {
@@ -290,6 +350,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, who_a_certificate_names_is_known_when_it_was_asked_for);
     tcase_add_test(tc, without_certificates_nothing_is_said_to_be_secret);
     tcase_add_loop_test(tc, strangers_are_kept_out_with_a_reason, 0, LEN(misfits));
+    tcase_add_loop_test(tc, strangers_have_no_rounds, 0, LEN(misfits));
+    tcase_add_test(tc, rounds_know_certificates);
     tcase_add_loop_test(tc, files_that_cannot_be_meant_are_errors_of_opening, 0, LEN(wrongs));
     suite_add_tcase(suite, tc);
     return suite;
