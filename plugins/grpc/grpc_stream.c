@@ -114,8 +114,10 @@ void ngrpc_stream_unlock(struct ngrpc_stream *stream, bool poke)
 void ngrpc_stream_start(struct ngrpc_stream *stream, const grpc_op *ops, size_t n,
                         struct ngrpc_tag *tag)
 {
+    grpc_call *call = stream->call; /* who ends the round may take it away after the batch */
+
     atomic_fetch_add_explicit(&stream->drive->started, 1, memory_order_release);
-    if (grpc_call_start_batch(stream->call, ops, n, tag, NULL) != GRPC_CALL_OK)
+    if (grpc_call_start_batch(call, ops, n, tag, NULL) != GRPC_CALL_OK)
         tag->done(tag, false);
 }
 
