@@ -106,12 +106,11 @@ static nq_err older_on_ini(struct nqi_session *session, const nq_uuid *id)
 
 /* ---- out -------------------------------------------------------------------------------- */
 
+/* @param msg  16 bytes */
 static bool older_is_name(const nq_uuid *own, const nq_msg *msg)
 {
     uint8_t name[sizeof(nq_uuid)], *at = name;
 
-    if (msg->stream.nbytes != sizeof(name))
-        return false;
     for (size_t i = 0; i < nqi_stream_count(&msg->stream); i++) {
         const nq_view *view = nqi_stream_view(&msg->stream, i);
 
@@ -124,7 +123,8 @@ static bool older_is_name(const nq_uuid *own, const nq_msg *msg)
 
 bool nqi_older_carries(const nq_uuid *own, const nq_msg *msg)
 {
-    return !nqi_msg_meta_len(msg) && !nqi_msg_schema(msg) && !older_is_name(own, msg);
+    return !nqi_msg_meta_len(msg) && !nqi_msg_schema(msg) &&
+           (msg->stream.nbytes != sizeof(*own) || !older_is_name(own, msg));
 }
 
 nq_err nqi_older_refuse(void)
@@ -135,22 +135,28 @@ nq_err nqi_older_refuse(void)
         "is this side's UUID");
 }
 
-/* Memory for the next burst is small again, and what is small serves once more. */
+/* A session is idle here after each send that the link took whole, also between those of a burst.
+ * Its block serves again, unless a smaller one would have done and it has not just been made
+ * larger.
+ */
 static void older_on_idle(struct nqi_session *session)
 {
     struct nqi_block *block = session->block;
+    bool grew = session->block_grew;
     uint32_t ours;
 
     if (!block || session->stage || session->ready.head)
         return;
+    session->block_grew = false;
     ours = session->spare && session->spare->block == block ? 2 : 1;
-    if (block->cap <= OLDER_BLOCK_KEPT &&
-        atomic_load_explicit(&block->refs, memory_order_acquire) == ours) {
+    if (atomic_load_explicit(&block->refs, memory_order_acquire) == ours &&
+        (block->cap <= OLDER_BLOCK_KEPT || grew || block->fill >= block->cap / 8)) {
         block->fill = 0;
         return;
     }
     nqi_session_drop_block(session);
-    session->block_size /= 2;
+    if (!grew)
+        session->block_size /= 2;
 }
 
 void nqi_older_handed(struct nqi_session *session, struct nqi_txbuf *txbuf)

@@ -178,6 +178,7 @@ struct nqi_session {
     struct nqi_block *block;                /* where `stage` writes */
     struct nqi_txbuf *spare;                /* the next stage, empty; NULL = to be made */
     uint32_t block_size;                    /* of the next block */
+    bool block_grew;                        /* it did, since the session was last idle */
     struct nqi_fifo control;                /* struct nqi_txbuf: to be pulled, before `ready` */
     struct nqi_fifo ready;                  /* struct nqi_txbuf: to be pulled */
     uint64_t ready_bytes;                   /* in `ready` */

@@ -48,6 +48,7 @@ static struct nqi_block *tx_block(struct nqi_session *session, uint32_t size)
     nqi_session_seal(session);
     if (session->block) { /* filled in one go: the next may be larger */
         session->block_size = NQI_MIN(next * 2, most);
+        session->block_grew = true;
         nqi_session_drop_block(session);
     }
     /* The header of the block is in the same pooled memory: stay inside the size class. */

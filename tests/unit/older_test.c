@@ -227,6 +227,44 @@ START_TEST(frames_cut_anywhere_are_whole_again)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+/* 64 bytes each, to a link that takes all.  @return buffers that it took */
+static unsigned burst(unsigned messages)
+{
+    static const uint8_t payload[64];
+    nq_msg *msg = message(payload, sizeof(payload));
+    struct nqt_buf *bufs[16];
+    unsigned all = 0;
+    uint32_t n;
+
+    while (messages--)
+        ck_assert(nqi_session_put_now(&session, msg, NULL));
+    nqi_msg_unref(msg);
+    while ((n = nqi_session_pull(&session, true, bufs, 16))) {
+        for (uint32_t i = 0; i < n; i++)
+            bufs[i]->ops->unref(bufs[i]);
+        nqi_session_taken(&session, n);
+        all += n;
+    }
+    return all;
+}
+
+START_TEST(bursts_leave_in_one_buffer_and_a_trickle_holds_little)
+{
+    conf.coalesce = 65536;
+    serve(false);
+    burst(0);
+    for (unsigned i = 0; i < 6; i++)
+        burst(680); /* 48 KiB */
+    ck_assert_uint_eq(burst(680), 1);
+    ck_assert_uint_eq(settled[NQ_HANDED], 7 * 680);
+    for (unsigned i = 0; i < 6; i++)
+        ck_assert_uint_eq(burst(1), 1);
+    ck_assert_uint_le(session.block->cap, 8192);
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 START_TEST(a_first_frame_that_is_no_ini_ends_the_link)
@@ -343,6 +381,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, a_client_says_ini_and_nothing_more_before_it_is_answered);
     tcase_add_test(tcase, a_server_answers_fin_behind_all_that_was_put);
     tcase_add_test(tcase, frames_cut_anywhere_are_whole_again);
+    tcase_add_test(tcase, bursts_leave_in_one_buffer_and_a_trickle_holds_little);
     tcase_add_test(tcase, a_first_frame_that_is_no_ini_ends_the_link);
     tcase_add_test(tcase, a_server_with_our_own_id_is_refused);
     tcase_add_test(tcase, a_length_beyond_the_limit_ends_the_link_and_takes_no_memory);
