@@ -103,12 +103,28 @@ struct nqi_bench {
     bool server;
     bool block;         /* the queue's policy: put waits for room */
     bool foreign;       /* rtt: another thread puts than the one that waits */
+    uint64_t window;    /* oneway: messages that the server has not answered; 0 = it does not */
     int64_t timeout_ns; /* without any message */
     pid_t partner;      /* the other process */
     nq_queue *queue;
     struct nqi_load load;
     nq_uuid peer; /* server: the client */
 };
+
+/* ---- waiting --------------------------------------------------------------------------- */
+
+#define NQI_BENCH_PAUSE_NS NQI_NS_PER_MS /* how long a full queue is left alone */
+
+/* All return 0, or the exit code; the reason has been said. */
+
+/* Nothing came for a slice, and nothing since `since`.  0 = wait on. */
+int nqi_bench_idle(const struct nqi_bench *bench, int64_t since);
+/* One message or more. */
+int nqi_bench_get(const struct nqi_bench *bench, nq_msg **msgs, size_t cap, size_t *n);
+/* Put `msg`, which is taken in any case. */
+int nqi_bench_put(const struct nqi_bench *bench, nq_msg *msg);
+/* Until the server's transport listens: what a client says before that may be lost for ever. */
+int nqi_bench_listens(const struct nqi_bench *bench);
 
 /* ---- another thread that puts --------------------------------------------------------- */
 

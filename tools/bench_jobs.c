@@ -12,79 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define JOBS_BATCH 64
-#define JOBS_PAUSE_NS NQI_NS_PER_MS /* how long a full queue is left alone */
-
-/* ---- waiting --------------------------------------------------------------------------- */
-
-/* Has the other process ended?  It says itself why. */
-static bool jobs_partner_gone(const struct nqi_bench *bench)
-{
-    siginfo_t info = {0};
-
-    if (!bench->server)
-        return getppid() != bench->partner;
-    return waitid(P_PID, (id_t)bench->partner, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid != 0;
-}
-
-/* Nothing came for a slice.  @return 0 = wait on; else the exit code */
-static int jobs_idle(const struct nqi_bench *bench, int64_t since)
-{
-    if (nqi_interrupted())
-        return NQI_EXIT_INTERRUPTED;
-    if (nqi_now_ns() - since > bench->timeout_ns && bench->timeout_ns >= 0) {
-        nqi_say("time-out: nothing came for %.3g s", (double)bench->timeout_ns / 1e9);
-        return NQI_EXIT_LINK;
-    }
-    if (!jobs_partner_gone(bench))
-        return 0;
-    nqi_say("the other process has ended");
-    return NQI_EXIT_FAILED;
-}
-
-/* One message or more.  @return 0, or the exit code */
-static int jobs_get(const struct nqi_bench *bench, nq_msg **msgs, size_t cap, size_t *n)
-{
-    nq_err err = nq_get_many(bench->queue, msgs, cap, NQI_SLICE_NS, n);
-    int64_t since;
-
-    if (err == NQ_OK)
-        return 0;
-    since = nqi_now_ns();
-    while (err == NQ_AGAIN) {
-        int code = jobs_idle(bench, since);
-
-        if (code)
-            return code;
-        err = nq_get_many(bench->queue, msgs, cap, NQI_SLICE_NS, n);
-    }
-    return err == NQ_OK ? 0 : nqi_say_error(err);
-}
-
-/* Put `msg`, which is taken in any case. */
-static int jobs_put(const struct nqi_bench *bench, nq_msg *msg)
-{
-    const nq_uuid *peer = bench->server ? &bench->peer : NULL;
-    int64_t since = 0;
-    nq_err err;
-    int code = 0;
-
-    while ((err = nq_put(bench->queue, msg, peer, peer ? 1 : 0, NULL)) == NQ_AGAIN && !code) {
-        struct nq_event event;
-
-        since = since ? since : nqi_now_ns();
-        if (nq_event_get(bench->queue, JOBS_PAUSE_NS, &event) == NQ_AGAIN)
-            code = jobs_idle(bench, since);
-    }
-    if (err == NQ_OK)
-        return 0;
-    nq_msg_free(msg);
-    return code ? code : nqi_say_error(err);
-}
 
 /* ---- one direction ------------------------------------------------------------------------ */
 
@@ -104,16 +34,47 @@ static int jobs_send(const struct nqi_bench *bench, uint64_t number)
     if (nqi_interrupted())
         return NQI_EXIT_INTERRUPTED;
     err = jobs_make(bench, number, &msg);
-    return err ? nqi_say_error(err) : jobs_put(bench, msg);
+    return err ? nqi_say_error(err) : nqi_bench_put(bench, msg);
+}
+
+/* With a window an empty message answers so many. */
+static uint64_t jobs_answered_by_one(const struct nqi_bench *bench)
+{
+    return bench->window > 1 ? bench->window / 2 : 1;
+}
+
+static int jobs_say(const struct nqi_bench *bench)
+{
+    nq_msg *msg = NULL;
+
+    return nq_msg_new("", 0, &msg) ? nqi_say_error(NQ_ERR_NOMEM) : nqi_bench_put(bench, msg);
+}
+
+static int jobs_hear(const struct nqi_bench *bench)
+{
+    nq_msg *msg = NULL;
+    size_t n;
+    int code = nqi_bench_get(bench, &msg, 1, &n);
+
+    nq_msg_free(msg);
+    return code;
 }
 
 static int jobs_send_all(const struct nqi_bench *bench)
 {
-    uint64_t total = nqi_load_total(&bench->load);
+    uint64_t total = nqi_load_total(&bench->load), step = jobs_answered_by_one(bench);
+    uint64_t answered = 0;
     int code = 0;
 
-    for (uint64_t i = 0; i < total && !code; i++)
-        code = jobs_send(bench, i);
+    for (uint64_t i = 0; i < total && !code; i++) {
+        if (bench->window && i - answered >= bench->window) {
+            code = jobs_hear(bench);
+            answered += step;
+        }
+        code = code ? code : jobs_send(bench, i);
+    }
+    for (; bench->window && total - answered >= step && !code; answered += step)
+        code = jobs_hear(bench);
     return code;
 }
 
@@ -149,6 +110,17 @@ static void jobs_stamp(const struct nqi_bench *bench, struct nqi_bench_result *r
         ret->end_ns = nqi_now_ns();
 }
 
+/* What `n` messages after the first `got` answer. */
+static int jobs_say_so(const struct nqi_bench *bench, uint64_t got, size_t n)
+{
+    uint64_t step = jobs_answered_by_one(bench), due = (got + n) / step - got / step;
+    int code = 0;
+
+    while (due-- && !code)
+        code = jobs_say(bench);
+    return code;
+}
+
 static int jobs_receive_all(const struct nqi_bench *bench, struct nqi_bench_result *ret)
 {
     uint64_t total = nqi_load_total(&bench->load);
@@ -160,11 +132,14 @@ static int jobs_receive_all(const struct nqi_bench *bench, struct nqi_bench_resu
         /* What is not timed does not share a batch with what is. */
         uint64_t end = got < bench->load.warmup ? bench->load.warmup : total;
 
-        code = jobs_get(bench, msgs, end - got < JOBS_BATCH ? (size_t)(end - got) : JOBS_BATCH, &n);
+        code = nqi_bench_get(bench, msgs, end - got < JOBS_BATCH ? (size_t)(end - got) : JOBS_BATCH,
+                             &n);
         if (code)
             break;
         code = jobs_take(bench, got, msgs, n);
         jobs_stamp(bench, ret, got, n);
+        if (bench->window && !code)
+            code = jobs_say_so(bench, got, n);
     }
     return code;
 }
@@ -234,7 +209,7 @@ static int jobs_one_thread(const struct nqi_bench *bench, struct nqi_bench_resul
     while ((sent < total || got < total) && !code) {
         nq_msg *msgs[JOBS_BATCH];
         nq_err put = jobs_put_some(bench, &sent, &next);
-        int64_t wait = sent == total ? NQI_SLICE_NS : put == NQ_AGAIN ? JOBS_PAUSE_NS : 0;
+        int64_t wait = sent == total ? NQI_SLICE_NS : put == NQ_AGAIN ? NQI_BENCH_PAUSE_NS : 0;
         size_t n = 0;
         nq_err err;
 
@@ -251,7 +226,7 @@ static int jobs_one_thread(const struct nqi_bench *bench, struct nqi_bench_resul
         if (err == NQ_OK || put == NQ_OK)
             since = nqi_now_ns();
         else
-            code = jobs_idle(bench, since);
+            code = nqi_bench_idle(bench, since);
     }
     return code;
 }
@@ -263,7 +238,7 @@ static int jobs_one_thread(const struct nqi_bench *bench, struct nqi_bench_resul
 static int jobs_reply(const struct nqi_bench *bench, uint64_t number, nq_msg *msg)
 {
     if (!bench->load.loan)
-        return jobs_put(bench, msg);
+        return nqi_bench_put(bench, msg);
     nq_msg_free(msg);
     return jobs_send(bench, number);
 }
@@ -277,7 +252,7 @@ static int jobs_echo(const struct nqi_bench *bench)
         nq_msg *msg = NULL;
         size_t n;
 
-        code = jobs_get(bench, &msg, 1, &n);
+        code = nqi_bench_get(bench, &msg, 1, &n);
         if (code)
             break;
         if (nqi_load_check(&bench->load, i, msg, true)) {
@@ -311,7 +286,7 @@ static int jobs_answer(const struct nqi_bench *bench, uint64_t number, int64_t *
 {
     nq_msg *msg = NULL;
     size_t n;
-    int code = jobs_get(bench, &msg, 1, &n);
+    int code = nqi_bench_get(bench, &msg, 1, &n);
 
     *ret = nqi_now_ns();
     return code ? code : jobs_take(bench, number, &msg, 1);
@@ -386,14 +361,14 @@ static int jobs_meet(struct nqi_bench *bench)
     if (!bench->server && nq_msg_new("", 0, &msg) != NQ_OK)
         return nqi_say_error(NQ_ERR_NOMEM);
     if (!bench->server)
-        code = jobs_put(bench, msg);
+        code = nqi_bench_put(bench, msg);
     if (!code)
-        code = jobs_get(bench, &msg, 1, &n);
+        code = nqi_bench_get(bench, &msg, 1, &n);
     if (code)
         return code;
     bench->peer = *nq_msg_sender(msg);
     if (bench->server)
-        return jobs_put(bench, msg);
+        return nqi_bench_put(bench, msg);
     nq_msg_free(msg);
     return 0;
 }

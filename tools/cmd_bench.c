@@ -26,7 +26,7 @@ struct bench_run {
     /* options */
     struct nqi_bench_conf conf;
     const char *pin;
-    uint64_t size, count, warmup, max_exponent;
+    uint64_t size, count, warmup, max_exponent, window;
     int64_t timeout_ns;
     bool json, foreign, loan;
 
@@ -97,6 +97,7 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
     struct nqi_bench bench = {.job = run->job,
                               .server = server,
                               .foreign = run->foreign,
+                              .window = run->window,
                               .block = strcmp(run->conf.policy, "block") == 0,
                               .timeout_ns = run->timeout_ns,
                               .partner = server ? run->child : getppid()};
@@ -116,10 +117,12 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
     bench.load.loan = run->loan;
     bench.load.warmup = run->warmup;
     bench.load.count = exponent ? run->count * bench.load.nexponents : run->count;
-    if (client_config)
+    ret->code = server ? nqi_bench_listens(&bench) : 0;
+    if (client_config && !ret->code)
         bench_write(run->to_child[1], client_config, strlen(client_config));
     bench_close(&run->to_child[1]);
-    nqi_bench_run(&bench, ret);
+    if (!ret->code)
+        nqi_bench_run(&bench, ret);
     nq_free(bench.queue);
     nqi_load_fini(&bench.load);
 }
@@ -393,6 +396,8 @@ static int bench_check_options(struct bench_run *run)
         return nqi_opts_bad("sync is timed from its first message on: no --warmup");
     if (run->foreign && run->job != NQI_JOB_RTT)
         return nqi_opts_bad("--foreign is for rtt");
+    if (run->window && run->job != NQI_JOB_ONEWAY)
+        return nqi_opts_bad("--window is for oneway");
     if (run->job == NQI_JOB_MIX && run->size != UINT64_MAX)
         return nqi_opts_bad("mix has its own sizes: --max-exponent says how large");
     if (run->max_exponent < 8 || run->max_exponent > BENCH_MAX_EXPONENT)
@@ -440,6 +445,8 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
          "what put does when the queue is full: wait (the default),\n"
          "or say so; both, async and mix then run on one thread in\neach process, else on two",
          &run->conf.policy, NQI_OPT_TEXT, 0},
+        {"window", "N", "oneway: the server answers, so that N messages are on their way",
+         &run->window, NQI_OPT_COUNT, 0},
         {"foreign", NULL, "rtt: another thread puts than the one that waits", &run->foreign,
          NQI_OPT_FLAG, 0},
         {"loan", NULL, "fill messages in place, in memory that the transport lends", &run->loan,

@@ -581,6 +581,14 @@ bench_stands_on_another() {
         -o cut=1000 -o after_min=1KiB -o after_max=1KiB
 }
 
+bench_window() {
+    local window
+    ends 2 nq bench rtt --transport tcp --window 5 && says err 'window is for oneway' || return 1
+    for window in 1 2 7 1000; do
+        ends 0 nq bench oneway --transport tcp --count 500 --window "$window" || return 1
+    done
+}
+
 bench_fails() {
     ends 3 nq bench rtt --transport no-such && says err 'no-such' &&
         ends 3 nq bench rtt --transport tcp --option no-such=1 && says err 'no-such'
@@ -595,6 +603,7 @@ check "bench prints all keys in one line of JSON" bench_keys
 check "bench runs every job with every kind of message" bench_jobs
 check "bench runs with small limits" bench_small_limits
 check "bench puts on another thread than it waits on" bench_foreign
+check "bench waits for answers to a window" bench_window
 check "bench measures a transport that stands on another" bench_stands_on_another
 check "bench says what is wrong with a transport" bench_fails
 
