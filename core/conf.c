@@ -7,6 +7,7 @@
 #include "core/conf_keys.h"
 #include "core/conf_note.h"
 #include "core/err.h"
+#include "core/local.h"
 #include "core/options.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ struct conf_load {
     char *folder;
     json_t *root;
     json_t *brief; /* the short form's one entry, gathered from the root; or NULL */
-    struct nqi_value paths, psk;
+    struct nqi_value paths, psk, stats;
     struct nqi_conf *conf;
 };
 
@@ -101,7 +102,7 @@ static nq_err conf_value(struct conf_load *load, const struct nqi_key *key, cons
     if (key->opt.type == NQT_OPT_LIST)
         conf_keep(&load->paths, &value);
     else if (key->opt.type == NQT_OPT_PATH)
-        conf_keep(&load->psk, &value);
+        conf_keep(strcmp(key->opt.name, "/stats/socket") ? &load->psk : &load->stats, &value);
     return NQ_OK;
 }
 
@@ -236,6 +237,18 @@ static void conf_need_transport(struct conf_load *load)
     nqi_conf_insist(&load->notes);
 }
 
+/* ---- where the queue tells of itself ----------------------------------------------------- */
+
+static void conf_stats(struct conf_load *load)
+{
+    char *path = NQI_STEAL(load->stats.str);
+
+    if (path && strlen(path) > NQI_LOCAL_PATH)
+        nqi_conf_note(&load->notes, NQ_ERR_CONFIG, "/stats/socket",
+                      "is longer than %d bytes, too long for a socket: %s", NQI_LOCAL_PATH, path);
+    load->conf->stats_socket = path;
+}
+
 /* ---- rules between keys ----------------------------------------------------------------- */
 
 /* `num` must not exceed `limit`; when only its default does, it follows. */
@@ -280,6 +293,7 @@ void nqi_conf_free(struct nqi_conf *conf)
         nqi_conf_transport_fini(&conf->transports[i]);
     free(conf->transports);
     nqi_keystore_close(conf->keystore);
+    free(conf->stats_socket);
     free(conf);
 }
 
@@ -288,6 +302,7 @@ static void conf_load_fini(struct conf_load *load)
     nqi_conf_free(load->conf);
     nqi_value_fini(&load->paths);
     nqi_value_fini(&load->psk);
+    nqi_value_fini(&load->stats);
     json_decref(load->brief);
     json_decref(load->root);
     free(load->folder);
@@ -347,6 +362,7 @@ static nq_err conf_walk(struct conf_load *load)
     if (err)
         return err;
     conf_need_transport(load);
+    conf_stats(load);
     return conf_finish(load);
 }
 

@@ -86,6 +86,8 @@ struct nqi_conf {
     bool insecure;
     bool keyed;                    /* a file of pre-shared keys is named */
     struct nqi_keystore *keystore; /* owned; of that; NULL = no keys */
+    /* stats */
+    char *stats_socket; /* a path; owned; NULL = none */
 };
 
 /* Answers with the module of that name, or NQ_ERR_PLUGIN with the reason in nq_error().

@@ -262,6 +262,16 @@ const struct nqi_key nqi_keys[] = {
                      "protects the queue: whoever reaches the address may read and write."},
      CONF_AT(insecure)},
 
+    {.opt = {.name = "/stats",
+             .type = NQI_OPT_OBJECT,
+             .help = "Where a running queue tells of itself: `netqueue stats` asks it."}},
+    {.opt = {.name = "/stats/socket",
+             .type = NQT_OPT_PATH,
+             .help =
+                 "Path of a unix socket, at most 107 bytes, which the queue makes when it opens "
+                 "and removes when it closes. Its user and root may read counters, peers and "
+                 "transports there. Each queue needs one of its own; docs/stats.md has more."}},
+
     {.opt = {.name = "/serializer",
              .type = NQT_OPT_ENUM,
              .def = "bytes",

@@ -188,6 +188,8 @@ static nq_err queue_start(nq_queue *queue)
     queue_fill_hello(queue);
     nqi_events_init(&queue->events, queue->rooms[0]);
     err = queue_open_eps(queue);
+    if (!err)
+        err = nqi_queue_stats_open(queue);
     if (err || queue->conf->server)
         return err;
     return nqi_peer_dial(&queue->peer_conf, queue->loops[0], queue->ep_list, queue->ndial,
@@ -383,6 +385,7 @@ nq_err nq_close(nq_queue *queue, int64_t timeout_ns, struct nq_close_report *rep
     if (timeout_ns > 0)
         timeout_ns = NQI_MAX(deadline - nqi_now(), 1);
     err = queue_close(queue, timeout_ns);
+    nqi_queue_stats_close(queue);
     queue_release_closer(queue);
     queue_report(queue, report);
     return err;

@@ -48,9 +48,10 @@ struct nq_queue {
     size_t ndial;
     struct nqi_peer *server; /* a client's only peer; one reference */
     struct nqi_events events;
-    uint64_t seed;    /* of the hash */
-    uint32_t process; /* whose queue it is */
-    bool older;       /* all its transports are for the older wire only */
+    uint64_t seed;                 /* of the hash */
+    uint32_t process;              /* whose queue it is */
+    struct nqi_queue_stats *stats; /* the closer's and then nq_free()'s to end; NULL = none */
+    bool older;                    /* all its transports are for the older wire only */
 
     /* the user's to guard */
     struct nq_serializer serializer; /* without functions: the configuration's */
@@ -158,6 +159,18 @@ void nqi_queue_explain(const nq_queue *queue, struct nq_event *event);
  * Under lock, or not. */
 void nqi_queue_mark_locked(nq_queue *queue);
 void nqi_queue_mark(nq_queue *queue);
+
+/* queue_info.c: for nq_health(), of the transport at place `i` of the configuration; and for
+ * nq_peers() */
+void nqi_queue_show_health(const nq_queue *queue, size_t i, struct nq_health_info *ret);
+void nqi_queue_show_peer(nq_queue *queue, struct nqi_peer *peer, struct nq_peer_info *ret);
+
+/* queue_stats.c: the socket that the configuration names; without one nothing is done.
+ * @return NQ_OK, NQ_ERR_SYS (somebody listens there, ...), NQ_ERR_NOMEM */
+NQ_MUST_CHECK nq_err nqi_queue_stats_open(nq_queue *queue);
+/* One at a time; may be repeated.  Thread: any, outside of strands and callbacks.  Blocks: until
+ * who tells something right now has done. */
+void nqi_queue_stats_close(nq_queue *queue);
 
 /* queue_get.c */
 /* Under lock: what the last session of this peer left unread comes before what this one brings.

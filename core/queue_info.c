@@ -53,6 +53,15 @@ void nq_event_callback(nq_queue *queue, nq_event_fn fn, void *arg)
 
 /* ---- peers ------------------------------------------------------------------------------ */
 
+void nqi_queue_show_peer(nq_queue *queue, struct nqi_peer *peer, struct nq_peer_info *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    nqi_peer_describe(peer, ret);
+    pthread_mutex_lock(&queue->lock);
+    ret->unread = peer->inbox.unread;
+    pthread_mutex_unlock(&queue->lock);
+}
+
 nq_err nq_peers(nq_queue *queue, struct nq_peer_info *infos, size_t cap, size_t *count)
 {
     struct nqi_peer **peers;
@@ -63,13 +72,8 @@ nq_err nq_peers(nq_queue *queue, struct nq_peer_info *infos, size_t cap, size_t 
         err = nqi_queue_list(queue, &peers, &n);
     if (err)
         return err;
-    for (size_t i = 0; i < NQI_MIN(n, cap); i++) {
-        memset(&infos[i], 0, sizeof(infos[i]));
-        nqi_peer_describe(peers[i], &infos[i]);
-        pthread_mutex_lock(&queue->lock);
-        infos[i].unread = peers[i]->inbox.unread;
-        pthread_mutex_unlock(&queue->lock);
-    }
+    for (size_t i = 0; i < NQI_MIN(n, cap); i++)
+        nqi_queue_show_peer(queue, peers[i], &infos[i]);
     nqi_queue_unlist(peers, n);
     *count = n;
     return NQ_OK;
@@ -103,8 +107,7 @@ void nqi_queue_tell_absent(nq_queue *queue, const struct nqi_conf_absent *absent
     nqi_queue_on_event(queue, &event);
 }
 
-/* Of the transport at place `i` of the configuration. */
-static void health_show(const nq_queue *queue, size_t i, struct nq_health_info *ret)
+void nqi_queue_show_health(const nq_queue *queue, size_t i, struct nq_health_info *ret)
 {
     const struct nqi_conf_absent *absent = queue->conf->transports[i].absent;
 
@@ -125,7 +128,7 @@ void nqi_queue_explain(const nq_queue *queue, struct nq_event *event)
 
     if (queue->conf->server || queue->neps < 2)
         return;
-    health_show(queue, 0, &first);
+    nqi_queue_show_health(queue, 0, &first);
     if (first.state != NQ_HEALTH_READY && first.text[0])
         snprintf(event->text + len, sizeof(event->text) - len, "; not over %s: %s", first.transport,
                  first.text);
@@ -138,7 +141,7 @@ nq_err nq_health(nq_queue *queue, struct nq_health_info *infos, size_t cap, size
     if (err)
         return err;
     for (size_t i = 0; i < NQI_MIN(queue->neps, cap); i++)
-        health_show(queue, i, &infos[i]);
+        nqi_queue_show_health(queue, i, &infos[i]);
     *count = queue->neps;
     return NQ_OK;
 }
@@ -242,7 +245,7 @@ static void stats_add_transports(nq_queue *queue, struct nq_stats *stats)
         const nqt_core *core = queue->eps[i].core;
         struct nq_health_info health = {.state = NQ_HEALTH_IDLE};
 
-        health_show(queue, i, &health);
+        nqi_queue_show_health(queue, i, &health);
         stats->health[health.state]++;
         if (!core)
             continue;
