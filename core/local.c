@@ -26,6 +26,15 @@ static void local_closep(int *fd)
         close(*fd);
 }
 
+/* As NQI_STEAL(), of a descriptor. */
+static int local_steal(int *fd)
+{
+    int stolen = *fd;
+
+    *fd = -1;
+    return stolen;
+}
+
 static int local_socket(void)
 {
     return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -82,8 +91,7 @@ static nq_err local_lock_folder(const char *path, int *ret)
             return nqi_fail_errno("cannot lock the folder of %s", path);
         (void)sched_yield();
     }
-    *ret = fd;
-    fd = -1;
+    *ret = local_steal(&fd);
     return NQ_OK;
 }
 
@@ -188,8 +196,7 @@ nq_err nqi_local_listen(const char *path, int backlog, struct nqi_local_id *id, 
     err = local_listen(fd, path, backlog, id);
     if (err)
         return err;
-    *ret = fd;
-    fd = -1;
+    *ret = local_steal(&fd);
     return NQ_OK;
 }
 
