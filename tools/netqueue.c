@@ -15,6 +15,7 @@ static const struct {
     {"get", "receive messages into files or to standard output", nqi_cmd_get},
     {"transports", "list the transports, or describe one", nqi_cmd_transports},
     {"check", "find every problem in a configuration file", nqi_cmd_check},
+    {"stats", "show how a running queue is", nqi_cmd_stats},
     {"bench", "measure a transport between two processes", nqi_cmd_bench},
 };
 
