@@ -239,12 +239,12 @@ struct nq_stats {
     uint64_t messages_in, bytes_in;   /* complete messages received */
     uint64_t delivered;               /* puts that settled so, per peer */
     uint64_t not_delivered, unknown, cancelled, dropped, expired;
-    uint64_t dropped_by[NQ_REASONS]; /* not delivered, dropped and refused, by reason */
+    uint64_t dropped_by[NQ_REASONS]; /* the five before, by reason */
     uint64_t queued, queued_bytes;   /* now waiting to be sent */
     uint64_t unacked;                /* now sent and not acknowledged */
     uint64_t unread, unread_bytes;   /* now waiting for nq_get() */
     uint64_t peers, links;           /* now */
-    uint64_t connects, refusals;     /* links that came up; that were refused */
+    uint64_t connects, refusals;     /* sessions that began; links that were refused */
     uint64_t events_lost;
     /* how the queue waited: what these mean is in docs/waiting.md */
     uint64_t turns, sleeps, kicks, spins_paid, spins_lost, keeper_ticks, keeper_turns;
