@@ -7,7 +7,7 @@ tap_stage
 cd "$top_srcdir" || exit 99
 [ -x "$stage${bindir:?}/netqueue" ] || skip_all "the command is not built"
 tap_mktemp
-NETQUEUE_PLUGIN_PATH=$stage${plugindir:?}
+plugins=$stage${plugindir:?}
 NETQUEUE_PLUGIN_UNSAFE=1
 export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
 tab=$(printf '\t')
@@ -42,7 +42,7 @@ option() { # name
 all_there() { # N
     for thing in $(echo "$options" | grep -o 'needs [a-z]*' | cut -d ' ' -f 2) \
         $(grep -oE '"(transport|inner)": *"[a-z]*"' "$blocks/$1" | cut -d '"' -f 4); do
-        [ -e "$NETQUEUE_PLUGIN_PATH/$thing.so" ] || command -v "$thing" || return 1
+        [ -e "$plugins/$thing.so" ] || [ -e "$files/$thing.so" ] || command -v "$thing" || return 1
     done >/dev/null
 }
 
@@ -53,7 +53,7 @@ compiles() { # N
         cat "$blocks/$1"
     } >"$blocks/$1.c"
     # shellcheck disable=SC2046 # a list of words
-    cc $(pkg-config --cflags netqueue) -c -o "$blocks/$1.o" "$blocks/$1.c"
+    cc -Wno-misleading-indentation $(pkg-config --cflags netqueue) -c -o "$blocks/$1.o" "$blocks/$1.c"
 }
 
 ended() { # CODE: as the mark wants it
@@ -175,6 +175,7 @@ document() { # path from the top
     files=$tap_tmp/files/$1
     port=$(free_port)
     mkdir -p "$blocks" "$files"
+    NETQUEUE_PLUGIN_PATH=$plugins:$files # also what the document itself builds
     echo "$files" >"$blocks/here"
     sed "s/51966/$port/g" "$1" |
         awk -v folder="$blocks" -f tests/docs/blocks.awk >"$blocks/list"
