@@ -78,22 +78,10 @@ manual_pages() {
     [ -s "$top_srcdir/docs/netqueue.conf.5" ]
 }
 
-manual_pages_format() {
-    for file in "$top_srcdir"/docs/*.[15]; do
-        said=$(groff -ww -man -Tutf8 "$file" 2>&1 >/dev/null)
-        [ -z "$said" ] || { echo "$said"; return 1; }
-    done
-}
-
 check "every command has --help" help_works
 check "there is a version" version_works
 check "a wrong command line ends with 2" usage_codes
 check "every command has a manual page with all its options" manual_pages
-if command -v groff >/dev/null; then
-    check "the manual pages format without a warning" manual_pages_format
-else
-    skip "the manual pages format without a warning" "groff is not installed"
-fi
 
 # ---- check and transports ---------------------------------------------------------------------
 
