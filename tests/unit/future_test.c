@@ -642,7 +642,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("future");
     TCase *tc = tcase_create("future"), *queues = tcase_create("queues");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, every_outcome_and_reason_has_a_text_of_its_own);
     tcase_add_test(tc, numbers_that_are_no_outcome_or_reason_have_a_text_too);

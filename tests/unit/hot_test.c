@@ -331,7 +331,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("hot");
     TCase *tc = tcase_create("hot");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_link_gets_hot_only_while_a_driver_spins);
     tcase_add_test(tc, a_link_without_a_look_never_gets_hot);

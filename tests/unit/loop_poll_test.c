@@ -256,7 +256,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("loop_poll");
     TCase *tc = tcase_create("loop_poll");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_turn_looks_into_the_poller_and_a_sleep_waits_there);
     tcase_add_test(tc, with_a_descriptor_one_sleeps_in_epoll);

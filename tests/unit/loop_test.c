@@ -191,7 +191,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("loop");
     TCase *tc = tcase_create("loop");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, nqtest_loop_setup, nqtest_loop_teardown);
     tcase_add_test(tc, posts_from_four_threads_run_in_each_ones_order);
     tcase_add_test(tc, posts_that_are_left_run_before_the_loop_ends);

@@ -469,7 +469,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("loop_watch");
     TCase *tc = tcase_create("loop_watch");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, nqtest_loop_setup, nqtest_loop_teardown);
     tcase_add_test(tc, a_ready_descriptor_is_reported_until_it_is_not);
     tcase_add_test(tc, what_need_not_be_read_is_reported_each_time_that_something_came);

@@ -223,7 +223,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("session_random");
     TCase *tcase = tcase_create("random");
 
-    tcase_set_timeout(tcase, 50);
+    tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, conversations_at_random, 0, 12);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -462,7 +462,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("strand");
     TCase *tc = tcase_create("strand");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, who_is_inside_keeps_others_out);
     tcase_add_test(tc, work_for_a_free_strand_runs_at_once);

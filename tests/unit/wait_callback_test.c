@@ -207,7 +207,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("wait_callback");
     TCase *tc = tcase_create("wait_callback");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_test(tc, a_slow_callback_with_another_behind_it_stops_no_driver);
     tcase_add_test(tc, a_callback_that_arises_inside_the_callback_of_another_queue_is_run);
     tcase_add_test(tc, callbacks_without_end_do_not_keep_a_caller);

@@ -263,7 +263,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("wait_keeper");
     TCase *tc = tcase_create("wait_keeper");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_test(tc, a_post_made_in_the_keepers_last_turn_is_run);
     tcase_add_test(tc, the_keeper_receives_what_comes_while_it_arms_a_link);
     tcase_add_test(tc, an_end_that_comes_before_the_last_look_is_not_slept_through);

@@ -179,7 +179,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("wait_spin");
     TCase *tc = tcase_create("wait_spin");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_test(tc, data_that_comes_while_a_link_is_armed_is_received);
     tcase_add_test(tc, what_is_delivered_while_a_driver_cools_links_ends_its_wait);
     tcase_add_test(tc, what_is_delivered_while_a_driver_cools_links_ends_the_waits_of_others);

@@ -392,7 +392,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("wait");
     TCase *tc = tcase_create("wait");
 
-    tcase_set_timeout(tc, 10);
+    tcase_set_timeout(tc, 30);
     tcase_add_test(tc, a_condition_that_holds_needs_no_wait);
     tcase_add_test(tc, a_time_out_ends_a_wait);
     tcase_add_test(tc, the_caller_drives_until_its_condition_holds);
