@@ -1,12 +1,9 @@
 /* See net_queue_rig.h. */
 #include "tests/interop/net_queue_rig.h"
 #include "tests/support/certs.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "tests/support/port.h"
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static struct {
     const char *name;
@@ -77,24 +74,10 @@ TCase *nqtest_old_case(Suite *suite, const char *name, double seconds)
     return tc;
 }
 
-/* Nobody listens on it now. */
-static unsigned old_free_port(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
-    return ntohs(addr.sin_port);
-}
-
 void nqtest_old_choose(int place)
 {
     chosen = place;
-    port = nqtest_old_is(place, "mqtt") ? nqtest_broker("") : old_free_port();
+    port = nqtest_old_is(place, "mqtt") ? nqtest_broker("") : nqtest_free_port();
 }
 
 static const char *old_transport(void)

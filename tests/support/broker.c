@@ -1,5 +1,6 @@
 /* See broker.h. */
 #include "tests/support/broker.h"
+#include "tests/support/port.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <dirent.h>
@@ -43,18 +44,6 @@ static int broker_socket(struct sockaddr_in *addr)
                                  .sin_port = htons((uint16_t)broker_port),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     return fd;
-}
-
-static void broker_choose_port(void)
-{
-    struct sockaddr_in addr;
-    socklen_t len = sizeof(addr);
-    int fd = broker_socket(&addr);
-
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    broker_port = ntohs(addr.sin_port);
-    close(fd);
 }
 
 /* It reads its configuration from a file that has no name any more. */
@@ -113,7 +102,7 @@ unsigned nqtest_broker(const char *more)
     if (broker_pid)
         return broker_port;
     if (!broker_port)
-        broker_choose_port();
+        broker_port = nqtest_free_port();
     config = broker_config(more);
     broker_pid = fork();
     if (!broker_pid) /* before any assertion: its lock may have been taken at the fork */

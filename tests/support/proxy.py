@@ -29,7 +29,7 @@ TYPE_WELCOME, TYPE_DATA = 3, 5
 def free_port():
     """Of 127.0.0.1, below those that the system hands out itself; nobody listens on it now."""
     while True:
-        port = random.randrange(12000, 30000)
+        port = random.randrange(21000, 32000)
         with socket.socket() as sock:
             try:
                 sock.bind(("127.0.0.1", port))

@@ -1,8 +1,9 @@
-/* The transports differ in their place only: a name of the process, a port that the system chose, a
+/* The transports differ in their place only: a name of the process, a port of this process, a
  * socket in a folder of its own, a name on the broker that each test starts. */
 #include "tests/support/queue.h"
 #include "tests/support/broker.h"
 #include "tests/support/certs.h"
+#include "tests/support/port.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <dirent.h>
@@ -49,19 +50,6 @@ nq_queue *nqtest_open(const char *format, ...)
     va_end(args);
     ck_assert_msg(nqtest_try_open(&queue, "%s", text) == NQ_OK, "%s\n%s", text, nq_error());
     return queue;
-}
-
-static unsigned queue_free_port(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, len), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
-    return ntohs(addr.sin_port);
 }
 
 static char folder[] = "/tmp/nqtest-XXXXXX";
@@ -165,7 +153,7 @@ void nqtest_choose_place(int transport)
                  nqtest_broker(""), ++place_count);
     else
         snprintf(place, sizeof(place), "'transport': '%s', 'host': '127.0.0.1', 'port': %u%s",
-                 nqtest_transport_name(transport), queue_free_port(),
+                 nqtest_transport_name(transport), nqtest_free_port(),
                  transport == transports.tls ? queue_tls() : "");
 }
 

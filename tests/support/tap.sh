@@ -92,13 +92,14 @@ stage_config() {
         --define-variable=includedir="$stage${includedir:?}" "$@"
 }
 
-# A TCP port that nobody listens on now, below the range that the system hands out itself.
+# A TCP port that nobody listens on now, below the range that the system hands out itself and above
+# that of support/port.c.
 free_port() {
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v seed="$(date +%N)" '
         { split($2, part, ":"); used[part[2]] = 1 }
         END {
             srand(seed)
-            do port = 12000 + int(rand() * 18000)
+            do port = 21000 + int(rand() * 11000)
             while (sprintf("%04X", port) in used)
             print port
         }'
