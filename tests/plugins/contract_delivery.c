@@ -252,9 +252,17 @@ START_TEST(what_arrives_before_a_sudden_end_is_a_prefix)
 }
 END_TEST
 
+/* A transport waits for so long, and no longer, until what it took has left. */
+static struct nqtest_rig patient(struct nqtest_rig rig)
+{
+    nqtest_slow_time(rig.client_host);
+    nqtest_slow_time(rig.server_host);
+    return rig;
+}
+
 START_TEST(the_end_of_one_side_is_eof_on_the_other)
 {
-    struct nqtest_rig rig = nqtest_rig_usual();
+    struct nqtest_rig rig = patient(nqtest_rig_usual());
     struct nqtest_link *first = _i ? rig.s : rig.c, *second = _i ? rig.c : rig.s;
 
     nqtest_push(first, 1000, 100, 1, 10);
@@ -272,7 +280,7 @@ static const size_t offers[] = {300000, 1000};
 
 START_TEST(shutdown_delivers_what_was_taken_and_takes_no_more)
 {
-    struct nqtest_rig rig = _i % 2 ? nqtest_rig_tiny() : nqtest_rig_usual();
+    struct nqtest_rig rig = patient(_i % 2 ? nqtest_rig_tiny() : nqtest_rig_usual());
     struct nqt_buf *buf;
     uint32_t taken;
 
@@ -314,7 +322,7 @@ END_TEST
 
 START_TEST(shutdown_of_one_direction_still_receives)
 {
-    struct nqtest_rig rig = nqtest_rig_usual();
+    struct nqtest_rig rig = patient(nqtest_rig_usual());
 
     if (!nqtest_can(NQT_CAP_DRAIN))
         goto out;

@@ -5,7 +5,8 @@
  * running test.
  *
  * Several hosts may live on one thread; whoever waits runs them all.  Time is real plus what
- * nqtest_advance() adds, or that alone from nqtest_hold_time() on. */
+ * nqtest_advance() adds, or that alone from nqtest_hold_time() on; from nqtest_slow_time() on it
+ * passes more slowly. */
 #ifndef NQTEST_FAKE_HOST_H
 #define NQTEST_FAKE_HOST_H
 
@@ -111,6 +112,7 @@ struct nqtest_host {
     bool handling;
     int64_t shift; /* nqtest_advance() */
     bool held;     /* nqtest_hold_time(): `shift` is the time */
+    int64_t slow;  /* nqtest_slow_time(): when that began, or 0 */
 
     bool resolve_held;          /* questions stay open */
     struct nqtest_opt names[8]; /* "a.test" -> "127.0.0.2,::1"; "" = unknown */
@@ -185,6 +187,9 @@ void nqtest_settle(int ms);
 unsigned nqtest_turn(int ms);
 void nqtest_advance(struct nqtest_host *host, int64_t ns);
 void nqtest_hold_time(struct nqtest_host *host);
+/* A twentieth of real time, for what must be done before a plugin loses patience: threads may be
+ * stopped, or slow, and the plugin's clocks go on all the same. */
+void nqtest_slow_time(struct nqtest_host *host);
 
 /* What the plugin told last of the endpoint's health: NQT_HEALTH_*, and whether its text has `part`
  * in it (NULL = any).  Nothing told: NQT_HEALTH_IDLE. */

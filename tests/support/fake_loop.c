@@ -171,6 +171,11 @@ void nqtest_hold_time(struct nqtest_host *host)
     host->held = true;
 }
 
+void nqtest_slow_time(struct nqtest_host *host)
+{
+    host->slow = nqtest_now(host);
+}
+
 /* ---- conditions ----------------------------------------------------------------------- */
 
 bool nqtest_is_up(const void *link)

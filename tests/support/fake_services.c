@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { HOST_SLOWER = 20 }; /* nqtest_slow_time() */
+
 static struct nqtest_host *host_of(nqt_core *core)
 {
     struct nqtest_host *host = (struct nqtest_host *)core;
@@ -78,11 +80,13 @@ static struct nqt_buf *host_buf_new(nqt_core *core, size_t len)
 int64_t nqtest_now(const struct nqtest_host *host)
 {
     struct timespec now;
+    int64_t ns;
 
     if (host->held)
         return host->shift;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + host->shift;
+    ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + host->shift;
+    return host->slow ? host->slow + (ns - host->slow) / HOST_SLOWER : ns;
 }
 
 static int64_t host_now(nqt_core *core)

@@ -285,7 +285,7 @@ START_TEST(a_deadline_wakes_the_sleeper_and_fires_once)
     struct nqi_watch *timer = timer_new(count, &calls);
 
     nqi_timer_set(timer, at);
-    ck_assert_uint_eq(nqi_loop_turn(nqtest_loop), 0);
+    ck_assert(nqi_loop_turn(nqtest_loop) == 0 || nqi_now() >= at);
     nqtest_loop_until(&calls, 1);
     ck_assert_int_ge(nqi_now(), at);
     ck_assert_uint_eq(nqi_loop_turn(nqtest_loop), 0);
