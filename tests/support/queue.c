@@ -444,7 +444,7 @@ void nqtest_end_thread(pthread_t thread)
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 5;
+    until.tv_sec += 10;
     ck_assert_int_eq(pthread_timedjoin_np(thread, NULL, &until), 0);
 }
 
