@@ -17,6 +17,7 @@ static const struct {
     {"check", "find every problem in a configuration file", nqi_cmd_check},
     {"stats", "show how a running queue is", nqi_cmd_stats},
     {"bench", "measure a transport between two processes", nqi_cmd_bench},
+    {"conform", "try whether a transport keeps the rules", nqi_cmd_conform},
 };
 
 static void main_help(FILE *out)

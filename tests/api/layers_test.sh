@@ -90,7 +90,7 @@ plugin_layers() {
 # The tools are users: they see what is installed, and files of their own folder.  genconf is none:
 # it prints the core's table of keys for config/ and is not installed.
 tool_layers() {
-    ! grep -nHE '^# *include *"(core|plugins|tests|bench)/' tools/*.[ch] | grep -v '^tools/genconf\.c:'
+    ! grep -nHE '^# *include *"(core|plugins|tests|bench)/' tools/*.[ch] tools/*/*.[ch] | grep -v '^tools/genconf\.c:'
 }
 
 # core/ must not know transports by name; "loop" is also a way of threading.

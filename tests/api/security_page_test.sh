@@ -17,7 +17,7 @@ named() {
                 part = substr(text, RSTART + 1, RLENGTH - 2)
                 quoted = substr(text, RSTART, 1) == "\""
                 text = substr(text, RSTART + RLENGTH)
-                if (!quoted && part ~ /^[a-z_\/]*_(test|fuzz)\.(c|sh)$|^tests\/[a-z_\/]*\.c$/)
+                if (!quoted && part ~ /^[a-z_\/]*_(test|fuzz)\.(c|sh)$|^(tests|tools\/conform)\/[a-z_\/]*\.c$/)
                     print file = part
                 else if (file && (quoted ? file ~ /\.sh$/ : part ~ /^[a-z0-9]+(_[a-z0-9]+)+$/))
                     print file "\t" part

@@ -10,7 +10,7 @@
  * is left. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/plugins/shm_rig.h"
-#include "tests/support/fake_host_in.h"
+#include "tools/conform/host_in.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -356,7 +356,7 @@ static void victim_loan(size_t len)
     uint32_t taken;
     int rc;
 
-    nqtest_enter(fuzz.host);
+    nqtest_enter(fuzz.host, "loan()");
     rc = shm_loan(fuzz.link->plugin, len, &buf);
     nqtest_leave(fuzz.host);
     if (rc)

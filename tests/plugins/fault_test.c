@@ -1,7 +1,8 @@
 /* plugins/fault: every fault is seen, on tcp and on loop, and the same seed does the same.  That
  * nothing happens when all is off is in fault_tcp_test.c and fault_loop_test.c. */
-#include "tests/plugins/contract.h"
-#include "tests/support/fake_host_in.h"
+#include "tools/conform/host_in.h"
+#include "tools/conform/rig.h"
+#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

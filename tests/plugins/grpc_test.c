@@ -1,6 +1,7 @@
-/* plugins/grpc: the contract suite, and what is special of gRPC. */
-#include "tests/plugins/contract.h"
+/* plugins/grpc: what is special of gRPC. */
+#include "tools/conform/rig.h"
 #include <arpa/inet.h>
+#include <check.h>
 #include <errno.h>
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
@@ -527,7 +528,7 @@ Suite *nqtest_suite(void)
     TCase *tc = tcase_create("grpc"), *strangers = tcase_create("strangers"),
           *plain = tcase_create("plain");
 
-    nqtest_contract(suite, &grpc, setup);
+    nqtest_tested = &grpc;
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, what_waits_leaves_together);

@@ -1,6 +1,7 @@
-/* plugins/grpc with certificates: the contract suite over mutual TLS, and who is not let in. */
-#include "tests/plugins/contract.h"
+/* plugins/grpc with certificates: mutual TLS, and who is not let in. */
 #include "tests/support/certs.h"
+#include "tools/conform/rig.h"
+#include <check.h>
 #include <grpc/grpc.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 
 extern const struct nqt_module grpc_LTX_nqt0_module;
 
-/* ---- the contract ----------------------------------------------------------------------- */
+/* ---- both have certificates -------------------------------------------------------------- */
 
 #define MUTUAL_SERVER                                                                   \
     {"host", "127.0.0.1"}, {"port", "0"}, {"tls.ca", AT(CA)}, {"tls.cert", AT(SERVER)}, \
@@ -342,8 +343,8 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("grpc_tls");
     TCase *tc = tcase_create("grpc_tls");
 
+    nqtest_tested = &grpc_tls;
     nqtest_certs_make();
-    nqtest_contract(suite, &grpc_tls, setup);
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, those_who_know_each_other_talk_in_secret, 0, LEN(fits));

@@ -1,5 +1,6 @@
-/* plugins/loop: the contract suite, and queues on two threads. */
-#include "tests/plugins/contract.h"
+/* plugins/loop: what is special of it, and queues on two threads. */
+#include "tools/conform/rig.h"
+#include <check.h>
 #include <pthread.h>
 
 extern const struct nqt_module loop_LTX_nqt0_module;
@@ -139,7 +140,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("loop");
     TCase *tc = tcase_create("loop"), *threads = tcase_create("threads");
 
-    nqtest_contract(suite, &loop, NULL);
+    nqtest_tested = &loop;
     tcase_add_test(tc, the_same_buffer_arrives_without_a_copy);
     tcase_add_test(tc, a_link_has_as_many_slots_as_its_receiver_says);
     tcase_add_test(tc, servers_of_different_names_live_beside_each_other);

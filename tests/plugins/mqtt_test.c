@@ -1,9 +1,9 @@
-/* plugins/mqtt: the contract suite through a broker of each test's own, the wire, and what a broker
- * can do to links. */
+/* plugins/mqtt: the wire, and what a broker can do to links; each test has a broker of its own. */
 #include "plugins/mqtt/mqtt.h"
-#include "tests/plugins/contract.h"
 #include "tests/support/broker.h"
 #include "tests/support/queue.h"
+#include "tools/conform/rig.h"
+#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,6 @@ static const struct nqtest_transport mqtt = {
     .client = usual,
     .tiny_server = tiny,
     .tiny_client = tiny,
-    .in_use_later = true,
 };
 
 static void setup(void)
@@ -678,6 +677,7 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("mqtt");
     TCase *wire = tcase_create("wire"), *broker = tcase_create("broker");
 
+    nqtest_tested = &mqtt;
     tcase_add_test(wire, a_head_is_read_as_it_was_written);
     tcase_add_test(wire, heads_that_make_no_sense_are_not_read);
     tcase_add_loop_test(wire, a_piece_that_makes_no_sense_leaves_nothing, 0,
@@ -693,7 +693,6 @@ Suite *nqtest_suite(void)
         puts("# mosquitto is not installed: only what needs no broker");
         return suite;
     }
-    nqtest_contract(suite, &mqtt, setup);
     tcase_add_checked_fixture(broker, setup, nqtest_broker_threads_end);
     tcase_set_timeout(broker, 60);
     add_broker(broker);

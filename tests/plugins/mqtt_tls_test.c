@@ -1,8 +1,9 @@
 /* plugins/mqtt: whose broker is trusted, and TLS to it. */
 #include "plugins/mqtt/mqtt.h"
-#include "tests/plugins/contract.h"
 #include "tests/support/broker.h"
 #include "tests/support/certs.h"
+#include "tools/conform/rig.h"
+#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

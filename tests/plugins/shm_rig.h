@@ -3,7 +3,8 @@
 #define NQTEST_SHM_RIG_H
 
 #include "plugins/shm/shm.h"
-#include "tests/plugins/contract.h"
+#include "tools/conform/rig.h"
+#include <check.h>
 
 extern const struct nqt_module shm_LTX_nqt0_module;
 

@@ -1,8 +1,9 @@
-/* The tcp transport as the contract suite sees it, and plain sockets to play its peer. */
+/* The tcp transport as a rig sees it, and plain sockets to play its peer. */
 #ifndef NQTEST_TCP_RAW_H
 #define NQTEST_TCP_RAW_H
 
-#include "tests/plugins/contract.h"
+#include "tools/conform/rig.h"
+#include <check.h>
 #include <netinet/in.h>
 
 extern const struct nqt_module tcp_LTX_nqt0_module;

@@ -1,4 +1,4 @@
-/* plugins/tcp with certificates: the contract suite over mutual TLS, and who is not let in, with
+/* plugins/tcp with certificates: mutual TLS, and who is not let in, with
  * the reason on both sides. */
 #include "tests/plugins/tcp_raw.h"
 #include "tests/support/certs.h"
@@ -34,7 +34,7 @@
         NULL, NULL \
     }
 
-/* ---- the contract ----------------------------------------------------------------------- */
+/* ---- both have certificates -------------------------------------------------------------- */
 
 static const struct nqtest_opt server[] = {HERE, ANY_PORT, TRUSTS(CA), IS(SERVER), END};
 static const struct nqtest_opt client[] = {HERE, TRUSTS(CA), IS(CLIENT), END};
@@ -50,7 +50,6 @@ static const struct nqtest_transport tcp_tls = {
     .tiny_server = tiny_server,
     .tiny_client = tiny_client,
     .port = "port",
-    .up_when_attached = true,
 };
 
 /* ---- who is let in ---------------------------------------------------------------------- */
@@ -319,8 +318,8 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("tcp_tls");
     TCase *tc = tcase_create("tcp_tls");
 
+    nqtest_tested = &tcp_tls;
     nqtest_certs_make();
-    nqtest_contract(suite, &tcp_tls, NULL);
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, those_who_know_each_other_talk_in_secret, 0, LEN(fits));
     tcase_add_test(tc, who_a_certificate_names_is_known_when_it_was_asked_for);

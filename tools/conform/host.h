@@ -1,15 +1,16 @@
 /* A host for transport plugins without the core: it runs a plugin in a plain poll() loop on one
  * thread, records what the plugin emits, and checks the rules of <netqueue/transport.h> on the
  * way: calls outside of the serial, rx_space() without rx_commit(), events after the last one,
- * calls after mod_close(), memory, buffers and watches that stay behind.  A broken rule fails the
- * running test.
+ * calls after mod_close(), memory, buffers and watches that stay behind.  A broken rule ends in
+ * nqtest_broken().
  *
  * Several hosts may live on one thread; whoever waits runs them all.  Time is real plus what
  * nqtest_advance() adds, or that alone from nqtest_hold_time() on; from nqtest_slow_time() on it
  * passes more slowly. */
-#ifndef NQTEST_FAKE_HOST_H
-#define NQTEST_FAKE_HOST_H
+#ifndef NQTEST_HOST_H
+#define NQTEST_HOST_H
 
+#include "tools/conform/rule.h"
 #include <netqueue/transport.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -179,8 +180,16 @@ int nqtest_loan(struct nqtest_link *link, size_t len, struct nqt_buf **ret);
 void nqtest_push(struct nqtest_link *link, uint64_t len, size_t buf_len, uint32_t nseg,
                  uint32_t batch);
 
-/* Run all hosts of this thread until `cond(arg)`; fails the test after 20 s. */
+/* How long to wait in vain, in ms; 20 s unless told. */
+extern int64_t nqtest_patience;
+/* Which slot or callback is running, for whoever looks from outside; a static text, NULL = none. */
+extern const char *_Atomic *nqtest_running;
+
+/* Run all hosts of this thread until `cond(arg)`; waiting in vain breaks the rule that belongs to
+ * the condition. */
 void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what);
+void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const void *arg,
+                     const char *what);
 /* Run all hosts of this thread until nothing happens for `ms` milliseconds. */
 void nqtest_settle(int ms);
 /* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
@@ -199,6 +208,7 @@ bool nqtest_health_is(const struct nqtest_ep *ep, uint32_t state, const char *pa
 bool nqtest_is_up(const void *link);
 bool nqtest_is_down(const void *link);
 bool nqtest_is_closed(const void *link);
+bool nqtest_is_close_called(const void *link);
 bool nqtest_is_ep_up(const void *ep);
 bool nqtest_is_ep_down(const void *ep);
 bool nqtest_has_accepted(const void *ep); /* at least one, and it is up */

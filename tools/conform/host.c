@@ -1,7 +1,6 @@
 /* Endpoints and links: the slots of the plugin, and the events that it emits.  An event is copied
  * at once and handled when no slot is running, as the header promises. */
-#include "tests/support/fake_host_in.h"
-#include <check.h>
+#include "tools/conform/host_in.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,22 +32,25 @@ static struct nqtest_link *link_new(struct nqtest_ep *ep)
     return link;
 }
 
-void nqtest_enter(struct nqtest_host *host)
+void nqtest_enter(struct nqtest_host *host, const char *what)
 {
-    ck_assert(pthread_equal(host->thread, pthread_self()));
+    NQTEST_MUST(NONE, pthread_equal(host->thread, pthread_self()), "a host is another thread's");
     host->depth++;
+    *nqtest_running = what;
 }
 
 /* An emit() inside a slot is handled when the slot has returned. */
 void nqtest_leave(struct nqtest_host *host)
 {
-    if (--host->depth == 0)
-        nqtest_handle_all(host);
+    if (--host->depth > 0)
+        return;
+    *nqtest_running = NULL;
+    nqtest_handle_all(host);
 }
 
 static void ep_accept(struct nqtest_ep *ep, struct nqtp_link *plugin)
 {
-    ck_assert_uint_lt(ep->nwaiting, 64);
+    NQTEST_COMPARE(NONE, ep->nwaiting, <, 64);
     ep->waiting[ep->nwaiting++] = plugin;
     if (ep->accept == NQTEST_ATTACH)
         nqtest_attach(ep);
@@ -58,37 +60,39 @@ static void ep_accept(struct nqtest_ep *ep, struct nqtp_link *plugin)
 
 static void ep_handle(struct nqtest_ep *ep, const struct nqtest_queued *queued)
 {
-    ck_assert_msg(!ep->closed, "an event of an endpoint after EP_CLOSED");
+    NQTEST_MUST(CLOSED, !ep->closed, "an event of an endpoint after EP_CLOSED");
     switch (queued->event.kind) {
     case NQT_EV_EP_UP:
         ep->ups++;
         snprintf(ep->name, sizeof(ep->name), "%s", queued->peer);
         break;
     case NQT_EV_EP_DOWN:
-        ck_assert_int_lt(queued->err.code, 0);
-        ck_assert_msg(*queued->err.text, "EP_DOWN without a text");
+        NQTEST_COMPARE(ERROR, queued->err.code, <, 0);
+        NQTEST_MUST(ERROR, *queued->err.text, "EP_DOWN without a text");
         ep->downs++;
         ep->err = queued->err;
         break;
     case NQT_EV_EP_CLOSED:
-        ck_assert_msg(!ep->plugin, "EP_CLOSED without ep_close()");
+        NQTEST_MUST(CLOSED, !ep->plugin, "EP_CLOSED without ep_close()");
         ep->closed++;
         for (const struct nqtest_link *link = ep->host->links; link; link = link->next)
-            ck_assert_msg(link->ep != ep || link->closed, "EP_CLOSED before LINK_CLOSED");
+            NQTEST_MUST(EPLAST, link->ep != ep || link->closed, "EP_CLOSED before LINK_CLOSED");
         break;
     case NQT_EV_ACCEPT:
-        ck_assert_ptr_nonnull(queued->event.plink);
-        ck_assert_msg(*queued->peer, "ACCEPT without a name");
+        NQTEST_MUST(EVENT, queued->event.plink, "ACCEPT without a plink");
+        NQTEST_MUST(EVENT, *queued->peer, "ACCEPT without a name");
         ep_accept(ep, queued->event.plink);
         break;
     default:
-        ck_abort_msg("unknown event %u", queued->event.kind);
+        nqtest_broken(NQTEST_RULE_EVENT, __FILE__, __LINE__, "unknown event %u",
+                      queued->event.kind);
     }
 }
 
 static void link_messages(struct nqtest_link *link, const struct nqtest_queued *queued)
 {
-    ck_assert(link->host->module->caps & NQT_CAP_MESSAGE);
+    NQTEST_MUST(EVENT, link->host->module->caps & NQT_CAP_MESSAGE,
+                "RX without the capability MESSAGE");
     for (uint32_t i = 0; i < queued->event.nbuf; i++) {
         struct nqt_buf *buf = queued->bufs[i];
 
@@ -106,41 +110,43 @@ static void link_handle(struct nqtest_link *link, const struct nqtest_queued *qu
 {
     const struct nqt_event *event = &queued->event;
 
-    ck_assert_msg(!link->closed, "event %u of a link after LINK_CLOSED", event->kind);
+    NQTEST_MUST(CLOSED, !link->closed, "event %u of a link after LINK_CLOSED", event->kind);
     /* What was emitted before close() may still be on its way. */
     switch (event->kind) {
     case NQT_EV_LINK_UP:
-        ck_assert_msg(!link->ups && !link->downs, "LINK_UP twice or after LINK_DOWN");
-        ck_assert_uint_ne(event->epoch, 0);
+        NQTEST_MUST(ONCE, !link->ups && !link->downs, "LINK_UP twice or after LINK_DOWN");
+        NQTEST_MUST(EVENT, event->epoch, "LINK_UP without an epoch");
         link->ups++;
         link->epoch = event->epoch;
         snprintf(link->peer, sizeof(link->peer), "%s", queued->peer);
         break;
     case NQT_EV_WRITABLE:
-        ck_assert(link->ups && !link->downs && event->epoch == link->epoch);
-        ck_assert_msg(link->short_send, "WRITABLE that nobody waited for");
+        NQTEST_MUST(ONCE, link->ups && !link->downs && event->epoch == link->epoch,
+                    "event %u outside of the epoch", event->kind);
+        NQTEST_MUST(TAKEN, link->short_send, "WRITABLE that nobody waited for");
         link->short_send = false;
         link->writables++;
         nqtest_push(link, 0, 0, 0, 0);
         break;
     case NQT_EV_RX:
-        ck_assert(link->ups && !link->downs && event->epoch == link->epoch);
+        NQTEST_MUST(ONCE, link->ups && !link->downs && event->epoch == link->epoch,
+                    "event %u outside of the epoch", event->kind);
         link_messages(link, queued);
         break;
     case NQT_EV_LINK_DOWN:
-        ck_assert_msg(!link->downs, "LINK_DOWN twice");
-        ck_assert_int_lt(queued->err.code, 0);
-        ck_assert_msg(*queued->err.text, "LINK_DOWN without a text");
+        NQTEST_MUST(ONCE, !link->downs, "LINK_DOWN twice");
+        NQTEST_COMPARE(ERROR, queued->err.code, <, 0);
+        NQTEST_MUST(ERROR, *queued->err.text, "LINK_DOWN without a text");
         link->downs++;
         link->err = queued->err;
         break;
     case NQT_EV_LINK_CLOSED:
-        ck_assert_msg(link->close_called, "LINK_CLOSED without close()");
+        NQTEST_MUST(CLOSED, link->close_called, "LINK_CLOSED without close()");
         link->closed++;
         link->plugin = NULL;
         break;
     default:
-        ck_abort_msg("unknown event %u", event->kind);
+        nqtest_broken(NQTEST_RULE_EVENT, __FILE__, __LINE__, "unknown event %u", event->kind);
     }
 }
 
@@ -207,15 +213,26 @@ struct nqtest_host *nqtest_host_new(const struct nqt_module *module, long fail_m
     host->posts_tail = &host->posts;
     host->events_tail = &host->events;
     pthread_mutex_init(&host->mtx, NULL);
-    ck_assert_int_eq(pipe2(host->wake, O_CLOEXEC | O_NONBLOCK), 0);
+    NQTEST_COMPARE(NONE, pipe2(host->wake, O_CLOEXEC | O_NONBLOCK), ==, 0);
     host->next = nqtest_hosts;
     nqtest_hosts = host;
+    *nqtest_running = "mod_open()";
     if (!module->ops->mod_open(&host->table, (nqt_core *)host, &host->mod, &err))
         return host;
-    ck_assert_int_lt(err.code, 0);
-    ck_assert_int_eq(host->blocks, 0);
+    NQTEST_COMPARE(ERROR, err.code, <, 0);
+    NQTEST_MUST(ERROR, !host->blocks, "mod_open() failed and left memory behind");
     host_release(host);
     return NULL;
+}
+
+static bool host_is_unlinked(const void *arg)
+{
+    const struct nqtest_host *host = arg;
+
+    for (const struct nqtest_link *link = host->links; link; link = link->next)
+        if (!link->closed)
+            return false;
+    return true;
 }
 
 static bool host_is_quiet(const void *arg)
@@ -257,18 +274,22 @@ void nqtest_host_free(struct nqtest_host *host)
     struct nqtest_ep *ep;
 
     nqtest_host_close(host);
-    nqtest_until(host_is_quiet, host, "EP_CLOSED");
+    nqtest_until_or(NQTEST_RULE_CLOSED, host_is_unlinked, host, "LINK_CLOSED");
+    nqtest_until_or(NQTEST_RULE_OPEN, host_is_quiet, host, "EP_CLOSED");
+    *nqtest_running = "mod_close()";
     host->module->ops->mod_close(host->mod);
+    *nqtest_running = NULL;
     host->gone = true;
-    ck_assert_int_eq(host->blocks, 0);
-    ck_assert_ptr_null(host->posts);
-    ck_assert_ptr_null(host->events);
-    ck_assert_ptr_null(host->questions);
+    NQTEST_MUST(MEMORY, !host->blocks, "%ld blocks of mem() are left after mod_close()",
+                host->blocks);
+    NQTEST_MUST(GONE, !host->posts, "a post is left when mod_close() returns");
+    NQTEST_MUST(CLOSED, !host->events, "an event follows EP_CLOSED");
+    NQTEST_MUST(GONE, !host->questions, "a resolve() is left when mod_close() returns");
     nqtest_sweep(host);
-    ck_assert_msg(!host->watches, "a watch stays behind");
+    NQTEST_MUST(WATCHES, !host->watches, "a watch stays behind");
     while ((link = host->links)) {
         host->links = link->next;
-        ck_assert_msg(link->closed == 1 && !link->in_rx, "a link was not closed");
+        NQTEST_MUST(CLOSED, link->closed == 1 && !link->in_rx, "a link was not closed");
         free(link->serial);
         free(link);
     }
@@ -290,11 +311,11 @@ int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_op
 
     ep->host = host;
     ep->serial = serial_new(host);
-    nqtest_enter(host);
+    nqtest_enter(host, "ep_open()");
     rc = host->module->ops->ep_open(host->mod, (nqt_ep *)ep, (nqt_serial *)ep->serial,
                                     (nqt_cfg *)&cfg, listen, &ep->plugin, &own);
     if (!rc) {
-        ck_assert_ptr_nonnull(ep->plugin);
+        NQTEST_MUST(ERROR, ep->plugin, "ep_open() answers 0 and no endpoint");
         ep->next = host->eps;
         host->eps = ep;
         *ret = ep;
@@ -302,10 +323,10 @@ int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_op
         return 0;
     }
     host->depth--; /* a failed ep_open emits nothing */
-    ck_assert_ptr_null(host->events);
-    ck_assert_int_lt(rc, 0);
-    ck_assert_int_eq(own.code, rc);
-    ck_assert_msg(*own.text, "an error without a text");
+    NQTEST_MUST(ERROR, !host->events, "an ep_open() that failed has emitted an event");
+    NQTEST_COMPARE(ERROR, rc, <, 0);
+    NQTEST_COMPARE(ERROR, own.code, ==, rc);
+    NQTEST_MUST(ERROR, *own.text, "an error without a text");
     if (err)
         *err = own;
     free(ep->serial);
@@ -320,8 +341,8 @@ void nqtest_open_is_refused(const struct nqt_module *module, bool listen,
     struct nqt_error err = {.size = sizeof(err)};
     struct nqtest_ep *ep;
 
-    ck_assert_int_eq(nqtest_ep_open(host, listen, opts, &ep, &err), code);
-    ck_assert_msg(!part || strstr(err.text, part), "%s", err.text);
+    NQTEST_COMPARE(NONE, nqtest_ep_open(host, listen, opts, &ep, &err), ==, code);
+    NQTEST_MUST(NONE, !part || strstr(err.text, part), "%s", err.text);
     nqtest_host_free(host);
 }
 
@@ -332,7 +353,7 @@ void nqtest_ep_close(struct nqtest_ep *ep)
     if (!plugin)
         return;
     ep->plugin = NULL;
-    nqtest_enter(ep->host);
+    nqtest_enter(ep->host, "ep_close()");
     ep->host->module->ops->ep_close(plugin);
     nqtest_leave(ep->host);
 }
@@ -344,12 +365,12 @@ struct nqtest_link *nqtest_connect(struct nqtest_ep *ep, struct nqt_error *err)
     struct nqt_error own = {.size = sizeof(own)};
     int rc;
 
-    nqtest_enter(host);
+    nqtest_enter(host, "connect()");
     rc = host->module->ops->connect(ep->plugin, (nqt_link *)link, (nqt_serial *)link->serial,
                                     &link->plugin, &own);
     if (rc) {
-        ck_assert_int_lt(rc, 0);
-        ck_assert_msg(*own.text, "an error without a text");
+        NQTEST_COMPARE(ERROR, rc, <, 0);
+        NQTEST_MUST(ERROR, *own.text, "an error without a text");
         if (err)
             *err = own;
         host->links = link->next;
@@ -366,7 +387,7 @@ static struct nqtp_link *ep_take_waiting(struct nqtest_ep *ep)
 {
     struct nqtp_link *plugin = ep->waiting[0];
 
-    ck_assert_uint_gt(ep->nwaiting, 0);
+    NQTEST_COMPARE(NONE, ep->nwaiting, >, 0);
     memmove(ep->waiting, ep->waiting + 1, --ep->nwaiting * sizeof(ep->waiting[0]));
     return plugin;
 }
@@ -377,10 +398,11 @@ struct nqtest_link *nqtest_attach(struct nqtest_ep *ep)
 
     link->plugin = ep_take_waiting(ep);
     ep->accepted[ep->naccepted++ % 64] = link;
-    nqtest_enter(ep->host);
-    ck_assert_int_eq(
+    nqtest_enter(ep->host, "attach()");
+    NQTEST_COMPARE(
+        NONE,
         ep->host->module->ops->attach(link->plugin, (nqt_link *)link, (nqt_serial *)link->serial),
-        NQT_OK);
+        ==, NQT_OK);
     nqtest_leave(ep->host);
     return link;
 }
@@ -389,7 +411,7 @@ void nqtest_refuse(struct nqtest_ep *ep)
 {
     struct nqtp_link *plugin = ep_take_waiting(ep);
 
-    nqtest_enter(ep->host);
+    nqtest_enter(ep->host, "close()");
     ep->host->module->ops->close(plugin);
     nqtest_leave(ep->host);
 }
@@ -399,9 +421,9 @@ void nqtest_close(struct nqtest_link *link)
     if (link->closed)
         return;
     link->close_called = true;
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "close()");
     link->host->module->ops->close(link->plugin);
-    ck_assert_msg(!link->closed, "LINK_CLOSED was handled inside close()");
+    NQTEST_MUST(CLOSED, !link->closed, "LINK_CLOSED was handled inside close()");
     nqtest_leave(link->host);
 }
 
@@ -409,7 +431,7 @@ int nqtest_hold(struct nqtest_link *link, int hold)
 {
     int rc;
 
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "rx_hold()");
     rc = link->host->module->ops->rx_hold(link->plugin, hold);
     nqtest_leave(link->host);
     return rc;
@@ -419,7 +441,7 @@ int nqtest_shutdown(struct nqtest_link *link)
 {
     int rc;
 
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "shutdown()");
     rc = link->host->module->ops->shutdown(link->plugin);
     nqtest_leave(link->host);
     return rc;
@@ -429,7 +451,7 @@ int nqtest_rx_poll(struct nqtest_link *link)
 {
     int rc;
 
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "rx_poll()");
     rc = link->host->module->ops->rx_poll(link->plugin);
     nqtest_leave(link->host);
     return rc;
@@ -442,7 +464,7 @@ int nqtest_send_bytes(struct nqtest_link *link, uint64_t at, size_t len)
 
     for (size_t i = 0; i < len; i++)
         bytes[i] = nqtest_pattern(at + i);
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "send_bytes()");
     rc = link->host->module->ops->send_bytes(link->plugin, bytes, len);
     nqtest_leave(link->host);
     return rc;
@@ -452,13 +474,13 @@ int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uin
 {
     int rc;
 
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "send()");
     link->sends++;
     *taken = UINT32_MAX;
     rc = link->host->module->ops->send(link->plugin, bufs, n, 0, taken);
-    ck_assert_uint_le(*taken, n);
+    NQTEST_COMPARE(TAKEN, *taken, <=, n);
     if (rc)
-        ck_assert_uint_eq(*taken, 0);
+        NQTEST_COMPARE(TAKEN, *taken, ==, 0);
     else if (*taken < n)
         link->short_send = true;
     for (uint32_t i = *taken; i < n; i++)
@@ -471,7 +493,7 @@ int nqtest_loan(struct nqtest_link *link, size_t len, struct nqt_buf **ret)
 {
     int rc;
 
-    nqtest_enter(link->host);
+    nqtest_enter(link->host, "loan()");
     rc = link->host->module->ops->loan(link->plugin, len, ret);
     nqtest_leave(link->host);
     return rc;
@@ -506,11 +528,11 @@ void nqtest_host_health(nqt_ep *cookie, const struct nqt_health *health)
 {
     struct nqtest_ep *ep = (struct nqtest_ep *)cookie;
 
-    ck_assert_uint_eq(health->size, sizeof(*health));
-    ck_assert_uint_le(health->state, NQT_HEALTH_CLOSED);
-    ck_assert_msg(!ep->host->gone, "health() after mod_close()");
+    NQTEST_COMPARE(EVENT, health->size, ==, sizeof(*health));
+    NQTEST_COMPARE(EVENT, health->state, <=, NQT_HEALTH_CLOSED);
+    NQTEST_MUST(GONE, !ep->host->gone, "health() after mod_close()");
     pthread_mutex_lock(&ep->host->mtx);
-    ck_assert_msg(!ep->closed, "health() after EP_CLOSED");
+    NQTEST_MUST(CLOSED, !ep->closed, "health() after EP_CLOSED");
     ep->health = health->state;
     snprintf(ep->health_text, sizeof(ep->health_text), "%s", health->text ? health->text : "");
     pthread_mutex_unlock(&ep->host->mtx);

@@ -1,7 +1,6 @@
 /* What the plugin may call, and the checks on the way. */
-#include "tests/support/fake_host_in.h"
+#include "tools/conform/host_in.h"
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -19,15 +18,15 @@ static struct nqtest_host *host_of(nqt_core *core)
 {
     struct nqtest_host *host = (struct nqtest_host *)core;
 
-    ck_assert_msg(!host->gone, "the plugin called the host after mod_close()");
+    NQTEST_MUST(GONE, !host->gone, "the plugin called the host after mod_close()");
     return host;
 }
 
 static void host_in_serial(const struct nqtest_host *host)
 {
-    ck_assert_msg(!host->gone, "the plugin called the host after mod_close()");
-    ck_assert_msg(pthread_equal(host->thread, pthread_self()) && host->depth,
-                  "a call that must be made in the serial was made outside");
+    NQTEST_MUST(GONE, !host->gone, "the plugin called the host after mod_close()");
+    NQTEST_MUST(SERIAL, pthread_equal(host->thread, pthread_self()) && host->depth,
+                "a call that must be made in the serial was made outside");
 }
 
 /* True: this is the one that has to fail. */
@@ -43,8 +42,8 @@ static void host_log(nqt_core *core, uint32_t level, const char *text)
     struct nqtest_host *host = host_of(core);
     size_t len;
 
-    ck_assert_uint_le(level, NQT_LOG_DEBUG);
-    ck_assert_ptr_null(strchr(text, '\n'));
+    NQTEST_COMPARE(LOG, level, <=, NQT_LOG_DEBUG);
+    NQTEST_MUST(LOG, !strchr(text, '\n'), "a line for the log has a newline in it");
     pthread_mutex_lock(&host->mtx);
     len = strlen(host->log);
     snprintf(host->log + len, sizeof(host->log) - len, "%s\n", text);
@@ -64,7 +63,7 @@ static void *host_mem(nqt_core *core, void *old, size_t len)
     if (host_fails(&host->fail_mem))
         return NULL;
     mem = realloc(old, len);
-    ck_assert_ptr_nonnull(mem);
+    NQTEST_MUST(NONE, mem, "no memory");
     if (!old) {
         memset(mem, 0xa5, len); /* memory is not zeroed */
         atomic_fetch_add(&host->blocks, 1);
@@ -96,7 +95,8 @@ static int64_t host_now(nqt_core *core)
 
 static void host_wake(struct nqtest_host *host)
 {
-    ck_assert(write(host->wake[1], "", 1) == 1 || errno == EAGAIN);
+    NQTEST_MUST(NONE, write(host->wake[1], "", 1) == 1 || errno == EAGAIN,
+                "the loop cannot be woken");
 }
 
 static int host_post(nqt_serial *serial, void (*fn)(void *), void *arg)
@@ -132,10 +132,11 @@ static int host_emit(nqt_core *core, const struct nqt_event *events, uint32_t n)
         const struct nqt_event *event = &events[i];
         struct nqtest_queued *queued = calloc(1, sizeof(*queued));
 
-        ck_assert_uint_eq(event->size, sizeof(*event));
-        ck_assert_ptr_nonnull(event->ep);
+        NQTEST_MUST(EVENT, event->size >= sizeof(*event), "an event of %u bytes", event->size);
+        NQTEST_MUST(EVENT, event->ep, "event %u without its endpoint", event->kind);
         if (event->link && ((struct nqtest_link *)event->link)->close_called)
-            ck_assert_msg(event->kind == NQT_EV_LINK_CLOSED, "event %u after close()", event->kind);
+            NQTEST_MUST(CLOSED, event->kind == NQT_EV_LINK_CLOSED, "event %u after close()",
+                        event->kind);
         queued->event = *event;
         if (event->err)
             queued->err = *event->err;
@@ -195,7 +196,7 @@ static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t *type)
         text = module->opt[i].def;
         *type = module->opt[i].type;
     }
-    ck_assert_msg(known, "the plugin asked for %s, which its table does not have", name);
+    NQTEST_MUST(ASKED, known, "the plugin asked for %s, which its table does not have", name);
     for (const struct nqtest_opt *opt = own->opts; opt && opt->name; opt++)
         if (strcmp(opt->name, name) == 0)
             text = opt->value;
@@ -215,8 +216,10 @@ static int host_cfg_int(nqt_cfg *cfg, const char *name, int64_t *out)
 
     if (!text)
         return NQT_E_CONFIG;
-    ck_assert(type == NQT_OPT_BOOL || type == NQT_OPT_INT || type == NQT_OPT_SIZE ||
-              type == NQT_OPT_DURATION);
+    NQTEST_MUST(ASKED,
+                type == NQT_OPT_BOOL || type == NQT_OPT_INT || type == NQT_OPT_SIZE ||
+                    type == NQT_OPT_DURATION,
+                "cfg_int() asks for %s, which is no number", name);
     if (type == NQT_OPT_BOOL) {
         *out = strcmp(text, "true") == 0;
         return NQT_OK;
@@ -235,8 +238,10 @@ static int host_cfg_str(nqt_cfg *cfg, const char *name, const char **out)
 
     if (!text)
         return NQT_E_CONFIG;
-    ck_assert(type == NQT_OPT_STR || type == NQT_OPT_ENUM || type == NQT_OPT_PATH ||
-              type == NQT_OPT_TRANSPORT);
+    NQTEST_MUST(ASKED,
+                type == NQT_OPT_STR || type == NQT_OPT_ENUM || type == NQT_OPT_PATH ||
+                    type == NQT_OPT_TRANSPORT,
+                "cfg_str() asks for %s, which is no text", name);
     *out = text;
     return NQT_OK;
 }
@@ -292,7 +297,7 @@ static int edge_of(int fd)
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
     int set = epoll_create1(EPOLL_CLOEXEC);
 
-    ck_assert_int_eq(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), 0);
+    NQTEST_COMPARE(NONE, epoll_ctl(set, EPOLL_CTL_ADD, fd, &event), ==, 0);
     return set;
 }
 
@@ -301,7 +306,7 @@ static int host_fd_add(nqt_serial *serial, int fd, uint32_t events,
 {
     int rc;
 
-    ck_assert_int_ge(fcntl(fd, F_GETFD), 0);
+    NQTEST_COMPARE(WATCHES, fcntl(fd, F_GETFD), >=, 0);
     rc = watch_add(serial,
                    (struct nqtest_watch){
                        .fd = fd, .edge = -1, .events = events, .on_fd = fn, .arg = arg, .at = -1},
@@ -316,7 +321,7 @@ static struct nqtest_watch *watch_of(nqt_watch *opaque)
     struct nqtest_watch *watch = (struct nqtest_watch *)opaque;
 
     host_in_serial(watch->host);
-    ck_assert_msg(!watch->deleted, "a watch was used after it was deleted");
+    NQTEST_MUST(WATCHES, !watch->deleted, "a watch was used after it was deleted");
     return watch;
 }
 
@@ -324,7 +329,7 @@ static int host_fd_mod(nqt_watch *opaque, uint32_t events)
 {
     struct nqtest_watch *watch = watch_of(opaque);
 
-    ck_assert_int_ge(watch->fd, 0);
+    NQTEST_COMPARE(WATCHES, watch->fd, >=, 0);
     watch->events = events;
     return NQT_OK;
 }
@@ -334,7 +339,8 @@ static void host_watch_del(nqt_watch *opaque)
     struct nqtest_watch *watch = watch_of(opaque);
 
     if (watch->fd >= 0)
-        ck_assert_msg(fcntl(watch->fd, F_GETFD) >= 0, "a descriptor was closed before its watch");
+        NQTEST_MUST(WATCHES, fcntl(watch->fd, F_GETFD) >= 0,
+                    "a descriptor was closed before its watch");
     if (watch->fd >= 0 && watch->edge >= 0)
         close(watch->edge);
     watch->deleted = true;
@@ -350,7 +356,7 @@ static void host_timer_set(nqt_watch *opaque, int64_t at_ns)
 {
     struct nqtest_watch *watch = watch_of(opaque);
 
-    ck_assert_int_lt(watch->fd, 0);
+    NQTEST_COMPARE(WATCHES, watch->fd, <, 0);
     watch->at = at_ns;
 }
 
@@ -422,7 +428,7 @@ void nqtest_answer(const struct nqtest_host *host, const struct nqtest_call *cal
             memset(&sa[n], 0, sizeof(sa[n]));
             sa[n].in6.sin6_family = AF_INET6;
             sa[n].in6.sin6_port = htons(call->port);
-            ck_assert_int_eq(inet_pton(AF_INET6, one, &sa[n].in6.sin6_addr), 1);
+            NQTEST_COMPARE(NONE, inet_pton(AF_INET6, one, &sa[n].in6.sin6_addr), ==, 1);
         }
         addrs[n] = (struct nqt_addr){.size = sizeof(addrs[0]),
                                      .len = v4 ? sizeof(sa[n].in) : sizeof(sa[n].in6),
@@ -441,7 +447,8 @@ void nqtest_receive(struct nqtest_link *link, const uint8_t *bytes, size_t len)
         if (link->received + i < sizeof(link->head))
             link->head[link->received + i] = (char)bytes[i];
         if (!link->raw && bytes[i] != nqtest_pattern(link->received + i))
-            ck_abort_msg("wrong byte at %llu", (unsigned long long)(link->received + i));
+            nqtest_broken(NQTEST_RULE_BYTES, __FILE__, __LINE__, "wrong byte at %llu",
+                          (unsigned long long)(link->received + i));
     }
     link->received += len;
 }
@@ -452,8 +459,9 @@ static int host_rx_space(nqt_link *opaque, size_t want, struct iovec *iov, uint3
     size_t left = want && want < link->space ? want : link->space;
 
     host_in_serial(link->host);
-    ck_assert_msg(!link->in_rx, "rx_space() without rx_commit()");
-    ck_assert_msg(link->ups && !link->downs && !link->close_called, "rx_space() of a dead link");
+    NQTEST_MUST(RXSPACE, !link->in_rx, "rx_space() without rx_commit()");
+    NQTEST_MUST(ONCE, link->ups && !link->downs && !link->close_called,
+                "rx_space() of a dead link");
     if (link->space_refusal)
         return link->space_refusal;
     link->in_rx = true;
@@ -474,7 +482,7 @@ static void rx_refill(const struct nqtest_link *link, size_t n)
     static const char zeros[65536];
 
     if (n && link->received + n < link->refill)
-        ck_assert_int_eq(send(link->refill_fd, zeros, n, MSG_NOSIGNAL), (ssize_t)n);
+        NQTEST_COMPARE(NONE, send(link->refill_fd, zeros, n, MSG_NOSIGNAL), ==, (ssize_t)n);
 }
 
 static int host_rx_commit(nqt_link *opaque, size_t n)
@@ -482,7 +490,7 @@ static int host_rx_commit(nqt_link *opaque, size_t n)
     struct nqtest_link *link = (struct nqtest_link *)opaque;
 
     host_in_serial(link->host);
-    ck_assert_msg(link->in_rx, "rx_commit() without rx_space()");
+    NQTEST_MUST(RXSPACE, link->in_rx, "rx_commit() without rx_space()");
     link->in_rx = false;
     rx_refill(link, n);
     for (uint32_t i = 0; i < link->ngiven; i++) {
@@ -492,7 +500,7 @@ static int host_rx_commit(nqt_link *opaque, size_t n)
         n -= share;
         free(link->given[i].iov_base);
     }
-    ck_assert_uint_eq(n, 0);
+    NQTEST_COMPARE(RXSPACE, n, ==, 0);
     if (link->close_inside && link->received) {
         link->close_called = true;
         link->host->module->ops->close(link->plugin);
@@ -506,7 +514,7 @@ static int host_rx_give(nqt_link *opaque, struct nqt_buf *buf)
     struct nqtest_link *link = (struct nqtest_link *)opaque;
 
     host_in_serial(link->host);
-    ck_assert_msg(!link->in_rx, "rx_give() without rx_commit()");
+    NQTEST_MUST(RXSPACE, !link->in_rx, "rx_give() without rx_commit()");
     for (uint32_t i = 0; i < buf->nseg; i++)
         nqtest_receive(link, buf->seg[i].iov_base, buf->seg[i].iov_len);
     link->views++;
@@ -526,11 +534,12 @@ static int host_rx_bytes(nqt_link *opaque, const void *data, size_t len)
     struct nqtest_link *link = (struct nqtest_link *)opaque;
 
     host_in_serial(link->host);
-    ck_assert_msg(!link->in_rx, "rx_bytes() without rx_commit()");
-    ck_assert_msg(link->ups && !link->downs && !link->close_called, "rx_bytes() of a dead link");
+    NQTEST_MUST(RXSPACE, !link->in_rx, "rx_bytes() without rx_commit()");
+    NQTEST_MUST(ONCE, link->ups && !link->downs && !link->close_called,
+                "rx_bytes() of a dead link");
     nqtest_receive(link, data, len);
     if (link->hold_inside)
-        ck_assert_int_eq(link->host->module->ops->rx_hold(link->plugin, 1), NQT_OK);
+        NQTEST_COMPARE(NONE, link->host->module->ops->rx_hold(link->plugin, 1), ==, NQT_OK);
     if (link->close_inside) {
         link->close_called = true;
         link->host->module->ops->close(link->plugin);

@@ -1,5 +1,5 @@
-/* A server and a client of the tested transport, in two fake hosts.  See contract.h. */
-#include "tests/plugins/contract.h"
+/* A server and a client of the tested transport, in two fake hosts.  See rig.h. */
+#include "tools/conform/rig.h"
 #include <string.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
@@ -21,7 +21,7 @@ const struct nqtest_opt *nqtest_with_port(const struct nqtest_opt *base,
         strncpy(port, colon + 1, sizeof(port) - 1);
         opts[n++] = (struct nqtest_opt){nqtest_tested->port, port};
     }
-    ck_assert_uint_lt(n, LEN(opts));
+    NQTEST_COMPARE(NONE, n, <, LEN(opts));
     opts[n] = (struct nqtest_opt){NULL, NULL};
     return opts;
 }
@@ -33,11 +33,12 @@ struct nqtest_rig nqtest_rig_endpoints(const struct nqtest_opt *server,
 
     rig.server_host = nqtest_host_new(nqtest_tested->module, 0);
     rig.client_host = nqtest_host_new(nqtest_tested->module, 0);
-    ck_assert_int_eq(nqtest_ep_open(rig.server_host, true, server, &rig.server, NULL), 0);
+    NQTEST_COMPARE(OPEN, nqtest_ep_open(rig.server_host, true, server, &rig.server, NULL), ==, 0);
     NQTEST_UNTIL(nqtest_is_ep_up, rig.server);
-    ck_assert_int_eq(nqtest_ep_open(rig.client_host, false, nqtest_with_port(client, rig.server),
-                                    &rig.client, NULL),
-                     0);
+    NQTEST_COMPARE(OPEN,
+                   nqtest_ep_open(rig.client_host, false, nqtest_with_port(client, rig.server),
+                                  &rig.client, NULL),
+                   ==, 0);
     NQTEST_UNTIL(nqtest_is_ep_up, rig.client);
     return rig;
 }
@@ -47,7 +48,7 @@ struct nqtest_rig nqtest_rig_up(const struct nqtest_opt *server, const struct nq
     struct nqtest_rig rig = nqtest_rig_endpoints(server, client);
 
     rig.c = nqtest_connect(rig.client, NULL);
-    ck_assert_ptr_nonnull(rig.c);
+    NQTEST_MUST(UP, rig.c, "connect() failed");
     NQTEST_UNTIL(nqtest_is_up, rig.c);
     NQTEST_UNTIL(nqtest_has_accepted, rig.server);
     rig.s = rig.server->accepted[0];
@@ -60,7 +61,7 @@ void nqtest_rig_free(struct nqtest_rig *rig)
     nqtest_host_close(rig->server_host);
     nqtest_host_free(rig->client_host);
     nqtest_host_free(rig->server_host);
-    ck_assert_int_eq(nqtest_bufs, 0);
+    NQTEST_MUST(BUFFERS, !nqtest_bufs, "%ld buffers are still referenced", nqtest_bufs);
     nqtest_until_fds(rig->fds);
 }
 
@@ -72,8 +73,8 @@ static bool fds_are(const void *fds)
 void nqtest_until_fds(int fds)
 {
     if (nqtest_tested->module->threading == NQT_THREADING_OWN)
-        NQTEST_UNTIL(fds_are, &fds);
-    ck_assert_int_eq(nqtest_fds(), fds);
+        nqtest_until_or(NQTEST_RULE_FDS, fds_are, &fds, "descriptors to be closed");
+    NQTEST_COMPARE(FDS, nqtest_fds(), ==, fds);
 }
 
 struct awaited {
@@ -92,18 +93,13 @@ void nqtest_until_received(const struct nqtest_link *link, uint64_t len)
 {
     const struct awaited awaited = {link, len};
 
-    NQTEST_UNTIL(has_received, &awaited);
-    ck_assert_uint_eq(link->received, len);
+    nqtest_until_or(NQTEST_RULE_BYTES, has_received, &awaited, "what was sent");
+    NQTEST_COMPARE(BYTES, link->received, ==, len);
 }
 
 bool nqtest_can(uint64_t which)
 {
     return nqtest_tested->module->caps & which;
-}
-
-bool nqtest_can_poll(void)
-{
-    return nqtest_tested->module->ops->rx_poll && !nqtest_tested->polls_nothing;
 }
 
 struct nqtest_rig nqtest_rig_usual(void)

@@ -1,6 +1,5 @@
-/* The loop of the fake nqtest_hosts of one thread, and waiting in it. */
-#include "tests/support/fake_host_in.h"
-#include <check.h>
+/* The loop of the hosts of one thread, and waiting in it. */
+#include "tools/conform/host_in.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +27,7 @@ static unsigned host_run_posts(struct nqtest_host *host)
     pthread_mutex_unlock(&host->mtx);
     for (; call; call = next, n++) {
         next = call->next;
-        nqtest_enter(host);
+        nqtest_enter(host, "a callback of post()");
         call->fn(call->arg);
         nqtest_leave(host);
         free(call);
@@ -43,7 +42,7 @@ static unsigned host_run_questions(struct nqtest_host *host)
 
     while (!host->resolve_held && (call = host->questions)) {
         host->questions = call->next;
-        nqtest_enter(host);
+        nqtest_enter(host, "a callback of resolve()");
         nqtest_answer(host, call);
         nqtest_leave(host);
         free(call);
@@ -60,7 +59,7 @@ static unsigned host_run_timers(struct nqtest_host *host)
         if (watch->deleted || watch->fd >= 0 || watch->at < 0 || watch->at > nqtest_now(host))
             continue;
         watch->at = -1;
-        nqtest_enter(host);
+        nqtest_enter(host, "a callback of a timer");
         watch->on_timer(watch->arg);
         nqtest_leave(host);
         n++;
@@ -96,7 +95,7 @@ unsigned nqtest_turn(int ms)
                 ms = 1; /* timers are looked at, not waited for */
             if (watch->fd < 0)
                 continue;
-            ck_assert_uint_lt(n, HOST_POLL_MAX);
+            NQTEST_COMPARE(NONE, n, <, HOST_POLL_MAX);
             watch_at[n] = watch;
             pfd[n++] = watch->edge < 0
                            ? (struct pollfd){.fd = watch->fd, .events = (short)watch->events}
@@ -104,7 +103,7 @@ unsigned nqtest_turn(int ms)
         }
     }
     if (poll(pfd, n, ms) < 0)
-        ck_assert_int_eq(errno, EINTR);
+        NQTEST_COMPARE(NONE, errno, ==, EINTR);
     for (nfds_t i = 0; i < n; i++) {
         char drain[64];
         struct nqtest_watch *watch = watch_at[i];
@@ -116,11 +115,11 @@ unsigned nqtest_turn(int ms)
                 continue;
             continue;
         }
-        ck_assert_msg(!(pfd[i].revents & POLLNVAL), "a watched descriptor was closed");
+        NQTEST_MUST(WATCHES, !(pfd[i].revents & POLLNVAL), "a watched descriptor was closed");
         if (watch->deleted || !took_edge(watch))
             continue;
         done++;
-        nqtest_enter(watch->host);
+        nqtest_enter(watch->host, "a callback of a descriptor");
         watch->on_fd(watch->arg, (uint32_t)pfd[i].revents);
         nqtest_leave(watch->host);
     }
@@ -139,14 +138,52 @@ static int64_t host_clock_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what)
+int64_t nqtest_patience = 20000;
+
+static const char *_Atomic running;
+const char *_Atomic *nqtest_running = &running;
+
+/* A link waits for WRITABLE, and that is why nothing more comes. */
+static bool some_link_is_stuck(void)
 {
-    int64_t end = host_clock_ms() + 20000;
+    for (const struct nqtest_host *host = nqtest_hosts; host; host = host->next)
+        for (const struct nqtest_link *link = host->links; link; link = link->next)
+            if (link->short_send && link->ups && !link->downs && !link->close_called)
+                return true;
+    return false;
+}
+
+void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const void *arg,
+                     const char *what)
+{
+    int64_t end = host_clock_ms() + nqtest_patience;
 
     while (!cond(arg)) {
-        ck_assert_msg(host_clock_ms() < end, "in vain waited for %s", what);
+        if (host_clock_ms() >= end)
+            nqtest_broken(rule == NQTEST_RULE_BYTES && some_link_is_stuck() ? NQTEST_RULE_PRESSURE
+                                                                            : rule,
+                          __FILE__, __LINE__, "in vain waited for %s", what);
         nqtest_turn(5);
     }
+}
+
+static const struct {
+    bool (*cond)(const void *arg);
+    enum nqtest_rule rule;
+} promises[] = {
+    {nqtest_is_up, NQTEST_RULE_UP},       {nqtest_is_closed, NQTEST_RULE_CLOSED},
+    {nqtest_is_ep_up, NQTEST_RULE_OPEN},  {nqtest_has_accepted, NQTEST_RULE_UP},
+    {nqtest_has_waiting, NQTEST_RULE_UP},
+};
+
+void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what)
+{
+    enum nqtest_rule rule = NQTEST_RULE_NONE;
+
+    for (size_t i = 0; i < sizeof(promises) / sizeof(promises[0]); i++)
+        if (promises[i].cond == cond)
+            rule = promises[i].rule;
+    nqtest_until_or(rule, cond, arg, what);
 }
 
 void nqtest_settle(int ms)
@@ -154,7 +191,7 @@ void nqtest_settle(int ms)
     int64_t start = host_clock_ms(), end = start + ms;
 
     while (host_clock_ms() < end) {
-        ck_assert_msg(end < start + 20000, "it never settles");
+        NQTEST_MUST(NONE, end < start + 20000, "it never settles");
         if (nqtest_turn(1))
             end = host_clock_ms() + ms;
     }
@@ -191,6 +228,11 @@ bool nqtest_is_down(const void *link)
 bool nqtest_is_closed(const void *link)
 {
     return ((const struct nqtest_link *)link)->closed;
+}
+
+bool nqtest_is_close_called(const void *link)
+{
+    return ((const struct nqtest_link *)link)->close_called;
 }
 
 bool nqtest_is_ep_up(const void *ep)
@@ -254,7 +296,7 @@ int nqtest_fds(void)
     struct dirent *entry;
     int n = 0;
 
-    ck_assert_ptr_nonnull(dir);
+    NQTEST_MUST(NONE, dir, "/proc/self/fd cannot be read");
     pthread_mutex_lock(&mtx);
     while ((entry = readdir(dir))) {
         int fd = atoi(entry->d_name);
@@ -265,8 +307,8 @@ int nqtest_fds(void)
         n++;
         if (!again)
             known[fd] = true;
-        ck_assert_msg(known[fd] || nqtest_fds_of_library || fd_is_close_on_exec(fd),
-                      "descriptor %d is not close-on-exec", fd);
+        NQTEST_MUST(FDS, known[fd] || nqtest_fds_of_library || fd_is_close_on_exec(fd),
+                    "descriptor %d is not close-on-exec", fd);
     }
     again = true;
     pthread_mutex_unlock(&mtx);

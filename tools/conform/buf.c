@@ -1,7 +1,6 @@
 /* Buffers of the tests: counted, and in segments that are blocks of their own, so that reading
  * beyond one is seen. */
-#include "tests/support/fake_host_in.h"
-#include <check.h>
+#include "tools/conform/host_in.h"
 #include <stdlib.h>
 
 _Atomic long nqtest_bufs;
@@ -16,7 +15,7 @@ static void buf_ref(struct nqt_buf *buf)
 {
     unsigned refs = atomic_fetch_add(&((struct host_buf *)buf)->refs, 1);
 
-    ck_assert_msg(refs > 0, "a buffer that nobody owned was referenced");
+    NQTEST_MUST(BUFFERS, refs > 0, "a buffer that nobody owned was referenced");
 }
 
 static void buf_unref(struct nqt_buf *buf)
@@ -24,7 +23,7 @@ static void buf_unref(struct nqt_buf *buf)
     struct host_buf *own = (struct host_buf *)buf;
     unsigned refs = atomic_fetch_sub(&own->refs, 1);
 
-    ck_assert_msg(refs > 0, "a buffer was unreferenced too often");
+    NQTEST_MUST(BUFFERS, refs > 0, "a buffer was unreferenced too often");
     if (refs > 1)
         return;
     for (uint32_t i = 0; i < buf->nseg; i++)

@@ -1,10 +1,9 @@
-/* The suite that every transport passes: the sentences of <netqueue/transport.h>, tried through the
- * fake host. */
-#ifndef NQTEST_CONTRACT_H
-#define NQTEST_CONTRACT_H
+/* A server and a client of the tested transport, in two hosts: what nearly every try begins with.
+ */
+#ifndef NQTEST_RIG_H
+#define NQTEST_RIG_H
 
-#include "tests/support/fake_host.h"
-#include <check.h>
+#include "tools/conform/host.h"
 
 struct nqtest_transport {
     const struct nqt_module *module;
@@ -15,29 +14,12 @@ struct nqtest_transport {
     /* The option whose value is what follows the last ':' of the name in EP_UP; NULL = the options
      * above say all. */
     const char *port;
-    /* That an address is in use is known only after ep_open(): EP_DOWN, and EP_UP once it is free.
-     */
-    bool in_use_later;
-    /* rx_poll() is there, but below it nothing can be asked. */
-    bool polls_nothing;
-    /* A client's link is up only when the other side has attached its own. */
-    bool up_when_attached;
 };
-
-/* Adds the suite's tests to `suite`; only one transport a program.  `setup` (may be NULL) runs
- * before each test, in its process. */
-void nqtest_contract(Suite *suite, const struct nqtest_transport *transport, void (*setup)(void));
-
-/* Its half about bytes, in contract_delivery.c. */
-void nqtest_contract_delivery(TCase *tc);
 
 extern const struct nqtest_transport *nqtest_tested;
 
-/* It has one of these NQT_CAP_*; a test of what is not there passes. */
+/* It has one of these NQT_CAP_*. */
 bool nqtest_can(uint64_t caps);
-bool nqtest_can_poll(void);
-
-/* ---- for the tests of one transport ------------------------------------------------- */
 
 /* A server and a client in two hosts, usually with one link between them. */
 struct nqtest_rig {

@@ -1,15 +1,15 @@
 /* What the files of the fake host share.
  *
- *   fake_host.c      endpoints, links and their events
- *   fake_services.c  what the plugin may call
- *   fake_buf.c       buffers and their pattern
- *   fake_loop.c      the poll() loop, waiting, conditions
+ *   host.c      endpoints, links and their events
+ *   services.c  what the plugin may call
+ *   buf.c       buffers and their pattern
+ *   loop.c      the poll() loop, waiting, conditions
  *
  * The plugin's cookies are our own structs, cast. */
-#ifndef NQTEST_FAKE_HOST_IN_H
-#define NQTEST_FAKE_HOST_IN_H
+#ifndef NQTEST_HOST_IN_H
+#define NQTEST_HOST_IN_H
 
-#include "tests/support/fake_host.h"
+#include "tools/conform/host.h"
 
 struct nqtest_serial {
     struct nqtest_host *host;
@@ -57,8 +57,9 @@ extern const struct nqt_host nqtest_host_table;
 /* The hosts of this thread. */
 extern _Thread_local struct nqtest_host *nqtest_hosts;
 
-/* Bracket whatever runs inside a serial; what was emitted there is handled at the end. */
-void nqtest_enter(struct nqtest_host *host);
+/* Bracket whatever runs inside a serial; what was emitted there is handled at the end.
+ * @param what  the slot or callback, static text */
+void nqtest_enter(struct nqtest_host *host, const char *what);
 void nqtest_leave(struct nqtest_host *host);
 void nqtest_handle_all(struct nqtest_host *host);
 
@@ -73,7 +74,7 @@ int64_t nqtest_now(const struct nqtest_host *host);
 /* Free the watches that were deleted. */
 void nqtest_sweep(struct nqtest_host *host);
 
-/* fake_host.c: the service `health`.  Thread: any. */
+/* host.c: the service `health`.  Thread: any. */
 void nqtest_host_health(nqt_ep *cookie, const struct nqt_health *health);
 
 #endif
