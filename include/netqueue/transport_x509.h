@@ -1,6 +1,6 @@
 /**
  * @file
- * For transports that look at certificates with OpenSSL 3: the files of the options `tls.*` in an
+ * For transports that look at certificates with OpenSSL 3: the files of the options of `tls` in an
  * SSL_CTX, their change while an endpoint is open, the UUID in a certificate, and why one is
  * refused, in words.
  *
