@@ -402,6 +402,7 @@ START_TEST(a_record_without_an_answer_is_asked_for_at_the_first_look)
     nqtest_advance(rig.client_host, MQTT_PROBE_NS);
     NQTEST_UNTIL(is_unwatched, rig.c);
     nqtest_broker_pause(true);
+    nqtest_hold_time(rig.client_host);
     nqtest_push(rig.c, 10, 10, 1, 1);
     calls = atomic_load(&rig.client_host->send_calls);
     nqtest_advance(rig.client_host, MQTT_PROBE_NS);

@@ -97,7 +97,7 @@ START_TEST(a_death_is_noticed_though_a_child_has_the_socket)
     ck_assert_int_eq(read(family.children, &byte, 1), 1);
     ck_assert_int_eq(kill(family.parent, SIGKILL), 0);
     nqtest_event(queue, NQ_EVENT_PEER_GONE); /* the child lives until `end` is closed */
-    ck_assert_uint_eq(nqtest_shm_maps(), 0);
+    nqtest_shm_until_no_maps();
     close(family.end);
     close(family.go);
     close(family.children);

@@ -1,6 +1,8 @@
 /* See shm_rig.h. */
 #include "tests/plugins/shm_rig.h"
+#include "tests/support/queue.h"
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +165,15 @@ unsigned nqtest_shm_maps(void)
         n += strstr(line, "memfd:netqueue") != NULL;
     fclose(maps);
     return n;
+}
+
+void nqtest_shm_until_no_maps(void)
+{
+    int64_t end = nqtest_clock() + NQTEST_WAIT;
+
+    while (nqtest_shm_maps() && nqtest_clock() < end)
+        sched_yield();
+    ck_assert_uint_eq(nqtest_shm_maps(), 0);
 }
 
 bool nqtest_shm_holds(const void *data, size_t len)

@@ -48,6 +48,8 @@ void nqtest_shm_leave(struct nqtest_shm_peer *peer);
 
 /* Lines of /proc/self/maps that are memory of links. */
 unsigned nqtest_shm_maps(void);
+/* The last of them goes a moment after what tells that its peer is gone, on whichever thread. */
+void nqtest_shm_until_no_maps(void);
 /* `len` bytes from `data` on are in one of them. */
 bool nqtest_shm_holds(const void *data, size_t len);
 
