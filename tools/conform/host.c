@@ -289,7 +289,8 @@ void nqtest_host_free(struct nqtest_host *host)
     NQTEST_MUST(WATCHES, !host->watches, "a watch stays behind");
     while ((link = host->links)) {
         host->links = link->next;
-        NQTEST_MUST(CLOSED, link->closed == 1 && !link->in_rx, "a link was not closed");
+        NQTEST_MUST(CLOSED, link->closed == 1, "a link was not closed");
+        NQTEST_MUST(RXSPACE, !link->in_rx, "an rx_space() was never committed");
         free(link->serial);
         free(link);
     }

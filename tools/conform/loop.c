@@ -170,10 +170,14 @@ void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const
 static const struct {
     bool (*cond)(const void *arg);
     enum nqtest_rule rule;
+    const char *what;
 } promises[] = {
-    {nqtest_is_up, NQTEST_RULE_UP},       {nqtest_is_closed, NQTEST_RULE_CLOSED},
-    {nqtest_is_ep_up, NQTEST_RULE_OPEN},  {nqtest_has_accepted, NQTEST_RULE_UP},
-    {nqtest_has_waiting, NQTEST_RULE_UP},
+    {nqtest_is_up, NQTEST_RULE_UP, "LINK_UP"},
+    {nqtest_is_down, NQTEST_RULE_END, "LINK_DOWN"},
+    {nqtest_is_closed, NQTEST_RULE_CLOSED, "LINK_CLOSED"},
+    {nqtest_is_ep_up, NQTEST_RULE_OPEN, "EP_UP"},
+    {nqtest_has_accepted, NQTEST_RULE_UP, "ACCEPT and LINK_UP"},
+    {nqtest_has_waiting, NQTEST_RULE_UP, "ACCEPT"},
 };
 
 void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what)
@@ -181,8 +185,10 @@ void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *wh
     enum nqtest_rule rule = NQTEST_RULE_NONE;
 
     for (size_t i = 0; i < sizeof(promises) / sizeof(promises[0]); i++)
-        if (promises[i].cond == cond)
+        if (promises[i].cond == cond) {
             rule = promises[i].rule;
+            what = promises[i].what;
+        }
     nqtest_until_or(rule, cond, arg, what);
 }
 

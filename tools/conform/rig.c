@@ -72,9 +72,12 @@ static bool fds_are(const void *fds)
 
 void nqtest_until_fds(int fds)
 {
+    int now;
+
     if (nqtest_tested->module->threading == NQT_THREADING_OWN)
         nqtest_until_or(NQTEST_RULE_FDS, fds_are, &fds, "descriptors to be closed");
-    NQTEST_COMPARE(FDS, nqtest_fds(), ==, fds);
+    now = nqtest_fds();
+    NQTEST_MUST(FDS, now == fds, "%d descriptors are open; %d were before", now, fds);
 }
 
 struct awaited {

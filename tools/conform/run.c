@@ -19,8 +19,10 @@
 #include <unistd.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
-/* A try that waits in vain ends by itself; one that hangs is ended after so many times that. */
+/* A try that waits in vain ends by itself; one that hangs is ended after so many times that.  After
+ * so many that hang no more are begun. */
 #define DEADLINES 3
+#define HANGS_MAX 3
 /* Bytes that are on their way are there after so many questions. */
 #define POLLS 100000
 #define NS_PER_MS 1000000
@@ -45,7 +47,8 @@ struct run {
     const struct nqtest_conform *conform;
     struct report *report; /* shared */
     int64_t patience_ms;
-    unsigned told, broken, left_out;
+    bool waited; /* in vain: later tries wait for a shorter time */
+    unsigned hangs, told, broken, left_out;
     struct state rules[NQTEST_RULE_COUNT];
 };
 
@@ -228,6 +231,18 @@ static void empty_folder(const char *path)
         closedir(dir);
 }
 
+/* Whoever let one wait in vain is waited for less in later tries. */
+static void lose_patience(struct run *run)
+{
+    int64_t ms = run->patience_ms / 4;
+
+    if (run->waited || (!run->hangs && !strstr(run->report->text, "in vain")))
+        return;
+    run->waited = true;
+    if (run->patience_ms > LEAST_PATIENCE_MS)
+        run->patience_ms = ms > LEAST_PATIENCE_MS ? ms : LEAST_PATIENCE_MS;
+}
+
 static void run_one(struct run *run, const struct nqtest_try *try, int round)
 {
     int64_t ms = run->patience_ms * DEADLINES;
@@ -246,6 +261,8 @@ static void run_one(struct run *run, const struct nqtest_try *try, int round)
     status = await(pid, ms);
     if (run->report->end == END_NONE)
         judge_silence(run->report, status, ms);
+    run->hangs += status < 0;
+    lose_patience(run);
     empty_folder(run->conform->folder);
 }
 
@@ -301,9 +318,6 @@ static bool take_report(struct run *run, enum nqtest_rule rule)
             set_state(run, rule, END_LEFT_OUT, "%s", report->text);
         return true;
     }
-    if (strstr(report->text, "in vain") && run->patience_ms > LEAST_PATIENCE_MS)
-        run->patience_ms =
-            run->patience_ms / 4 > LEAST_PATIENCE_MS ? run->patience_ms / 4 : LEAST_PATIENCE_MS;
     /* One that was told to hold cannot be broken any more. */
     if (to != rule && to < rule && !nqtest_rules[to].watched && run->rules[to].end != END_BROKEN) {
         set_state(run, rule, END_BROKEN, "%s: %s", nqtest_rules[to].name, report->text);
@@ -330,6 +344,8 @@ static enum nqtest_rule broken_ground(const struct run *run)
     static const enum nqtest_rule ground[] = {NQTEST_RULE_LOAD, NQTEST_RULE_DESCRIPTOR,
                                               NQTEST_RULE_OPEN, NQTEST_RULE_UP};
 
+    if (run->hangs >= HANGS_MAX)
+        return NQTEST_RULE_BLOCKS;
     for (size_t i = 0; i < LEN(ground); i++)
         if (run->rules[ground[i]].end == END_BROKEN)
             return ground[i];
@@ -356,6 +372,15 @@ static void run_rule(struct run *run, enum nqtest_rule rule)
             }
 }
 
+/* What is watched holds when nothing was seen, unless next to nothing was tried. */
+static void look_back(struct run *run, enum nqtest_rule rule)
+{
+    enum nqtest_rule ground = broken_ground(run);
+
+    if (ground && run->rules[rule].end == END_NONE)
+        set_state(run, rule, END_LEFT_OUT, "\"%s\" is broken", nqtest_rules[ground].name);
+}
+
 static bool is_wanted(const struct run *run, enum nqtest_rule rule)
 {
     return !run->conform->only || run->conform->only >> rule & 1;
@@ -371,7 +396,9 @@ static void run_all(struct run *run)
     for (enum nqtest_rule rule = NQTEST_RULE_LOAD; rule < NQTEST_RULE_COUNT; rule++) {
         if (!is_wanted(run, rule))
             continue;
-        if (!nqtest_rules[rule].watched)
+        if (nqtest_rules[rule].watched)
+            look_back(run, rule);
+        else
             run_rule(run, rule);
         tell(run, rule);
     }
