@@ -9,6 +9,7 @@
 #include "tools/progress.h"
 #include "tools/say.h"
 #include "tools/signals.h"
+#include "tools/values.h"
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@
 struct get {
     /* options */
     const char *config, *output;
-    uint64_t count; /* 0 = no limit */
+    const char *value; /* the kind of value that messages carry; NULL = bytes */
+    uint64_t count;    /* 0 = no limit */
     int64_t timeout_ns;
     bool lines, json, quiet;
 
@@ -32,7 +34,7 @@ struct get {
     /* results */
     uint64_t messages, bytes, stored;
     uint64_t number; /* of the last file that was named by number */
-    bool refused;    /* a name could not be used */
+    bool refused;    /* a name could not be used, or a message was no such value */
     int code;        /* the first failure; ends the command */
 };
 
@@ -114,10 +116,26 @@ static void get_print(struct get *get, nq_msg *msg)
 {
     int err = nqi_files_write(STDOUT_FILENO, msg);
 
-    if (!err && get->lines && write(STDOUT_FILENO, "\n", 1) != 1)
+    if (!err && (get->lines || get->value) && write(STDOUT_FILENO, "\n", 1) != 1)
         err = -errno;
     if (err)
         get_fail(get, "standard output", err);
+}
+
+/* As JSON.  What is no such value is said, and the next is printed all the same. */
+static void get_print_value(struct get *get, nq_msg *msg)
+{
+    char from[NQ_UUID_TEXT];
+    nq_msg *text = NULL;
+
+    if (nqi_value_unpack(get->value, msg, &text) == NQ_OK) {
+        get_print(get, text);
+        nq_msg_free(text);
+        return;
+    }
+    get->refused = true;
+    nqi_say("message %llu, from %s: %s", (unsigned long long)get->messages,
+            nq_uuid_format(nq_msg_sender(msg), from), nq_error());
 }
 
 static void get_message(struct get *get, nq_msg *msg)
@@ -132,7 +150,9 @@ static void get_message(struct get *get, nq_msg *msg)
     get->bytes += size;
     if (nq_msg_meta(msg, "name", &meta, &len) == NQ_OK)
         name = meta ? meta : "";
-    if (get->dir < 0) {
+    if (get->value) {
+        get_print_value(get, msg);
+    } else if (get->dir < 0) {
         get_print(get, msg);
     } else if (name) {
         file = get_store(get, msg, name, len, number);
@@ -291,6 +311,8 @@ static int get_parse(struct get *get, int argc, char **argv)
          NQI_OPT_TEXT, 'o'},
         {"count", "N", "end after N messages", &get->count, NQI_OPT_COUNT, 'n'},
         {"lines", NULL, "print a newline after each message", &get->lines, NQI_OPT_FLAG, 'l'},
+        {"value", "json|pickle", "messages are such values: print each as JSON, in a line",
+         &get->value, NQI_OPT_TEXT, 0},
         {"timeout", "DUR", "end when no whole message came for so long (forever)", &get->timeout_ns,
          NQI_OPT_DURATION, 0},
         {"quiet", NULL, "no progress bar", &get->quiet, NQI_OPT_FLAG, 'q'},
@@ -310,6 +332,10 @@ static int get_parse(struct get *get, int argc, char **argv)
         return nqi_opts_bad("unexpected operand \"%s\"", argv[optind]);
     if (get->lines && to_dir)
         return nqi_opts_bad("--lines is for standard output, -o DIR stores files as they are");
+    if (get->value && to_dir)
+        return nqi_opts_bad("--value is for standard output, -o DIR stores files as they are");
+    if (get->value && !nqi_value_is_kind(get->value))
+        return nqi_opts_bad("--value: \"%s\" is neither json nor pickle", get->value);
     return -1;
 }
 

@@ -7,6 +7,7 @@
 #include "tools/put.h"
 #include "tools/say.h"
 #include "tools/signals.h"
+#include "tools/values.h"
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -70,6 +71,29 @@ static void put_send(struct nqi_put *put, nq_msg *msg, const char *name, uint64_
         nqi_put_message(put, msg, NULL, part);
 }
 
+/* With --value, what the JSON in `*msg` stands for takes its place.  @return false: it is no JSON,
+ * which is said, and `*msg` is gone */
+static bool put_pack(struct nqi_put *put, const char *name, uint64_t line, nq_msg **msg)
+{
+    nq_msg *packed = NULL;
+    char at[32] = "";
+    nq_err err;
+
+    if (!put->value)
+        return true;
+    err = nqi_value_pack(put->value, *msg, &packed);
+    nq_msg_free(*msg);
+    *msg = packed;
+    if (err == NQ_OK)
+        return true;
+    if (line)
+        snprintf(at, sizeof(at), " line %llu", (unsigned long long)line);
+    nqi_progress_wipe();
+    nqi_say("%s%s: %s", strcmp(name, "-") == 0 ? "standard input" : name, at, nq_error());
+    put->inputs.incomplete = true;
+    return false;
+}
+
 static void put_whole(struct nqi_put *put, const struct nqi_input *input)
 {
     nq_msg *msg = NULL;
@@ -81,6 +105,8 @@ static void put_whole(struct nqi_put *put, const struct nqi_input *input)
         put->inputs.incomplete = true;
         return;
     }
+    if (!put_pack(put, input->path, 0, &msg))
+        return;
     if (input->name && nq_msg_set_meta(msg, "name", input->name, strlen(input->name)) != NQ_OK) {
         nqi_say("%s: the name is too long to be sent", input->path);
         put->inputs.incomplete = true;
@@ -99,7 +125,7 @@ static void put_line(struct nqi_put *put, const char *name, uint64_t number, con
         len--;
     if (nq_msg_new(text, len, &msg) != NQ_OK)
         put_no_memory(put);
-    else
+    else if (put_pack(put, name, number, &msg))
         put_send(put, msg, name, number);
 }
 
@@ -278,6 +304,9 @@ static int put_parse(struct nqi_put *put, int argc, char **argv)
         {"config", "FILE", "the configuration file", &put->config, NQI_OPT_TEXT, 'c'},
         {"lines", NULL, "send each line as one message, without its newline", &put->lines,
          NQI_OPT_FLAG, 'l'},
+        {"value", "json|pickle",
+         "the input is JSON: send such a value of it, with\n--lines of each line", &put->value,
+         NQI_OPT_TEXT, 0},
         {"recursive", NULL, "send the files in directories, named by their path\nbelow it",
          &put->recursive, NQI_OPT_FLAG, 'r'},
         {"to", "UUID", "send to this peer; may be given several times", &put->to, NQI_OPT_TEXTS,
@@ -298,6 +327,8 @@ static int put_parse(struct nqi_put *put, int argc, char **argv)
         return code;
     if (!put->config)
         return nqi_opts_bad("-c FILE is missing");
+    if (put->value && !nqi_value_is_kind(put->value))
+        return nqi_opts_bad("--value: \"%s\" is neither json nor pickle", put->value);
     return put_parse_peers(put);
 }
 

@@ -28,6 +28,7 @@ struct nqi_put_part {
 struct nqi_put {
     /* options */
     const char *config;
+    const char *value; /* the kind of value to make of JSON; NULL = bytes as they are */
     struct nqi_texts to;
     int64_t timeout_ns;
     uint64_t wait_peers;
