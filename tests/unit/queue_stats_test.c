@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -142,6 +143,33 @@ START_TEST(a_long_document_comes_in_pieces)
     ck_assert_uint_eq(json_array_size(json_object_get(json, "transports")), 61);
     json_decref(json);
     nq_free(client);
+}
+END_TEST
+
+/* More than is made at once. */
+START_TEST(many_peers_come_one_by_one)
+{
+    enum { PEERS = 120 };
+    nq_queue *server = open_with(NQTEST_LOOP, ""), *clients[PEERS];
+    const json_t *peers, *peer;
+    json_t *json;
+
+    for (int i = 0; i < PEERS; i++)
+        clients[i] = nqtest_join(server, MANUAL);
+    json = nqtest_stats_ask(NULL);
+    peers = json_object_get(json, "peers");
+    ck_assert_uint_eq(json_array_size(peers), PEERS);
+    for (size_t i = 0; i < PEERS; i++) {
+        char id[NQ_UUID_TEXT];
+
+        peer = json_array_get(peers, i);
+        nq_uuid_format(nq_id(clients[i]), id);
+        ck_assert_str_eq(json_string_value(json_object_get(peer, "id")), id);
+    }
+    json_decref(json);
+    for (int i = 0; i < PEERS; i++)
+        nq_free(clients[i]);
+    nq_free(server);
 }
 END_TEST
 
@@ -404,6 +432,29 @@ START_TEST(answering_without_memory_goes_on_with_the_next)
 }
 END_TEST
 
+/* The loop does not turn in circles for who cannot be let in, and lets him in when it can. */
+START_TEST(without_descriptors_who_asks_waits)
+{
+    nq_queue *server = open_with(NQTEST_TCP, MANUAL);
+    int fd = nqtest_stats_connect(), spare = dup(fd);
+    struct pollfd pollfd = {.fd = nq_fd(server), .events = POLLIN};
+    struct rlimit before, none;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_ge(spare, 0);
+    none = before;
+    none.rlim_cur = (rlim_t)spare;
+    close(spare);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    ck_assert_int_eq(poll(&pollfd, 1, -1), 1);
+    ck_assert_int_eq(nq_poll(server), NQ_OK);
+    ck_assert_int_eq(poll(&pollfd, 1, 0), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    json_decref(nqtest_stats_read(fd, server));
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- closing amid readers ---- */
 
 static void *ask_again_and_again(void *arg)
@@ -457,6 +508,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_manual_queue_answers_when_it_is_driven);
     tcase_add_test(tc, a_thousand_readers_leave_nothing);
     tcase_add_test(tc, a_long_document_comes_in_pieces);
+    tcase_add_test(tc, many_peers_come_one_by_one);
     tcase_add_test(tc, who_never_reads_disturbs_nobody);
     tcase_add_test(tc, who_hangs_up_is_forgotten_at_once);
     tcase_add_test(tc, what_is_written_to_it_is_not_read);
@@ -468,6 +520,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_forked_child_leaves_it_alone);
     tcase_add_test(tc, opening_without_memory_leaves_nothing);
     tcase_add_test(tc, answering_without_memory_goes_on_with_the_next);
+    tcase_add_test(tc, without_descriptors_who_asks_waits);
     tcase_add_test(tc, a_queue_may_close_while_many_ask);
     suite_add_tcase(suite, tc);
     return suite;
