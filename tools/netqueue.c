@@ -18,6 +18,7 @@ static const struct {
     {"stats", "show how a running queue is", nqi_cmd_stats},
     {"bench", "measure a transport between two processes", nqi_cmd_bench},
     {"conform", "try whether a transport keeps the rules", nqi_cmd_conform},
+    {"new-transport", "make the files of a new transport", nqi_cmd_new_transport},
 };
 
 static void main_help(FILE *out)
@@ -26,7 +27,7 @@ static void main_help(FILE *out)
                  "Puts messages into a queue over a network, and gets them out on the other side.\n"
                  "\nCommands:\n");
     for (size_t i = 0; i < NQI_LEN(commands); i++)
-        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %-15s%s\n", commands[i].name, commands[i].help);
     fprintf(out, "\nOptions:\n"
                  "  -h, --help     print this and end; netqueue COMMAND --help tells more\n"
                  "  -V, --version  print the version and end\n"

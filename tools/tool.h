@@ -58,6 +58,7 @@ int nqi_cmd_check(int argc, char **argv);
 int nqi_cmd_stats(int argc, char **argv);
 int nqi_cmd_bench(int argc, char **argv);
 int nqi_cmd_conform(int argc, char **argv);
+int nqi_cmd_new_transport(int argc, char **argv);
 
 /* ---- clean-up functions for single-owner locals ------------------------------------- */
 

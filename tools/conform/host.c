@@ -509,7 +509,7 @@ void nqtest_push(struct nqtest_link *link, uint64_t len, size_t buf_len, uint32_
     if (buf_len)
         *tx = (struct nqtest_tx){tx->done, tx->done + len, buf_len, nseg, batch};
     while (tx->done < tx->end && !link->downs && !link->close_called && !link->short_send) {
-        uint64_t at = tx->done, lens[64];
+        uint64_t at = tx->done, lens[64] = {0};
         uint32_t n = 0, taken;
 
         for (; n < tx->batch && at < tx->end; at += lens[n++]) {

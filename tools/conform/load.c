@@ -40,10 +40,11 @@ static void say_missing(void *handle, const char *name, int len, char *why, size
         if (major == NQT_ABI_MAJOR || !find(handle, name, len, major))
             continue;
         snprintf(why, cap, "it is for transport ABI %u; this command knows %u", major,
-                 NQT_ABI_MAJOR);
+                 (unsigned)NQT_ABI_MAJOR);
         return;
     }
-    snprintf(why, cap, "it is no transport: it has no symbol " SYMBOL_OF, len, name, NQT_ABI_MAJOR);
+    snprintf(why, cap, "it is no transport: it has no symbol " SYMBOL_OF, len, name,
+             (unsigned)NQT_ABI_MAJOR);
 }
 
 const struct nqt_module *nqtest_load(const char *file, char *why, size_t cap)

@@ -59,7 +59,7 @@ static struct nqtest_transport tested;
 static char name_of_file[64];
 
 /* The plugin's threads may break a rule, too; the first one counts. */
-static _Noreturn void end_as(enum end end, enum nqtest_rule rule, const char *format, va_list args)
+static _Noreturn void end_as(enum end end, enum nqtest_rule rule, const char *text)
 {
     static atomic_flag ended = ATOMIC_FLAG_INIT;
 
@@ -67,32 +67,27 @@ static _Noreturn void end_as(enum end end, enum nqtest_rule rule, const char *fo
         for (;;)
             pause();
     mine->rule = rule;
-    vsnprintf(mine->text, sizeof(mine->text), format, args);
+    snprintf(mine->text, sizeof(mine->text), "%s", text);
     mine->end = end;
     _exit(0);
 }
 
 void nqtest_broken(enum nqtest_rule rule, const char *file, int line, const char *format, ...)
 {
+    char text[sizeof(mine->text)];
     va_list args;
 
     (void)file;
     (void)line;
     va_start(args, format);
-    end_as(END_BROKEN, rule, format, args);
-}
-
-static _Noreturn void leave_out(const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    end_as(END_LEFT_OUT, NQTEST_RULE_NONE, format, args);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    end_as(END_BROKEN, rule, text);
 }
 
 void nqtest_leave_out(const char *why)
 {
-    leave_out("%s", why);
+    end_as(END_LEFT_OUT, NQTEST_RULE_NONE, why);
 }
 
 bool nqtest_is_name(const char *name)
@@ -145,7 +140,7 @@ static _Noreturn void try_here(const struct run *run, const struct nqtest_try *t
     tested.module = load_or_end(conform->file);
     nqtest_name_of(conform->file, name_of_file, sizeof(name_of_file));
     if (try->caps & ~tested.module->caps)
-        leave_out("it does not claim what this needs");
+        nqtest_leave_out("it does not claim what this needs");
     if (try->rule > NQTEST_RULE_OPEN && tested.module->threading == NQT_THREADING_OWN)
         warm_up();
     if (try->run)

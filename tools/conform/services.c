@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -447,8 +448,8 @@ void nqtest_receive(struct nqtest_link *link, const uint8_t *bytes, size_t len)
         if (link->received + i < sizeof(link->head))
             link->head[link->received + i] = (char)bytes[i];
         if (!link->raw && bytes[i] != nqtest_pattern(link->received + i))
-            nqtest_broken(NQTEST_RULE_BYTES, __FILE__, __LINE__, "wrong byte at %llu",
-                          (unsigned long long)(link->received + i));
+            nqtest_broken(NQTEST_RULE_BYTES, __FILE__, __LINE__, "wrong byte at %" PRIu64,
+                          link->received + i);
     }
     link->received += len;
 }
