@@ -43,8 +43,6 @@ commands=$("$NETQUEUE" --help | awk '/^Commands:/ { on = 1; next } /^$/ { on = 0
 
 help_works() {
     [ "$(echo "$commands" | wc -w)" -ge 6 ] || return 1
-    [ "$(echo "$commands" | wc -w)" -eq 6 ] || return 1
-    [ "$(echo "$commands" | wc -w)" -eq 7 ] || return 1
     for command in $commands; do
         ends 0 nq "$command" --help && says out "^Usage: netqueue $command" &&
             says out "^Exit code:" || return 1
