@@ -21,7 +21,8 @@ __attribute__((visibility("default"), used)) struct nqt_module wrong_LTX_nqt0_mo
 
 static const struct nqt_host *real;
 static struct nqt_host twisted;
-static nqt_serial *serial_of_ep;
+static nqt_ep *last_ep; /* that opened, with its serial; NULL = closed */
+static nqt_serial *last_serial;
 static nqt_watch *timer;
 static unsigned accepted;
 static struct iovec space[8];
@@ -82,8 +83,11 @@ static int emit_one(nqt_core *core, struct nqt_event event)
             err.code = NQT_E_LOST;
         event.err = &err;
     }
-    if (event.kind == NQT_EV_EP_CLOSED && is("late-post"))
-        (void)real->post(serial_of_ep, nothing, NULL);
+    if (event.kind == NQT_EV_EP_CLOSED && event.ep == last_ep) {
+        if (is("late-post"))
+            (void)real->post(last_serial, nothing, NULL);
+        last_ep = NULL;
+    }
     (void)real->emit(core, &event, 1);
     more.kind = NQT_EV_WRITABLE;
     if (event.kind == NQT_EV_LINK_UP && is("eager"))
@@ -158,8 +162,8 @@ static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
 {
     const char *path = "";
     int64_t speed;
+    int rc;
 
-    serial_of_ep = serial;
     if (is("serial") && !timer)
         (void)real->timer_add(serial, nothing, NULL, &timer);
     if (is("newline"))
@@ -168,7 +172,12 @@ static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
         (void)real->cfg_int(cfg, "speed", &speed);
     if (is("steals") && listening && !real->cfg_str(cfg, "path", &path))
         (void)unlink(path);
-    return unix_ep_open(mod, cookie, serial, cfg, listening, out, err);
+    rc = unix_ep_open(mod, cookie, serial, cfg, listening, out, err);
+    if (!rc) {
+        last_ep = cookie;
+        last_serial = serial;
+    }
+    return rc;
 }
 
 static int wrong_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial,
