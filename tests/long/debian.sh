@@ -135,6 +135,20 @@ shm_and_grpc() {
         a_message_passes grpc "\"host\": \"127.0.0.1\", \"port\": $(free_port)"
 }
 
+# What the tutorial says is done, with the packages that it names.
+a_newcomer_follows_the_tutorial() {
+    # shellcheck disable=SC2046 # a list of packages
+    inside apt-get -qy install $(sed -n '/^sudo apt-get install netqueue /,/[^\\]$/p' "$top_srcdir/docs/tutorial.md" |
+        sed 's/^sudo apt-get install//; s/\\$//') || return
+    mkdir -p "$root/src/tutorial" && (
+        cd "$top_srcdir" && git ls-files -z | xargs -0 cp --parents -t "$root/src/tutorial"
+    ) && ln -s / "$root/src/tutorial/tests/stage" &&
+        inside sh -c 'cd /src/tutorial && libdir=/usr/lib/$(gcc -print-multiarch) &&
+            prefix=/usr exec_prefix=/usr bindir=/usr/bin includedir=/usr/include libdir=$libdir \
+            plugindir=$libdir/netqueue/transport-'"$abi"' DOCUMENTS=docs/tutorial.md \
+            sh tests/docs/documents_test.sh'
+}
+
 # Only headers and the helper: the transport of tests/outside/ becomes a package of its own.
 an_authors_package() {
     install build-essential debhelper pkgconf netqueue-transport-dev || return
@@ -203,6 +217,7 @@ check "the command and tcp alone exchange a message" tcp_alone
 check "a transport that is missing is told by its package" what_is_missing_is_named
 check "with that package it works" mqtt_afterwards
 check "so do the others" shm_and_grpc
+check "a newcomer follows the tutorial word by word" a_newcomer_follows_the_tutorial
 check "a transport from outside is packaged with the headers and the helper" an_authors_package
 check "the tests of the packages themselves" packages_test_themselves
 check "removed again, nothing stays" nothing_stays
