@@ -253,7 +253,7 @@ static nq_err plugin_open(const char *name, const char *file, struct plugin *plu
     if (err)
         return err;
     /* libltdl puts the file's stem before the name; a link may have led to another stem. */
-    plugin->module = lt_dlsym(plugin->handle, "nqt0_module");
+    plugin->module = lt_dlsym(plugin->handle, "nqt1_module");
     if (!plugin->module)
         plugin->module = lt_dlsym(plugin->handle, plugin_symbol(name, NQT_ABI_MAJOR, symbol));
     if (!plugin->module)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #ifndef NETQUEUE_PLUGIN_DIR /* the build says $(libdir)/netqueue/transport-MAJOR */
-#define NETQUEUE_PLUGIN_DIR "/usr/lib/netqueue/transport-0"
+#define NETQUEUE_PLUGIN_DIR "/usr/lib/netqueue/transport-1"
 #endif
 
 static bool file_is_privileged(void)

@@ -28,6 +28,10 @@
  * Growth: every struct begins with its size; the reader uses NQT_HAS() for whatever
  * came after minor 0 and for optional slots.  A slot is never changed, only
  * followed by another.
+ *
+ * The promise: a transport that passes `netqueue conform` for ABI 1.N loads and works in
+ * every libnetqueue whose transport ABI is 1.M with M >= N, for as long as major 1 is
+ * supported: for at least two stable releases of Debian after major 2 appears.
  */
 #ifndef NETQUEUE_TRANSPORT_H
 #define NETQUEUE_TRANSPORT_H
@@ -40,8 +44,8 @@
 extern "C" {
 #endif
 
-#define NQT_ABI_MAJOR 0
-#define NQT_ABI_MINOR 4
+#define NQT_ABI_MAJOR 1
+#define NQT_ABI_MINOR 0
 #define NQT_MAGIC UINT32_C(0x4e515400)
 
 /** True when the producer of *p knew this slot and filled it. */
@@ -117,7 +121,7 @@ struct nqt_buf {
 #define NQT_OPT_ENUM 6u
 #define NQT_OPT_PATH 7u /* made absolute, from the configuration's folder */
 #define NQT_OPT_LIST 8u /* of strings */
-/* Name of another transport that this one stands on (minor 1); at most one in a table.  Keys that
+/* Name of another transport that this one stands on; at most one in a table.  Keys that
  * are no option of ours are then that transport's, whose own table checks them. */
 #define NQT_OPT_TRANSPORT 9u
 
@@ -163,7 +167,7 @@ struct nqt_event {
 #define NQT_COUNT_RECV_CALLS 2u
 #define NQT_COUNT_SHARED_BYTES 3u /* memory of links that peers can see, now */
 
-/* ---- health of what lies below an endpoint (minor 2) ------------------------------------ */
+/* ---- health of what lies below an endpoint ----------------------------------------------- */
 
 #define NQT_HEALTH_IDLE 0u       /* nothing is asked of it */
 #define NQT_HEALTH_CONNECTING 1u /* it is on its way up */
@@ -197,7 +201,7 @@ struct nqt_addr {
 typedef void (*nqt_resolved_fn)(void *arg, const struct nqt_addr *addrs, uint32_t n,
                                 const struct nqt_error *err);
 
-/* fd_add, minor 3: report each time that something came, and not again for what was not read.  A
+/* fd_add: report each time that something came, and not again for what was not read.  A
  * descriptor that only wakes need not be read then. */
 #define NQT_POLL_EDGE (UINT32_C(1) << 30)
 
@@ -239,8 +243,8 @@ struct nqt_host {
     int (*cfg_list)(nqt_cfg *, const char *name, uint32_t i, const char **out);
 
     /* in serial */
-    /* Watch `fd`, level-triggered; `events` as in poll(): POLLIN POLLOUT, from minor 3 on
-     * also NQT_POLL_EDGE.  The core never closes the descriptor; delete the watch first. */
+    /* Watch `fd`, level-triggered; `events` as in poll(): POLLIN, POLLOUT, and NQT_POLL_EDGE.
+     * The core never closes the descriptor; delete the watch first. */
     int (*fd_add)(nqt_serial *, int fd, uint32_t events, void (*fn)(void *arg, uint32_t events),
                   void *arg, nqt_watch **out);
     int (*fd_mod)(nqt_watch *, uint32_t events);
@@ -259,22 +263,18 @@ struct nqt_host {
      * successful rx_space().  Negative: the core closes the link, stop reading. */
     int (*rx_commit)(nqt_link *, size_t n);
 
-    /* minor 1; optional */
+    /* optional: ask with NQT_HAS() */
 
     /* The transport that an option of type TRANSPORT names, and its options for the slots of that
      * module.  The module is never unloaded; otherwise as cfg_int.  A plugin cannot load another
      * one by itself: where they lie, and which may be trusted, only the core knows. */
     int (*cfg_inner)(nqt_cfg *, const char *name, const struct nqt_module **module, nqt_cfg **out);
 
-    /* minor 2; optional */
-
     /* How the endpoint's medium is now: a channel, the session with a broker.  Without it the core
      * goes by the events of the endpoint and its links; from the first call on it shows what it is
      * told here, and that alone.  Any thread, also under a plugin's lock; from ep_open() on until
      * EP_CLOSED is emitted.  Copied, never blocks. */
     void (*health)(nqt_ep *, const struct nqt_health *);
-
-    /* minor 3; optional */
 
     /* STREAM transports: the bytes that come next, by reference, for those that have them in memory
      * already; not between rx_space() and rx_commit().  In serial.  One reference moves up in any
@@ -388,13 +388,13 @@ struct nqt_ops {
     int (*rx_poll)(struct nqtp_link *);
     int (*rx_arm)(struct nqtp_link *, int on);
 
-    /* Optional (minor 4), for transports that keep what came until it is whole: from now on keep at
+    /* Optional, for transports that keep what came until it is whole: from now on keep at
      * most about `len` bytes of this link's that are not handed up; more ends it, PROTOCOL.  0 = as
      * without this call.  So long as the other end is a stranger the core allows it but a greeting.
      * In serial. */
     int (*rx_limit)(struct nqtp_link *, size_t len);
 
-    /* Optional (minor 4): what send() of one buffer with these bytes would do, all at once, without
+    /* Optional: what send() of one buffer with these bytes would do, all at once, without
      * a reference: they are copied.  1 = done; 0 = not now, and nothing has happened: send() tells
      * more.  For a transport that sends many small buffers as quickly as their bytes in a large
      * one; the core gathers for the others.  len > 0.  In serial. */
@@ -420,8 +420,8 @@ struct nqt_module {
 
 /** Defines the one symbol that the plugin `id` exports. */
 #define NQT_MODULE(id)                                                                          \
-    extern __attribute__((visibility("default"))) const struct nqt_module id##_LTX_nqt0_module; \
-    __attribute__((visibility("default"), used)) const struct nqt_module id##_LTX_nqt0_module
+    extern __attribute__((visibility("default"))) const struct nqt_module id##_LTX_nqt1_module; \
+    __attribute__((visibility("default"), used)) const struct nqt_module id##_LTX_nqt1_module
 
 #ifdef __cplusplus
 }

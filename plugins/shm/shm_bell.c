@@ -129,12 +129,12 @@ static void bell_try(void)
     bell_close(&set);
 }
 
-static bool bell_is_of_use(const struct nqtp_link *link)
+static bool bell_is_of_use(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     (void)pthread_once(&once, bell_try);
-    return bell_reports && link->ep->mod->host->abi_minor >= 3;
+    return bell_reports;
 }
 
 /* F_GETPIPE_SZ fails for whatever is no pipe, and asks nobody's file system. */
@@ -172,9 +172,8 @@ int shm_bell_hear(struct nqtp_link *link, int fd)
         return EPERM;
     }
     link->heard = fd;
-    if (bell_is_of_use(link) &&
-        !link->ep->mod->host->fd_add(link->serial, fd, POLLIN | NQT_POLL_EDGE, bell_rang, link,
-                                     &link->bell_watch))
+    if (bell_is_of_use() && !link->ep->mod->host->fd_add(link->serial, fd, POLLIN | NQT_POLL_EDGE,
+                                                         bell_rang, link, &link->bell_watch))
         return 0;
     link->bell_watch = NULL;
     bell_unhear(link);

@@ -16,8 +16,8 @@
 
 static struct nqt_ops ops;
 static struct nqt_opt options[1];
-extern __attribute__((visibility("default"))) struct nqt_module wrong_LTX_nqt0_module;
-__attribute__((visibility("default"), used)) struct nqt_module wrong_LTX_nqt0_module;
+extern __attribute__((visibility("default"))) struct nqt_module wrong_LTX_nqt1_module;
+__attribute__((visibility("default"), used)) struct nqt_module wrong_LTX_nqt1_module;
 
 static const struct nqt_host *real;
 static struct nqt_host twisted;
@@ -244,12 +244,12 @@ static __attribute__((constructor)) void make(void)
     options[0] = unix_options[0];
     if (is("helpless"))
         options[0].help = NULL;
-    wrong_LTX_nqt0_module = good_module;
-    wrong_LTX_nqt0_module.ops = &ops;
-    wrong_LTX_nqt0_module.opt = options;
-    wrong_LTX_nqt0_module.name = is("name") ? "right" : "wrong";
+    wrong_LTX_nqt1_module = good_module;
+    wrong_LTX_nqt1_module.ops = &ops;
+    wrong_LTX_nqt1_module.opt = options;
+    wrong_LTX_nqt1_module.name = is("name") ? "right" : "wrong";
     if (is("minor"))
-        wrong_LTX_nqt0_module.needs_minor = 999;
+        wrong_LTX_nqt1_module.needs_minor = 999;
     if (is("claims"))
-        wrong_LTX_nqt0_module.caps |= NQT_CAP_RX_HOLD;
+        wrong_LTX_nqt1_module.caps |= NQT_CAP_RX_HOLD;
 }

@@ -171,7 +171,7 @@ static void peer_say(const void *data, size_t len, uint8_t kind, int good, size_
 
 static void fuzz_open_victim(void)
 {
-    fuzz.host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    fuzz.host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     if (fuzz.serves)
         fuzz.listener = nqtest_shm_serve();
     MUST(!nqtest_ep_open(fuzz.host, !fuzz.serves, nqtest_shm_usual, &fuzz.ep, NULL));

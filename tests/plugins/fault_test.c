@@ -10,21 +10,21 @@
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
 #define LINKS 20u
 
-extern const struct nqt_module fault_LTX_nqt0_module, loop_LTX_nqt0_module, tcp_LTX_nqt0_module;
+extern const struct nqt_module fault_LTX_nqt1_module, loop_LTX_nqt1_module, tcp_LTX_nqt1_module;
 
 static const struct nqtest_opt place[] = {{"port", "0"}, {NULL, NULL}};
 static const struct nqtest_opt nowhere[] = {{NULL, NULL}};
 static const struct nqtest_transport on_tcp = {
-    .module = &fault_LTX_nqt0_module, .server = place, .client = nowhere, .port = "port"};
+    .module = &fault_LTX_nqt1_module, .server = place, .client = nowhere, .port = "port"};
 static const struct nqtest_transport on_loop = {
-    .module = &fault_LTX_nqt0_module, .server = nowhere, .client = nowhere};
+    .module = &fault_LTX_nqt1_module, .server = nowhere, .client = nowhere};
 
 /* Tests run for both: 0 = tcp, 1 = loop. */
 enum { ON_TCP, ON_LOOP, BOTH };
 
 static void stand_on(int which)
 {
-    nqtest_inner = which == ON_TCP ? &tcp_LTX_nqt0_module : &loop_LTX_nqt0_module;
+    nqtest_inner = which == ON_TCP ? &tcp_LTX_nqt1_module : &loop_LTX_nqt1_module;
     nqtest_tested = which == ON_TCP ? &on_tcp : &on_loop;
 }
 
@@ -333,14 +333,14 @@ START_TEST(a_wrong_option_is_an_error_of_check_and_of_opening)
     struct host_cfg cfg;
 
     stand_on(ON_TCP);
-    host = nqtest_host_new(&fault_LTX_nqt0_module, 0);
+    host = nqtest_host_new(&fault_LTX_nqt1_module, 0);
     cfg = (struct host_cfg){host, wrong[_i].opt, host->module};
     ck_assert_int_eq(
         host->module->ops->check(&host->table, (nqt_core *)host, (nqt_cfg *)&cfg, &err),
         NQT_E_CONFIG);
     ck_assert_msg(strstr(err.text, wrong[_i].text) != NULL, "%s", err.text);
     nqtest_host_free(host);
-    nqtest_open_is_refused(&fault_LTX_nqt0_module, false, wrong[_i].opt, NQT_E_CONFIG,
+    nqtest_open_is_refused(&fault_LTX_nqt1_module, false, wrong[_i].opt, NQT_E_CONFIG,
                            wrong[_i].text);
 }
 END_TEST
@@ -352,7 +352,7 @@ START_TEST(a_host_that_knows_no_inner_transport_is_refused)
     struct nqt_error err = {.size = sizeof(err)};
 
     stand_on(ON_TCP);
-    host = nqtest_host_new(&fault_LTX_nqt0_module, 0);
+    host = nqtest_host_new(&fault_LTX_nqt1_module, 0);
     host->table.size = (uint32_t)offsetof(struct nqt_host, cfg_inner);
     ck_assert_int_eq(nqtest_ep_open(host, false, nowhere, &ep, &err), NQT_E_UNSUPPORTED);
     host->table.size = sizeof(host->table);

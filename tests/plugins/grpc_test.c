@@ -17,7 +17,7 @@
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
 
-extern const struct nqt_module grpc_LTX_nqt0_module;
+extern const struct nqt_module grpc_LTX_nqt1_module;
 
 static const struct nqtest_opt server[] = {{"host", "127.0.0.1"}, {"port", "0"}, {NULL, NULL}};
 static const struct nqtest_opt client[] = {{"host", "127.0.0.1"}, {NULL, NULL}};
@@ -30,7 +30,7 @@ static const struct nqtest_opt tiny_client[] = {
     {"host", "127.0.0.1"}, {"message", "4KiB"}, {"send_queue", "4KiB"}, {NULL, NULL}};
 
 static const struct nqtest_transport grpc = {
-    .module = &grpc_LTX_nqt0_module,
+    .module = &grpc_LTX_nqt1_module,
     .server = server,
     .client = client,
     .tiny_server = tiny_server,
@@ -110,14 +110,14 @@ static const struct nqtest_opt wrong[][3] = {
 
 START_TEST(options_that_cannot_be_meant_are_errors_of_opening)
 {
-    nqtest_open_is_refused(&grpc_LTX_nqt0_module, false, wrong[_i], NQT_E_CONFIG, NULL);
+    nqtest_open_is_refused(&grpc_LTX_nqt1_module, false, wrong[_i], NQT_E_CONFIG, NULL);
 }
 END_TEST
 
 START_TEST(a_name_that_does_not_exist_takes_the_endpoint_down)
 {
     static const struct nqtest_opt at[] = {{"host", "nowhere.test"}, {"port", "0"}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
 
     host->names[0] = (struct nqtest_opt){"nowhere.test", ""};
@@ -291,7 +291,7 @@ START_TEST(a_server_that_does_not_answer_is_given_up)
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(addr);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
     struct nqtest_link *link;
     char port[8];
@@ -320,7 +320,7 @@ START_TEST(who_makes_no_call_is_sent_away)
     static const struct nqtest_opt at[] = {
         {"host", "127.0.0.1"}, {"port", "0"}, {"connect_timeout", "100ms"}, {NULL, NULL}};
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt1_module, 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct nqtest_ep *ep;
     char bytes[4096];
@@ -392,7 +392,7 @@ START_TEST(the_method_tells_the_wire)
 {
     const struct nqtest_opt at[] = {
         {"host", "127.0.0.1"}, {"port", "0"}, {NQT_FACT_WIRE, wires[_i]}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&grpc_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
 
     ck_assert_int_eq(nqtest_ep_open(host, true, at, &ep, NULL), 0);
@@ -410,7 +410,7 @@ START_TEST(rounds_carry_everything_in_order)
     struct nqtest_rig rig = plain_up(wires[_i], "60s");
     struct nqt_info info = {.size = sizeof(info)};
 
-    ck_assert_int_eq(grpc_LTX_nqt0_module.ops->info(rig.s->plugin, &info), NQT_OK);
+    ck_assert_int_eq(grpc_LTX_nqt1_module.ops->info(rig.s->plugin, &info), NQT_OK);
     ck_assert(info.caps & NQT_CAP_PLAIN);
     ck_assert(!(info.caps & NQT_CAP_PEER_PRESENCE));
     nqtest_push(rig.c, 300000, 700, 1, 20);
@@ -509,7 +509,7 @@ START_TEST(a_child_cannot_use_what_its_parent_uses)
     if (!child) {
         struct nqt_error err = {.size = sizeof(err)};
         struct nqtp_mod *mod;
-        const struct nqt_ops *ops = grpc_LTX_nqt0_module.ops;
+        const struct nqt_ops *ops = grpc_LTX_nqt1_module.ops;
         int rc = ops->mod_open(&rig.client_host->table, (nqt_core *)rig.client_host, &mod, &err);
 
         _exit(rc == NQT_E_UNSUPPORTED && strstr(err.text, "fork") ? 0 : 1);

@@ -9,7 +9,7 @@
 #define AT(name) nqtest_certs[NQTEST_##name##_PEM]
 #define AT_KEY(name) nqtest_certs[NQTEST_##name##_KEY]
 
-extern const struct nqt_module grpc_LTX_nqt0_module;
+extern const struct nqt_module grpc_LTX_nqt1_module;
 
 /* ---- both have certificates -------------------------------------------------------------- */
 
@@ -35,7 +35,7 @@ static const struct nqtest_opt tiny_server[] = {MUTUAL_SERVER, TINY, {NULL, NULL
 static const struct nqtest_opt tiny_client[] = {MUTUAL_CLIENT, TINY, {NULL, NULL}};
 
 static const struct nqtest_transport grpc_tls = {
-    .module = &grpc_LTX_nqt0_module,
+    .module = &grpc_LTX_nqt1_module,
     .server = server,
     .client = client,
     .tiny_server = tiny_server,
@@ -110,7 +110,7 @@ static struct nqt_info link_info(const struct nqtest_link *link)
 {
     struct nqt_info info = {.size = sizeof(info)};
 
-    ck_assert_int_eq(grpc_LTX_nqt0_module.ops->info(link->plugin, &info), NQT_OK);
+    ck_assert_int_eq(grpc_LTX_nqt1_module.ops->info(link->plugin, &info), NQT_OK);
     return info;
 }
 
@@ -333,7 +333,7 @@ static const struct {
 
 START_TEST(files_that_cannot_be_meant_are_errors_of_opening)
 {
-    nqtest_open_is_refused(&grpc_LTX_nqt0_module, wrongs[_i].listen, wrongs[_i].opts, NQT_E_CONFIG,
+    nqtest_open_is_refused(&grpc_LTX_nqt1_module, wrongs[_i].listen, wrongs[_i].opts, NQT_E_CONFIG,
                            wrongs[_i].text);
 }
 END_TEST

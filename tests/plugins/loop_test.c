@@ -3,13 +3,13 @@
 #include <check.h>
 #include <pthread.h>
 
-extern const struct nqt_module loop_LTX_nqt0_module;
+extern const struct nqt_module loop_LTX_nqt1_module;
 
 static const struct nqtest_opt usual[] = {{NULL, NULL}};
 static const struct nqtest_opt few[] = {{"slots", "3"}, {NULL, NULL}};
 
 static const struct nqtest_transport loop = {
-    .module = &loop_LTX_nqt0_module,
+    .module = &loop_LTX_nqt1_module,
     .server = usual,
     .client = usual,
     .tiny_server = few,
@@ -82,7 +82,7 @@ static bool is_served(const void *arg)
 static void *serve(void *arg)
 {
     struct side *side = arg;
-    struct nqtest_host *host = nqtest_host_new(&loop_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&loop_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
 
     ck_assert_int_eq(nqtest_ep_open(host, true, few, &ep, NULL), 0);
@@ -108,7 +108,7 @@ START_TEST(two_queues_on_two_threads_end_in_any_order)
 
     pthread_create(&thread, NULL, serve, &side);
     nqtest_until(is_served, &side.listening, "the server");
-    host = nqtest_host_new(&loop_LTX_nqt0_module, 0);
+    host = nqtest_host_new(&loop_LTX_nqt1_module, 0);
     ck_assert_int_eq(nqtest_ep_open(host, false, few, &ep, NULL), 0);
     for (int i = 0; i < 40; i++) {
         struct nqtest_link *link = nqtest_connect(ep, NULL);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const struct nqt_module mqtt_LTX_nqt0_module;
+extern const struct nqt_module mqtt_LTX_nqt1_module;
 
 static char port[8];
 /* The time-out is what a test waits for that nobody answers. */
@@ -20,7 +20,7 @@ static const struct nqtest_opt named[] = {{"port", port}, {"host", "localhost"},
 static const struct nqtest_opt old[] = {{"port", port}, {"version", "3.1.1"}, {NULL, NULL}};
 
 static const struct nqtest_transport mqtt = {
-    .module = &mqtt_LTX_nqt0_module,
+    .module = &mqtt_LTX_nqt1_module,
     .server = usual,
     .client = usual,
     .tiny_server = tiny,
@@ -203,7 +203,7 @@ START_TEST(names_that_would_be_more_than_one_level_of_a_topic_are_refused)
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         opts[0].value = names[i];
-        nqtest_open_is_refused(&mqtt_LTX_nqt0_module, true, opts, NQT_E_CONFIG, "server");
+        nqtest_open_is_refused(&mqtt_LTX_nqt1_module, true, opts, NQT_E_CONFIG, "server");
     }
 }
 END_TEST
@@ -212,7 +212,7 @@ START_TEST(a_password_without_a_user_is_refused)
 {
     static const struct nqtest_opt opts[] = {{"password", "x"}, {NULL, NULL}};
 
-    nqtest_open_is_refused(&mqtt_LTX_nqt0_module, false, opts, NQT_E_CONFIG, "user");
+    nqtest_open_is_refused(&mqtt_LTX_nqt1_module, false, opts, NQT_E_CONFIG, "user");
 }
 END_TEST
 
@@ -281,7 +281,7 @@ END_TEST
 
 START_TEST(a_broker_that_is_not_there_is_said_once)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
 
     nqtest_broker_kill();
@@ -341,7 +341,7 @@ END_TEST
 
 START_TEST(a_broker_that_wants_a_password_says_so)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_ep *server, *client;
     struct nqtest_link *link;
 
@@ -416,7 +416,7 @@ END_TEST
 
 START_TEST(a_client_that_comes_first_waits_for_its_server)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_ep *server, *client;
     struct nqtest_link *link;
 
@@ -531,7 +531,7 @@ END_TEST
 /* A server whose core has not taken it yet, and does not for a while. */
 START_TEST(before_the_core_has_a_link_no_more_than_a_greeting_is_kept_of_it)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_ep *server, *client;
     struct nqtest_link *link;
 
@@ -554,7 +554,7 @@ END_TEST
 START_TEST(a_stranger_who_sends_much_is_sent_away_by_a_queue_at_once)
 {
     nq_queue *server = nqtest_server(nqtest_transport_of("mqtt"), "");
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     char name[32] = "";
     const struct nqtest_opt opts[] = {{"port", port}, {"server", name}, {NULL, NULL}};
     int64_t began = nqtest_clock();
@@ -600,7 +600,7 @@ static bool is_closed(const void *ep)
 /* Whatever becomes of links: nobody serves here. */
 START_TEST(health_is_that_of_the_connection_to_the_broker)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_link *link;
     struct nqtest_ep *ep;
 
@@ -630,7 +630,7 @@ END_TEST
 START_TEST(a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone)
 {
     struct nqtest_rig rig = nqtest_rig_usual();
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_link *third;
     struct nqtest_ep *second;
 

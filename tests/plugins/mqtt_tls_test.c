@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-extern const struct nqt_module mqtt_LTX_nqt0_module;
+extern const struct nqt_module mqtt_LTX_nqt1_module;
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
 #define AT(name) nqtest_certs[NQTEST_##name##_PEM]
@@ -17,13 +17,13 @@ extern const struct nqt_module mqtt_LTX_nqt0_module;
 
 static char port[8];
 
-static const struct nqtest_transport mqtt = {.module = &mqtt_LTX_nqt0_module};
+static const struct nqtest_transport mqtt = {.module = &mqtt_LTX_nqt1_module};
 
 /* ---- options ---------------------------------------------------------------------------- */
 
 static int open_client(const struct nqtest_opt *opts, struct nqt_error *err)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
     int rc;
 
@@ -214,7 +214,7 @@ END_TEST
 /* The server's endpoint does not come up, and says why. */
 static void check_refused(const struct nqtest_opt *opts, const char *part)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
 
     ck_assert_int_eq(nqtest_ep_open(host, true, opts, &ep, NULL), 0);
@@ -301,7 +301,7 @@ static bool was_up_twice(const void *ep)
 /* The broker has a new authority: the next connection trusts what the file says then. */
 START_TEST(the_next_connection_goes_by_the_files_as_they_are_then)
 {
-    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
     char ca[128];
     const struct nqtest_opt opts[] = {{"port", port}, {"tls.ca", ca}, {NULL, NULL}};
     struct nqtest_ep *ep;

@@ -241,7 +241,7 @@ END_TEST
 Suite *nqtest_suite(void)
 {
     static const struct nqtest_transport shm = {
-        .module = &shm_LTX_nqt0_module, .server = nqtest_shm_usual, .client = nqtest_shm_usual};
+        .module = &shm_LTX_nqt1_module, .server = nqtest_shm_usual, .client = nqtest_shm_usual};
     Suite *suite = suite_create("shm apart");
     TCase *tc = tcase_create("apart");
 

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const struct nqtest_transport shm = {.module = &shm_LTX_nqt0_module};
+static const struct nqtest_transport shm = {.module = &shm_LTX_nqt1_module};
 
 #define BEFORE 64u      /* rings over the socket */
 #define CAPACITY 2048u  /* rings of one pipe */

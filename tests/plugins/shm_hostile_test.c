@@ -631,7 +631,7 @@ static int accepted(const struct nqtest_link *link, int listener)
 
 START_TEST(a_server_that_answers_nonsense_is_left)
 {
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqtest_hello hello;
     size_t len = bad_hello(_i, &hello);
     struct nqtest_link *link;
@@ -655,7 +655,7 @@ END_TEST
 
 START_TEST(a_server_that_passes_memory_that_could_change_is_left)
 {
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqtest_hello hello = nqtest_shm_hello();
     struct nqtest_link *link;
     struct nqtest_ep *ep;
@@ -679,7 +679,7 @@ END_TEST
 /* _i: it hangs up, or says nothing. */
 START_TEST(a_server_that_does_not_greet_is_left)
 {
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqtest_link *link;
     struct nqtest_ep *ep;
     int listener = nqtest_shm_serve(), fd;
@@ -704,7 +704,7 @@ END_TEST
 Suite *nqtest_suite(void)
 {
     static const struct nqtest_transport shm = {
-        .module = &shm_LTX_nqt0_module, .server = nqtest_shm_usual, .client = nqtest_shm_usual};
+        .module = &shm_LTX_nqt1_module, .server = nqtest_shm_usual, .client = nqtest_shm_usual};
     Suite *suite = suite_create("shm, hostile peers");
     TCase *greeting = tcase_create("greeting"), *up = tcase_create("up");
     TCase *server = tcase_create("server"), *blocks = tcase_create("blocks");

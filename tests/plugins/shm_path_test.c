@@ -44,7 +44,7 @@ static void expect(const char *text, const char *where, const char *what)
 static void refused(const char *path, int code, const char *what)
 {
     const struct nqtest_opt opts[] = {{"path", path}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqt_error err = {.size = sizeof(err)};
     struct nqtest_ep *ep;
 

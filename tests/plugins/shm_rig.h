@@ -6,7 +6,7 @@
 #include "tools/conform/rig.h"
 #include <check.h>
 
-extern const struct nqt_module shm_LTX_nqt0_module;
+extern const struct nqt_module shm_LTX_nqt1_module;
 
 /* A folder that this program removes at its end, and a path in it; call it from nqtest_suite(). */
 void nqtest_shm_folder(void);

@@ -13,7 +13,7 @@
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct nqtest_transport shm = {
-    .module = &shm_LTX_nqt0_module,
+    .module = &shm_LTX_nqt1_module,
     .server = nqtest_shm_usual,
     .client = nqtest_shm_usual,
     .tiny_server = nqtest_shm_tiny,
@@ -52,7 +52,7 @@ static void both_ways(struct nqtest_link *link, struct side *side)
 static void *serve(void *arg)
 {
     struct side *side = arg;
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
 
     ck_assert_int_eq(nqtest_ep_open(host, true, shapes[side->shape].opts, &ep, NULL), 0);
@@ -81,7 +81,7 @@ START_TEST(two_threads_that_sleep_and_wake_lose_nothing)
 
     pthread_create(&thread, NULL, serve, &side);
     nqtest_until(is_set, &listening, "the server");
-    host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     ck_assert_int_eq(nqtest_ep_open(host, false, shapes[_i].opts, &ep, NULL), 0);
     link = nqtest_connect(ep, NULL);
     NQTEST_UNTIL(nqtest_is_up, link);
@@ -94,7 +94,7 @@ END_TEST
 START_TEST(who_is_awake_costs_no_system_call)
 {
     struct nqtest_rig rig = nqtest_rig_up(nqtest_shm_usual, nqtest_shm_usual);
-    const struct nqt_ops *ops = shm_LTX_nqt0_module.ops;
+    const struct nqt_ops *ops = shm_LTX_nqt1_module.ops;
     long calls;
 
     ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 0), 0);
@@ -117,7 +117,7 @@ END_TEST
 START_TEST(who_goes_to_sleep_with_data_there_is_told)
 {
     struct nqtest_rig rig = nqtest_rig_up(nqtest_shm_usual, nqtest_shm_usual);
-    const struct nqt_ops *ops = shm_LTX_nqt0_module.ops;
+    const struct nqt_ops *ops = shm_LTX_nqt1_module.ops;
 
     ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 0), 0);
     nqtest_push(rig.c, 40, 40, 1, 1);
@@ -158,7 +158,7 @@ END_TEST
 
 START_TEST(a_file_that_is_no_socket_is_left_alone)
 {
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqt_error err = {.size = sizeof(err)};
     struct nqtest_ep *ep;
     struct stat st;
@@ -189,7 +189,7 @@ END_TEST
 
 START_TEST(the_folder_that_somebody_keeps_locked_is_an_error_and_no_hang)
 {
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqt_error err = {.size = sizeof(err)};
     struct nqtest_ep *ep;
     char folder[64];
@@ -209,7 +209,7 @@ END_TEST
 
 START_TEST(a_full_backlog_is_waited_for)
 {
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     int listener = nqtest_shm_serve(), knocks[32], fd;
     struct nqtest_link *link;
     struct nqtest_ep *ep;
@@ -259,7 +259,7 @@ static const struct {
 START_TEST(a_wrong_option_is_an_error_that_names_it)
 {
     int fds = nqtest_fds();
-    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&shm_LTX_nqt1_module, 0);
     struct nqt_error err = {.size = sizeof(err)};
     struct nqtest_ep *ep;
 

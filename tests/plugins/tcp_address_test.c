@@ -181,7 +181,7 @@ START_TEST(an_address_that_swallows_packets_is_given_up)
     struct nqtest_link *link;
 
     snprintf(port, sizeof(port), "%u", nqtest_black_hole("127.0.0.2", holes));
-    host = nqtest_host_new(&tcp_LTX_nqt0_module, 0);
+    host = nqtest_host_new(&tcp_LTX_nqt1_module, 0);
     ck_assert_int_eq(nqtest_ep_open(host, false, opts, &ep, NULL), 0);
     link = nqtest_connect(ep, NULL);
     nqtest_settle(5);
@@ -203,7 +203,7 @@ START_TEST(an_address_that_swallows_packets_does_not_hide_a_good_one)
     char port[8];
     struct nqtest_opt opts[] = {{"host", "127.0.0.1"}, {"port", port}, {NULL, NULL}};
     struct nqtest_opt both[] = {{"host", "both.test"}, {"port", port}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt1_module, 0);
     struct nqtest_ep *good, *ep;
     struct nqtest_link *link;
 
@@ -229,7 +229,7 @@ START_TEST(close_while_connecting)
     int holes[8], fds = nqtest_fds();
     char port[8];
     struct nqtest_opt opts[] = {{"host", "127.0.0.2"}, {"port", port}, {NULL, NULL}};
-    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt1_module, 0);
     struct nqtest_ep *ep;
     struct nqtest_link *link;
 
@@ -253,7 +253,7 @@ END_TEST
  * calls gets that very port, and would be connected to itself. */
 START_TEST(a_client_never_meets_itself)
 {
-    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt0_module, 0);
+    struct nqtest_host *host = nqtest_host_new(&tcp_LTX_nqt1_module, 0);
     struct sockaddr_in in = nqtest_address("127.0.0.1", 0);
     char port[8];
     struct nqtest_opt opts[] = {{"host", "127.0.0.1"}, {"port", port}, {NULL, NULL}};

@@ -14,7 +14,7 @@ static const struct nqtest_opt tiny_client[] = {
     {"host", "127.0.0.1"}, {"send_buffer", "4096"}, {NULL, NULL}};
 
 const struct nqtest_transport nqtest_tcp = {
-    .module = &tcp_LTX_nqt0_module,
+    .module = &tcp_LTX_nqt1_module,
     .server = server,
     .client = client,
     .tiny_server = tiny_server,

@@ -6,7 +6,7 @@
 #include <check.h>
 #include <netinet/in.h>
 
-extern const struct nqt_module tcp_LTX_nqt0_module;
+extern const struct nqt_module tcp_LTX_nqt1_module;
 extern const struct nqtest_transport nqtest_tcp;
 
 uint16_t nqtest_port(const struct nqtest_ep *ep); /* where it listens */

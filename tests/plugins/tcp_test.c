@@ -244,7 +244,7 @@ START_TEST(a_wrong_option_is_an_error_that_names_it)
 {
     int fds = nqtest_fds();
 
-    nqtest_open_is_refused(&tcp_LTX_nqt0_module, wrong[_i].listen, wrong[_i].opt, wrong[_i].code,
+    nqtest_open_is_refused(&tcp_LTX_nqt1_module, wrong[_i].listen, wrong[_i].opt, wrong[_i].code,
                            wrong[_i].text);
     ck_assert_int_eq(nqtest_fds(), fds);
 }

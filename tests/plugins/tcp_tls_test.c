@@ -44,7 +44,7 @@ static const struct nqtest_opt tiny_client[] = {
     HERE, TRUSTS(CA), IS(CLIENT), {"send_buffer", "4096"}, END};
 
 static const struct nqtest_transport tcp_tls = {
-    .module = &tcp_LTX_nqt0_module,
+    .module = &tcp_LTX_nqt1_module,
     .server = server,
     .client = client,
     .tiny_server = tiny_server,
@@ -85,7 +85,7 @@ static struct nqt_info link_info(const struct nqtest_link *link)
 {
     struct nqt_info info = {.size = sizeof(info)};
 
-    ck_assert_int_eq(tcp_LTX_nqt0_module.ops->info(link->plugin, &info), NQT_OK);
+    ck_assert_int_eq(tcp_LTX_nqt1_module.ops->info(link->plugin, &info), NQT_OK);
     return info;
 }
 
@@ -270,7 +270,7 @@ static const struct {
 
 START_TEST(files_that_cannot_be_meant_are_errors_of_opening)
 {
-    nqtest_open_is_refused(&tcp_LTX_nqt0_module, wrongs[_i].listen, wrongs[_i].opts, NQT_E_CONFIG,
+    nqtest_open_is_refused(&tcp_LTX_nqt1_module, wrongs[_i].listen, wrongs[_i].opts, NQT_E_CONFIG,
                            wrongs[_i].text);
 }
 END_TEST

@@ -93,7 +93,7 @@ START_TEST(a_transport_is_described_as_its_descriptor_says)
     ck_assert_str_eq(info->summary, "A transport that does nothing");
     ck_assert_ptr_nonnull(strstr(info->file, "/good.so"));
     ck_assert_str_eq(info->threading, "loop");
-    ck_assert_uint_eq(info->abi_major, 0);
+    ck_assert_uint_eq(info->abi_major, 1);
     ck_assert_uint_eq(info->abi_minor, 0);
     ck_assert_str_eq(info->caps[0], "message");
     ck_assert_str_eq(info->caps[1], "listen");

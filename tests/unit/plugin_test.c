@@ -169,11 +169,11 @@ static const struct {
     {"bad_magic", "is not a netqueue transport: its descriptor has magic 0x7"},
     {"bad_size", "is not a netqueue transport: its descriptor has magic 0x4e515400, size 16"},
     {"bad_major",
-     "has ABI major 9, this netqueue speaks 0: install a matching netqueue-transport-"},
-    {"other_major", "has ABI major 3, this netqueue speaks 0"},
-    {"bad_minor", "needs a newer netqueue: ABI 0.99, this one has 0."},
+     "has ABI major 9, this netqueue speaks 1: install a matching netqueue-transport-"},
+    {"other_major", "has ABI major 3, this netqueue speaks 1"},
+    {"bad_minor", "needs a newer netqueue: ABI 1.99, this one has 1."},
     {"bad_name", "bad_name.so calls itself \"another\" inside"},
-    {"no_symbol", "has no symbol no_symbol_LTX_nqt0_module"},
+    {"no_symbol", "has no symbol no_symbol_LTX_nqt1_module"},
     {"no_slot", "required slot is missing: send, close or info"},
     {"no_kind", "neither STREAM nor MESSAGE"},
     {"no_direction", "neither LISTEN nor CONNECT"},
@@ -200,7 +200,7 @@ START_TEST(a_missing_transport_names_its_package_and_the_folders)
                              "netqueue-transport-pigeon (there is no pigeon.so in ");
     ck_assert_ptr_nonnull(strstr(nq_error(), top));
     ck_assert_ptr_nonnull(strstr(nq_error(), stubs));
-    ck_assert_ptr_nonnull(strstr(nq_error(), "/transport-0)"));
+    ck_assert_ptr_nonnull(strstr(nq_error(), "/transport-1)"));
 }
 END_TEST
 
@@ -227,7 +227,7 @@ END_TEST
 START_TEST(a_renamed_file_is_told_so)
 {
     copy_stub("good", "renamed.so", NULL);
-    expect_refused("renamed", "has no symbol renamed_LTX_nqt0_module (was the file renamed?)");
+    expect_refused("renamed", "has no symbol renamed_LTX_nqt1_module (was the file renamed?)");
 }
 END_TEST
 

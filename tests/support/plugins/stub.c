@@ -20,7 +20,7 @@
 #define STUB_SIZE sizeof(struct nqt_module)
 #endif
 #ifndef STUB_MAJOR
-#define STUB_MAJOR 0
+#define STUB_MAJOR 1
 #endif
 #ifndef STUB_MINOR
 #define STUB_MINOR 0
@@ -38,7 +38,7 @@
 #define STUB_DEFAULT "7"
 #endif
 #ifndef STUB_SYMBOL
-#define STUB_SYMBOL STUB_JOIN(STUB_ID, _LTX_nqt0_module)
+#define STUB_SYMBOL STUB_JOIN(STUB_ID, _LTX_nqt1_module)
 #endif
 
 #ifdef STUB_UNDEFINED
