@@ -9,10 +9,12 @@
 #define NQT_MODULE(id) static const struct nqt_module good_module
 #include "tests/outside/unixsock.c"
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #define MANY 16
+#define ENDPOINTS 8 /* of clients */
 
 static struct nqt_ops ops;
 static struct nqt_opt options[1];
@@ -24,7 +26,10 @@ static struct nqt_host twisted;
 static nqt_ep *last_ep; /* that opened, with its serial; NULL = closed */
 static nqt_serial *last_serial;
 static nqt_watch *timer;
-static unsigned accepted;
+static unsigned accepted, endpoints;
+static pthread_t home, idler;
+static bool idles;
+static void *volatile leaked; /* all but the last */
 static struct iovec space[8];
 static uint64_t received;
 
@@ -33,6 +38,13 @@ static bool is(const char *fault)
     const char *named = getenv("NQ_WRONG");
 
     return named && strcmp(named, fault) == 0;
+}
+
+static void *idle(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
 }
 
 static void nothing(void *arg)
@@ -140,6 +152,9 @@ static int twisted_fd_add(nqt_serial *serial, int fd, uint32_t events,
 static int wrong_mod_open(const struct nqt_host *host, nqt_core *core, struct nqtp_mod **out,
                           struct nqt_error *err)
 {
+    if (host->size > sizeof(twisted) && is("exact"))
+        return unix_fail(err, NQT_E_UNSUPPORTED, 0, "wrong", "", "the host is too new");
+    home = pthread_self();
     real = host;
     memcpy(&twisted, host, host->size < sizeof(twisted) ? host->size : sizeof(twisted));
     twisted.emit = twisted_emit;
@@ -160,10 +175,13 @@ static void wrong_mod_close(struct nqtp_mod *mod)
 static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                          int listening, struct nqtp_ep **out, struct nqt_error *err)
 {
+    const struct nqt_health health = {.size = sizeof(health), .state = NQT_HEALTH_IDLE};
     const char *path = "";
     int64_t speed;
     int rc;
 
+    serial_of_ep = serial;
+    accepted = listening ? 0 : accepted;
     if (is("serial") && !timer)
         (void)real->timer_add(serial, nothing, NULL, &timer);
     if (is("newline"))
@@ -178,6 +196,21 @@ static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
         last_serial = serial;
     }
     return rc;
+    if (is("presumes"))
+        real->health(cookie, &health);
+    if (is("idler") && !idles)
+        idles = !pthread_create(&idler, NULL, idle, NULL);
+    if (!listening && endpoints >= ENDPOINTS && is("eight"))
+        return unix_fail(err, NQT_E_NOMEM, 0, "wrong", "", "no place");
+    rc = unix_ep_open(mod, cookie, serial, cfg, listening, out, err);
+    endpoints += !rc && !listening;
+    return rc;
+}
+
+static void wrong_ep_close(struct nqtp_ep *ep)
+{
+    endpoints -= ep->fd < 0 && !ep->closed;
+    unix_ep_close(ep);
 }
 
 static int wrong_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial,
@@ -198,6 +231,10 @@ static int wrong_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *seria
         ep->fd = -1;
     rc = unix_connect(ep, cookie, serial, out, err);
     ep->fd = fd;
+    if (rc && is("large-error"))
+        err->text[sizeof(err->text) - 1] = '\0';
+    if (is("leak-malloc"))
+        leaked = malloc(100);
     if (!rc && (*out)->fd >= 0 && is("leak-descriptor"))
         (void)!open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (!rc && (*out)->fd >= 0 && is("inherited"))
@@ -208,6 +245,8 @@ static int wrong_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *seria
 static int wrong_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n,
                       uint32_t flags, uint32_t *taken)
 {
+    if (is("homesick") && !pthread_equal(home, pthread_self()))
+        raise(SIGSEGV);
     if (n && is("leak-buffer"))
         bufs[0]->ops->ref(bufs[0]);
     return unix_send(link, bufs, n, flags, taken);
@@ -224,7 +263,7 @@ static int wrong_info(struct nqtp_link *link, struct nqt_info *out)
 {
     int rc = unix_info(link, out);
 
-    if (is("nameless"))
+    if (is("nameless") && out->size >= sizeof(*out))
         out->peer = "";
     if (link->state == UNIX_DOWN && is("crash"))
         raise(SIGSEGV);
@@ -237,6 +276,7 @@ static __attribute__((constructor)) void make(void)
     ops.mod_open = wrong_mod_open;
     ops.mod_close = wrong_mod_close;
     ops.ep_open = wrong_ep_open;
+    ops.ep_close = wrong_ep_close;
     ops.connect = wrong_connect;
     ops.send = wrong_send;
     ops.close = wrong_close;

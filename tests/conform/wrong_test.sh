@@ -39,6 +39,12 @@ no-ep-up        endpoint-up
 no-link-up      link-up
 nameless        info
 sixteen         many-links
+eight           many-endpoints
+presumes        older-host
+exact           newer-host
+large-error     sizes
+homesick        any-thread
+idler           threads
 crash           slots-when-down
 steals          address-in-use
 listener        listener
@@ -65,4 +71,8 @@ newline         log
 late-post       after-mod-close
 hang            never-blocks
 END
+# The sanitizers' malloc() does not say how much of it is used.
+if [ -z "$NQ_FLAGS" ]; then
+    check 'the fault "leak-malloc" breaks the rule many-lives' breaks leak-malloc many-lives 1
+fi
 tap_done

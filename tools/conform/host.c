@@ -100,7 +100,10 @@ static void link_messages(struct nqtest_link *link, const struct nqtest_queued *
             nqtest_receive(link, buf->seg[s].iov_base, buf->seg[s].iov_len);
         link->messages++;
         link->last_len = buf->len;
-        buf->ops->unref(buf);
+        if (link->keep && link->nkept < sizeof(link->kept) / sizeof(link->kept[0]))
+            link->kept[link->nkept++] = buf;
+        else
+            buf->ops->unref(buf);
         if (link->close_inside && !link->close_called)
             nqtest_close(link);
     }
@@ -206,8 +209,8 @@ struct nqtest_host *nqtest_host_new(const struct nqt_module *module, long fail_m
     struct nqtest_host *host = calloc(1, sizeof(*host));
     struct nqt_error err = {.size = sizeof(err)};
 
-    host->table = nqtest_host_table;
     host->module = module;
+    nqtest_make_table(host);
     host->thread = pthread_self();
     host->fail_mem = fail_mem;
     host->posts_tail = &host->posts;

@@ -99,7 +99,8 @@ struct nqtest_link {
 };
 
 struct nqtest_host {
-    struct nqt_host table; /* what the plugin sees */
+    struct nqt_host table;   /* what the plugin sees ... */
+    void (*beyond[8])(void); /* ... and what a newer one would have behind it */
     struct nqtest_host *next;
     const struct nqt_module *module;
     struct nqtp_mod *mod;
@@ -137,6 +138,11 @@ extern const struct nqt_module *nqtest_inner;
 
 /* Buffers of ours that are referenced, in all hosts. */
 extern _Atomic long nqtest_bufs;
+
+/* Whose table hosts have from now on: this ABI's, the oldest that the module needs, or a longer one
+ * than there is. */
+enum nqtest_table { NQTEST_TABLE_USUAL, NQTEST_TABLE_OLDEST, NQTEST_TABLE_LONGER };
+extern enum nqtest_table nqtest_table;
 
 /* mod_open(); NULL: it failed.  @param fail_mem  as in the struct */
 struct nqtest_host *nqtest_host_new(const struct nqt_module *module, long fail_mem);
@@ -194,6 +200,8 @@ void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const
 void nqtest_settle(int ms);
 /* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
 unsigned nqtest_turn(int ms);
+/* Let a thread of its own run the hosts of this one, while fn(arg) goes on there. */
+void nqtest_on_thread(void (*fn)(void *arg), void *arg);
 void nqtest_advance(struct nqtest_host *host, int64_t ns);
 void nqtest_hold_time(struct nqtest_host *host);
 /* A twentieth of real time, for what must be done before a plugin loses patience: threads may be

@@ -52,7 +52,8 @@ struct host_cfg {
     const struct nqt_module *module; /* whose options these are */
 };
 
-extern const struct nqt_host nqtest_host_table;
+/* Fill host->table, of the kind that is asked for. */
+void nqtest_make_table(struct nqtest_host *host);
 
 /* The hosts of this thread. */
 extern _Thread_local struct nqtest_host *nqtest_hosts;

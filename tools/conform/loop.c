@@ -203,6 +203,43 @@ void nqtest_settle(int ms)
     }
 }
 
+/* ---- other threads -------------------------------------------------------------------- */
+
+struct errand {
+    void (*fn)(void *arg);
+    void *arg;
+    struct nqtest_host *hosts;
+};
+
+static void adopt(struct nqtest_host *hosts)
+{
+    nqtest_hosts = hosts;
+    for (struct nqtest_host *host = hosts; host; host = host->next)
+        host->thread = pthread_self();
+}
+
+static void *errand_run(void *arg)
+{
+    struct errand *errand = arg;
+
+    adopt(errand->hosts);
+    errand->fn(errand->arg);
+    errand->hosts = nqtest_hosts;
+    return NULL;
+}
+
+void nqtest_on_thread(void (*fn)(void *arg), void *arg)
+{
+    struct errand errand = {fn, arg, nqtest_hosts};
+    pthread_t thread;
+
+    NQTEST_MUST(NONE, !pthread_create(&thread, NULL, errand_run, &errand), "no thread");
+    pthread_join(thread, NULL);
+    adopt(errand.hosts);
+}
+
+/* ---- time ------------------------------------------------------------------------------ */
+
 void nqtest_advance(struct nqtest_host *host, int64_t ns)
 {
     host->shift += ns;

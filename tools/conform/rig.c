@@ -33,6 +33,7 @@ struct nqtest_rig nqtest_rig_endpoints(const struct nqtest_opt *server,
 
     rig.server_host = nqtest_host_new(nqtest_tested->module, 0);
     rig.client_host = nqtest_host_new(nqtest_tested->module, 0);
+    NQTEST_MUST(NONE, rig.server_host && rig.client_host, "mod_open() failed");
     NQTEST_COMPARE(OPEN, nqtest_ep_open(rig.server_host, true, server, &rig.server, NULL), ==, 0);
     NQTEST_UNTIL(nqtest_is_ep_up, rig.server);
     NQTEST_COMPARE(OPEN,

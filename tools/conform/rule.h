@@ -18,6 +18,7 @@
     X(UP, "link-up", TRIED, "connect() and attach() are followed by LINK_UP on both sides")       \
     X(INFO, "info", TRIED, "info() tells who the peer is, and capabilities of the module's")      \
     X(MANY, "many-links", TRIED, "many links of one endpoint do not mix")                         \
+    X(ENDPOINTS, "many-endpoints", TRIED, "endpoints of one module live beside each other")       \
     X(EARLY, "close-early", TRIED, "close() right after connect() ends in LINK_CLOSED")           \
     X(REFUSE, "close-unattached", TRIED, "close() before attach() ends the link in silence")      \
     X(UNREAD, "attach-late", TRIED, "what comes before attach() waits for it")                    \
@@ -39,6 +40,15 @@
     X(SUDDEN, "prefix", TRIED, "what arrives before a sudden end is a prefix")                    \
     X(END, "end", TRIED, "the end of one side is EOF on the other, after all that was sent")      \
     X(DRAIN, "drain", TRIED, "shutdown() delivers what was taken, takes no more, and ends")       \
+    X(LOAN, "loan", TRIED, "a loan is aligned memory that outlives link and queue")               \
+    X(LATE, "late-unref", TRIED,                                                                  \
+      "a received buffer outlives its link, and any thread gives it back")                        \
+    X(OLDER, "older-host", TRIED, "the host's table need not be newer than the descriptor says")  \
+    X(NEWER, "newer-host", TRIED, "the host's table may be longer than it was known to be")       \
+    X(SIZES, "sizes", TRIED, "a struct of the caller is written no further than its size")        \
+    X(ANYWHERE, "any-thread", TRIED, "slots run one at a time, on any thread")                    \
+    X(THREADS, "threads", TRIED, "a transport that says LOOP starts no thread")                   \
+    X(LIVES, "many-lives", TRIED, "life after life leaves no memory behind")                      \
     X(NOMEM, "no-memory", TRIED, "any allocation may fail, and all ends in good order")           \
     X(NOHELP, "no-help", TRIED, "any post, timer, watch or resolve may fail, as well")            \
     X(SERIAL, "serial", WATCHED, "what is for the serial is called in the serial")                \

@@ -38,6 +38,8 @@ struct report {
     const char *_Atomic running;
 };
 
+_Static_assert(NQTEST_RULE_COUNT <= 64, "a rule is a bit of nqtest_conform.only");
+
 struct state {
     enum end end;
     char text[640];
@@ -331,7 +333,8 @@ static bool take_report(struct run *run, enum nqtest_rule rule)
 }
 
 static const struct nqtest_try *const lists[] = {nqtest_tries_module, nqtest_tries_life,
-                                                 nqtest_tries_bytes, nqtest_tries_failure};
+                                                 nqtest_tries_bytes,  nqtest_tries_memory,
+                                                 nqtest_tries_abi,    nqtest_tries_failure};
 
 /* Without these nothing else can be tried. */
 static enum nqtest_rule broken_ground(const struct run *run)

@@ -305,8 +305,11 @@ static int edge_of(int fd)
 static int host_fd_add(nqt_serial *serial, int fd, uint32_t events,
                        void (*fn)(void *arg, uint32_t events), void *arg, nqt_watch **out)
 {
+    const struct nqtest_host *host = ((struct nqtest_serial *)serial)->host;
     int rc;
 
+    NQTEST_MUST(OLDER, !(events & NQT_POLL_EDGE) || host->table.abi_minor >= 3,
+                "fd_add() with EDGE, which is of minor 3");
     NQTEST_COMPARE(WATCHES, fcntl(fd, F_GETFD), >=, 0);
     rc = watch_add(serial,
                    (struct nqtest_watch){
@@ -550,7 +553,7 @@ static int host_rx_bytes(nqt_link *opaque, const void *data, size_t len)
 
 /* ---- the table ------------------------------------------------------------------------ */
 
-const struct nqt_host nqtest_host_table = {
+static const struct nqt_host host_table = {
     .size = sizeof(struct nqt_host),
     .abi_major = NQT_ABI_MAJOR,
     .abi_minor = NQT_ABI_MINOR,
@@ -580,3 +583,47 @@ const struct nqt_host nqtest_host_table = {
     .cfg_inner = host_cfg_inner,
     .health = nqtest_host_health,
 };
+
+/* ---- tables of other cores ---------------------------------------------------------------- */
+
+enum nqtest_table nqtest_table;
+
+/* What a core of each minor knows; nothing was added since the last. */
+static const size_t table_sizes[] = {offsetof(struct nqt_host, cfg_inner),
+                                     offsetof(struct nqt_host, health),
+                                     offsetof(struct nqt_host, rx_give), sizeof(struct nqt_host)};
+#define MINORS (sizeof(table_sizes) / sizeof(table_sizes[0]))
+
+static void not_there(void)
+{
+    nqtest_broken(NQTEST_RULE_OLDER, __FILE__, __LINE__,
+                  "it calls what its host has not, whose table has a size");
+}
+
+static void not_known(void)
+{
+    nqtest_broken(NQTEST_RULE_NEWER, __FILE__, __LINE__, "it calls what it cannot know");
+}
+
+/* Fill [from, to) of the table, with which the host begins. */
+static void lay_traps(struct nqtest_host *host, size_t from, size_t to, void (*trap)(void))
+{
+    for (size_t at = from; at < to; at += sizeof(trap))
+        memcpy((char *)host + at, &trap, sizeof(trap));
+}
+
+void nqtest_make_table(struct nqtest_host *host)
+{
+    uint16_t minor = host->module->needs_minor;
+
+    host->table = host_table;
+    if (nqtest_table == NQTEST_TABLE_OLDEST) {
+        host->table.size = (uint32_t)table_sizes[minor < MINORS ? minor : MINORS - 1];
+        host->table.abi_minor = minor;
+        lay_traps(host, host->table.size, sizeof(host->table), not_there);
+    } else if (nqtest_table == NQTEST_TABLE_LONGER) {
+        host->table.size = sizeof(host->table) + sizeof(host->beyond);
+        host->table.abi_minor = NQT_ABI_MINOR + 1;
+        lay_traps(host, sizeof(host->table), host->table.size, not_known);
+    }
+}

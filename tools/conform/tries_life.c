@@ -41,9 +41,10 @@ static void a_link_knows_its_peer(void)
 
     for (size_t i = 0; i < LEN(ends); i++) {
         NQTEST_COMPARE(NONE, nqtest_tested->module->ops->info(ends[i]->plugin, &info), ==, NQT_OK);
-        NQTEST_MUST(NONE, strcmp(info.peer, ends[i]->peer) == 0, "%s, not %s", info.peer,
+        NQTEST_MUST(NONE, strcmp(info.peer, ends[i]->peer) == 0,
+                    "info() says that the peer is \"%s\", LINK_UP said \"%s\"", info.peer,
                     ends[i]->peer);
-        NQTEST_MUST(NONE, *info.peer && *info.local, "%s", "*info.peer && *info.local");
+        NQTEST_MUST(NONE, *info.peer && *info.local, "info() has no peer or no local name");
         NQTEST_COMPARE(NONE, info.caps & ~nqtest_tested->module->caps, ==, 0);
     }
     nqtest_rig_free(&rig);
