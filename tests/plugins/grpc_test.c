@@ -462,13 +462,20 @@ START_TEST(a_client_whose_session_is_gone_learns_it)
 }
 END_TEST
 
+static bool is_up_or_down(const void *link)
+{
+    return nqtest_is_up(link) || nqtest_is_down(link);
+}
+
+/* Its answer to the first round may be there before that round was known to have begun. */
 START_TEST(a_server_without_rounds_is_named)
 {
     struct nqtest_rig rig = nqtest_rig_endpoints(server, plain_client);
 
     rig.c = nqtest_connect(rig.client, NULL);
-    nqtest_until(nqtest_is_up, rig.c, "up");
-    nqtest_push(rig.c, 24, 24, 1, 1);
+    NQTEST_UNTIL(is_up_or_down, rig.c);
+    if (!nqtest_is_down(rig.c))
+        nqtest_push(rig.c, 24, 24, 1, 1);
     NQTEST_UNTIL(nqtest_is_down, rig.c);
     ck_assert_int_eq(rig.c->err.code, NQT_E_PROTOCOL);
     ck_assert_ptr_nonnull(strstr(rig.c->err.text, "does not speak the wire"));
