@@ -385,7 +385,8 @@ Suite *nqtest_suite(void)
         tcase_add_test(kept, keys_are_gone_from_memory_when_the_queues_are);
     nqtest_each(kept, who_is_disconnected_is_told);
     nqtest_each_of(kept, a_changed_key_holds_without_a_restart, 2);
-    nqtest_each(kept, a_session_outlives_the_key_that_it_began_with);
+    tcase_add_loop_test(kept, a_session_outlives_the_key_that_it_began_with, NQTEST_LOOP,
+                        NQTEST_TCP + 1);
     nqtest_each(kept, what_waits_is_for_the_server_with_the_key);
     suite_add_tcase(suite, kept);
     return suite;
