@@ -263,8 +263,6 @@ struct nqt_host {
      * successful rx_space().  Negative: the core closes the link, stop reading. */
     int (*rx_commit)(nqt_link *, size_t n);
 
-    /* optional: ask with NQT_HAS() */
-
     /* The transport that an option of type TRANSPORT names, and its options for the slots of that
      * module.  The module is never unloaded; otherwise as cfg_int.  A plugin cannot load another
      * one by itself: where they lie, and which may be trusted, only the core knows. */

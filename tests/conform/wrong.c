@@ -175,12 +175,11 @@ static void wrong_mod_close(struct nqtp_mod *mod)
 static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                          int listening, struct nqtp_ep **out, struct nqt_error *err)
 {
-    const struct nqt_health health = {.size = sizeof(health), .state = NQT_HEALTH_IDLE};
     const char *path = "";
     int64_t speed;
+    void (*next)(void); /* behind what the host has */
     int rc;
 
-    serial_of_ep = serial;
     accepted = listening ? 0 : accepted;
     if (is("serial") && !timer)
         (void)real->timer_add(serial, nothing, NULL, &timer);
@@ -190,21 +189,20 @@ static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
         (void)real->cfg_int(cfg, "speed", &speed);
     if (is("steals") && listening && !real->cfg_str(cfg, "path", &path))
         (void)unlink(path);
-    rc = unix_ep_open(mod, cookie, serial, cfg, listening, out, err);
-    if (!rc) {
-        last_ep = cookie;
-        last_serial = serial;
-    }
-    return rc;
-    if (is("presumes"))
-        real->health(cookie, &health);
+    memcpy(&next, (const char *)real + sizeof(*real), sizeof(next));
+    if (is("presumes") && real->abi_minor <= NQT_ABI_MINOR)
+        next();
     if (is("idler") && !idles)
         idles = !pthread_create(&idler, NULL, idle, NULL);
     if (!listening && endpoints >= ENDPOINTS && is("eight"))
         return unix_fail(err, NQT_E_NOMEM, 0, "wrong", "", "no place");
     rc = unix_ep_open(mod, cookie, serial, cfg, listening, out, err);
-    endpoints += !rc && !listening;
-    return rc;
+    if (rc)
+        return rc;
+    endpoints += !listening;
+    last_ep = cookie;
+    last_serial = serial;
+    return 0;
 }
 
 static void wrong_ep_close(struct nqtp_ep *ep)

@@ -305,11 +305,8 @@ static int edge_of(int fd)
 static int host_fd_add(nqt_serial *serial, int fd, uint32_t events,
                        void (*fn)(void *arg, uint32_t events), void *arg, nqt_watch **out)
 {
-    const struct nqtest_host *host = ((struct nqtest_serial *)serial)->host;
     int rc;
 
-    NQTEST_MUST(OLDER, !(events & NQT_POLL_EDGE) || host->table.abi_minor >= 3,
-                "fd_add() with EDGE, which is of minor 3");
     NQTEST_COMPARE(WATCHES, fcntl(fd, F_GETFD), >=, 0);
     rc = watch_add(serial,
                    (struct nqtest_watch){
@@ -588,10 +585,8 @@ static const struct nqt_host host_table = {
 
 enum nqtest_table nqtest_table;
 
-/* What a core of each minor knows; nothing was added since the last. */
-static const size_t table_sizes[] = {offsetof(struct nqt_host, cfg_inner),
-                                     offsetof(struct nqt_host, health),
-                                     offsetof(struct nqt_host, rx_give), sizeof(struct nqt_host)};
+/* What a core of each minor knows. */
+static const size_t table_sizes[] = {sizeof(struct nqt_host)};
 #define MINORS (sizeof(table_sizes) / sizeof(table_sizes[0]))
 
 static void not_there(void)
@@ -614,16 +609,19 @@ static void lay_traps(struct nqtest_host *host, size_t from, size_t to, void (*t
 
 void nqtest_make_table(struct nqtest_host *host)
 {
+    const size_t whole = sizeof(host->table) + sizeof(host->beyond);
     uint16_t minor = host->module->needs_minor;
 
     host->table = host_table;
     if (nqtest_table == NQTEST_TABLE_OLDEST) {
         host->table.size = (uint32_t)table_sizes[minor < MINORS ? minor : MINORS - 1];
         host->table.abi_minor = minor;
-        lay_traps(host, host->table.size, sizeof(host->table), not_there);
-    } else if (nqtest_table == NQTEST_TABLE_LONGER) {
-        host->table.size = sizeof(host->table) + sizeof(host->beyond);
+    }
+    if (nqtest_table == NQTEST_TABLE_LONGER) {
+        host->table.size = (uint32_t)whole;
         host->table.abi_minor = NQT_ABI_MINOR + 1;
-        lay_traps(host, sizeof(host->table), host->table.size, not_known);
+        lay_traps(host, sizeof(host->table), whole, not_known);
+    } else {
+        lay_traps(host, host->table.size, whole, not_there);
     }
 }
