@@ -44,6 +44,26 @@ static void empty_segments_and_buffers_are_taken(void)
     nqtest_rig_free(&rig);
 }
 
+/* What is without a limit is tried to a limit of ours. */
+static void the_largest_buffer_arrives_whole(void)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+    struct nqt_info info = {.size = sizeof(info)};
+    uint32_t nseg = 2000;
+    size_t len = 5 << 20;
+
+    NQTEST_COMPARE(NONE, nqtest_tested->module->ops->info(rig.c->plugin, &info), ==, NQT_OK);
+    if (info.max_message && info.max_message < len)
+        len = (size_t)info.max_message;
+    if (info.max_seg && info.max_seg < nseg)
+        nseg = info.max_seg;
+    nqtest_push(rig.c, len, len, nqtest_can(NQT_CAP_GATHER) ? nseg : 1, 1);
+    nqtest_until_received(rig.s, len);
+    if (!nqtest_can(NQT_CAP_STREAM))
+        NQTEST_MUST(NONE, rig.s->messages == 1, "one buffer came as %u", rig.s->messages);
+    nqtest_rig_free(&rig);
+}
+
 static void large_transfers_in_both_directions_at_once(void)
 {
     struct nqtest_rig rig = nqtest_rig_usual();
@@ -317,6 +337,7 @@ const struct nqtest_try nqtest_tries_bytes[] = {
     {NQTEST_RULE_SEGMENTS, .each = buffers_of_any_number_of_segments_arrive_whole,
      .rounds = LEN(segments)},
     {NQTEST_RULE_SEGMENTS, .run = empty_segments_and_buffers_are_taken},
+    {NQTEST_RULE_LIMITS, .run = the_largest_buffer_arrives_whole},
     {NQTEST_RULE_LARGE, .run = large_transfers_in_both_directions_at_once},
     {NQTEST_RULE_PARTIAL, .each = small_buffers_of_the_system_lose_and_reorder_nothing,
      .rounds = LEN(shapes)},
