@@ -130,13 +130,15 @@ static unsigned tasks(void)
 
 static void loop_starts_no_thread(void)
 {
+    unsigned before = tasks(); /* a sanitizer may have one */
     struct nqtest_rig rig;
 
     if (nqtest_tested->module->threading != NQT_THREADING_LOOP)
         nqtest_leave_out("it says that it has threads of its own");
     rig = nqtest_rig_usual();
     go_on_elsewhere(&rig);
-    NQTEST_MUST(NONE, tasks() == 1, "it says LOOP and has started %u threads", tasks() - 1);
+    NQTEST_MUST(NONE, tasks() == before, "it says LOOP and has started %u threads",
+                tasks() - before);
     nqtest_rig_free(&rig);
 }
 
