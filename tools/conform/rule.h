@@ -1,5 +1,5 @@
 /* The rules that a transport keeps: each a sentence or two of <netqueue/transport.h> with a name
- * that stays.  docs/conform.md explains them, and a test holds the two lists together. */
+ * that stays.  netqueue-conform(1) explains them, and a test holds the two lists together. */
 #ifndef NQTEST_RULE_H
 #define NQTEST_RULE_H
 
