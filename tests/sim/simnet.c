@@ -201,6 +201,7 @@ static const struct nqt_ops sim_ops = {.size = sizeof(struct nqt_ops),
                                        .info = nqsim_info};
 
 NQT_MODULE(simnet) = {.magic = NQT_MAGIC,
+                      .abi_major = 1,
                       .size = sizeof(struct nqt_module),
                       .threading = NQT_THREADING_LOOP,
                       .nopt = 1,

@@ -236,8 +236,8 @@ static const struct nqt_ops fake_bare_ops = {.size = sizeof(struct nqt_ops), FAK
 
 #define FAKE_MODULE(table)                                                                         \
     {                                                                                              \
-        .magic = NQT_MAGIC, .size = sizeof(struct nqt_module), .threading = NQT_THREADING_LOOP,    \
-        .opt_size = sizeof(struct nqt_opt),                                                        \
+        .magic = NQT_MAGIC, .abi_major = 1, .size = sizeof(struct nqt_module),                     \
+        .threading = NQT_THREADING_LOOP, .opt_size = sizeof(struct nqt_opt),                       \
         .caps = NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT, .name = "fake", .version = "0", \
         .wire = "fake", .license = "MIT", .summary = "For tests", .ops = &(table)                  \
     }

@@ -28,6 +28,7 @@ static const struct nqt_opt modules_tcp_opts[] = {
 
 const struct nqt_module nqtest_module_tcp = {
     .magic = NQT_MAGIC,
+    .abi_major = 1,
     .size = sizeof(struct nqt_module),
     .threading = NQT_THREADING_LOOP,
     .nopt = sizeof(modules_tcp_opts) / sizeof(modules_tcp_opts[0]),
@@ -40,6 +41,7 @@ const struct nqt_module nqtest_module_tcp = {
 
 const struct nqt_module nqtest_module_loop = {
     .magic = NQT_MAGIC,
+    .abi_major = 1,
     .size = sizeof(struct nqt_module),
     .threading = NQT_THREADING_LOOP,
     .caps = NQT_CAP_MESSAGE | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_LOCAL_ONLY,
@@ -59,6 +61,7 @@ static const struct nqt_opt modules_odd_opts[] = {
 
 const struct nqt_module nqtest_module_odd = {
     .magic = NQT_MAGIC,
+    .abi_major = 1,
     .size = sizeof(struct nqt_module),
     .threading = NQT_THREADING_OWN,
     .nopt = sizeof(modules_odd_opts) / sizeof(modules_odd_opts[0]),
@@ -75,6 +78,7 @@ static const struct nqt_opt modules_upon_opts[] = {
 
 const struct nqt_module nqtest_module_upon = {
     .magic = NQT_MAGIC,
+    .abi_major = 1,
     .size = sizeof(struct nqt_module),
     .threading = NQT_THREADING_LOOP,
     .nopt = sizeof(modules_upon_opts) / sizeof(modules_upon_opts[0]),

@@ -577,7 +577,6 @@ bench_stands_on_another() {
 }
 
 bench_window() {
-    local window
     ends 2 nq bench rtt --transport tcp --window 5 && says err 'window is for oneway' || return 1
     for window in 1 2 7 1000; do
         ends 0 nq bench oneway --transport tcp --count 500 --window "$window" || return 1
