@@ -273,12 +273,13 @@ static void send_prefix(struct nqtp_link *link, const struct nqt_buf *buf, uint6
         link->tx.bytes += n;
 }
 
-/* The plan strikes within `buf`.  True: the buffer is ours now. */
+/* The plan strikes within `buf`.  Of a stream its beginning leaves; a message arrives whole, or not
+ * at all.  True: the buffer is ours now. */
 static bool send_cross(struct nqtp_link *link, struct nqt_buf *buf)
 {
     bool cuts = link->plan.kind == FAULT_CUT || link->plan.kind == FAULT_TRUNCATE;
 
-    if (cuts)
+    if (cuts && !link->ep->lossy)
         send_prefix(link, buf, fault_plan_left(link, true));
     fault_plan_strike(link);
     if (cuts)
