@@ -233,10 +233,10 @@ static int wrong_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *seria
         err->text[sizeof(err->text) - 1] = '\0';
     if (is("leak-malloc"))
         leaked = malloc(100);
-    if (!rc && (*out)->fd >= 0 && is("leak-descriptor"))
+    if (!rc && (*out)->stream.fd >= 0 && is("leak-descriptor"))
         (void)!open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (!rc && (*out)->fd >= 0 && is("inherited"))
-        (void)fcntl((*out)->fd, F_SETFD, 0);
+    if (!rc && (*out)->stream.fd >= 0 && is("inherited"))
+        (void)fcntl((*out)->stream.fd, F_SETFD, 0);
     return rc;
 }
 
@@ -252,8 +252,8 @@ static int wrong_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint3
 
 static void wrong_close(struct nqtp_link *link)
 {
-    if (link->fd >= 0 && link->watch && is("closed-watched"))
-        close(link->fd);
+    if (link->stream.fd >= 0 && link->stream.watch && is("closed-watched"))
+        close(link->stream.fd);
     unix_close(link);
 }
 

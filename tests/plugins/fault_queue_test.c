@@ -3,6 +3,7 @@
  * link; what came over an earlier one may still wait when the next one's is there. */
 #include "tests/support/queue.h"
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
@@ -32,8 +33,12 @@ static unsigned settle_all(nq_future *futures[MESSAGES], nq_outcome outcomes[MES
     unsigned delivered = 0;
 
     for (unsigned i = 0; i < MESSAGES; i++) {
-        outcomes[i] = nqtest_outcome(futures[i], NULL);
+        nq_reason reason;
+
+        outcomes[i] = nqtest_outcome(futures[i], &reason);
         delivered += outcomes[i] == NQ_DELIVERED;
+        if (outcomes[i] != NQ_DELIVERED)
+            printf("# message %u: outcome %d, %s\n", i, (int)outcomes[i], nq_reason_text(reason));
     }
     return delivered;
 }
@@ -66,21 +71,21 @@ static void check_all(nq_queue *queue, const nq_outcome outcomes[MESSAGES], bool
 static const struct {
     const char *faults;
     bool breaks; /* links, and so what is on its way */
+    bool holds;  /* needs a transport that can stop receiving */
 } harms[] = {
-    {"'short_read': 700, 'short_write': 2", false},
-    {"'rate': '4MiB', 'pause': 500, 'dead_time': '10ms'", false},
-    {"'cut': 600, 'truncate': 300, 'after_min': '2KiB', 'after_max': '96KiB'", true},
-    {"'cut': 800, 'after_max': '32KiB', 'refuse': 200, 'short_read': '4KiB'", true},
-    {"'half_open': 500, 'pause': 500, 'after_max': '128KiB', 'dead_time': '5ms'", true},
-    {"'truncate': 1000, 'after_max': '200KiB', 'short_write': 1", true},
+    {"'short_read': 700, 'short_write': 2", false, false},
+    {"'rate': '4MiB', 'pause': 500, 'dead_time': '10ms'", false, true},
+    {"'cut': 600, 'truncate': 300, 'after_min': '2KiB', 'after_max': '96KiB'", true, false},
+    {"'cut': 800, 'after_max': '32KiB', 'refuse': 200, 'short_read': '4KiB'", true, false},
+    {"'half_open': 500, 'pause': 500, 'after_max': '128KiB', 'dead_time': '5ms'", true, true},
+    {"'truncate': 1000, 'after_max': '200KiB', 'short_write': 1", true, false},
 };
 
-START_TEST(outcomes_tell_the_truth)
+static void tell_the_truth(int transport, int harm)
 {
-    bool breaks = harms[_i / NQTEST_TRANSPORTS].breaks;
-    nq_queue *server = nqtest_server(_i % NQTEST_TRANSPORTS, "");
-    nq_queue *client =
-        harmed_client(harms[_i / NQTEST_TRANSPORTS].faults, (unsigned)(_i / NQTEST_TRANSPORTS) + 1);
+    bool breaks = harms[harm].breaks;
+    nq_queue *server = nqtest_server(transport, "");
+    nq_queue *client = harmed_client(harms[harm].faults, (unsigned)harm + 1);
     nq_future *up[MESSAGES], *down[MESSAGES];
     nq_outcome up_outcomes[MESSAGES], down_outcomes[MESSAGES];
     unsigned delivered;
@@ -95,6 +100,18 @@ START_TEST(outcomes_tell_the_truth)
     check_all(client, down_outcomes, breaks);
     nq_free(client);
     nq_free(server);
+}
+
+START_TEST(outcomes_tell_the_truth)
+{
+    tell_the_truth(_i % NQTEST_TRANSPORTS, _i / NQTEST_TRANSPORTS);
+}
+END_TEST
+
+START_TEST(outcomes_tell_the_truth_over_one_from_outside)
+{
+    if (!harms[_i].holds)
+        tell_the_truth(NQTEST_OUTSIDE, _i);
 }
 END_TEST
 
@@ -159,6 +176,7 @@ Suite *nqtest_suite(void)
 
     tcase_set_timeout(tc, 60);
     nqtest_each_of(tc, outcomes_tell_the_truth, (int)LEN(harms));
+    tcase_add_loop_test(tc, outcomes_tell_the_truth_over_one_from_outside, 0, (int)LEN(harms));
     tcase_add_loop_test(tc, messages_that_are_lost_are_sent_again, 0, (int)LEN(losses));
     tcase_add_test(tc, an_option_of_the_inner_transport_is_checked_as_ever);
     suite_add_tcase(suite, tc);

@@ -143,7 +143,10 @@ static const char *queue_tls(void)
 
 void nqtest_choose_place(int transport)
 {
-    if (transport == NQTEST_LOOP)
+    if (transport == NQTEST_OUTSIDE)
+        snprintf(place, sizeof(place), "'transport': 'unixsock', 'path': '%s/place-%u'",
+                 queue_folder(), ++place_count);
+    else if (transport == NQTEST_LOOP)
         snprintf(place, sizeof(place), "'transport': 'loop', 'name': 'place-%u'", ++place_count);
     else if (transport == nqtest_transport_of("shm"))
         snprintf(place, sizeof(place), "'transport': 'shm', 'path': '%s/place-%u'", queue_folder(),

@@ -16,9 +16,10 @@
 
 /* nqtest_each() adds a test that runs over each of these as `_i`, nqtest_each_of() one that runs
  * `variants` times over each: the transport is `_i % NQTEST_TRANSPORTS`. */
-enum { NQTEST_LOOP, NQTEST_TCP };
+enum { NQTEST_OUTSIDE = -1, NQTEST_LOOP, NQTEST_TCP };
 #define NQTEST_TRANSPORTS nqtest_transports()
-/* Without shm, grpc and mqtt where they are not built, or have no broker; the last one is tcp with
+/* NQTEST_OUTSIDE, that of tests/outside/, is for those who name it.
+ * Without shm, grpc and mqtt where they are not built, or have no broker; the last one is tcp with
  * TLS. */
 int nqtest_transports(void);
 int nqtest_transport_of(const char *name); /* its number; -1 = not here */
