@@ -53,6 +53,9 @@ void nqi_peer_report_queue(struct nqi_peer *peer); /* marks and drops, as events
 
 /* peer_send.c, in strand */
 void nqi_peer_pump(struct nqi_peer *peer); /* session -> link, as far as it goes */
+/* The shortest way of a message that nobody waits for: into the link, past everything in between.
+ * It stays the caller's, and nothing is to be settled.  False: another way. */
+bool nqi_peer_put_straight(struct nqi_peer *peer, const nq_msg *msg);
 /* The short way after a put: its message has left, and there is nothing to settle.  False: the
  * ordinary way. */
 bool nqi_peer_sent_at_once(struct nqi_peer *peer);

@@ -262,6 +262,11 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
     if (NQI_UNLIKELY(peer->older) && !nqi_older_carries(&peer->conf->session.id, msg))
         return nqi_older_refuse();
     if (nqi_strand_try(strand)) {
+        if (!part && nqi_peer_put_straight(peer, msg)) {
+            nqi_strand_leave_idle(strand);
+            nqi_msg_unref(msg);
+            return NQ_OK;
+        }
         err = put_inside(peer, msg, part);
         if (nqi_peer_sent_at_once(peer))
             nqi_strand_leave_idle(strand);

@@ -115,13 +115,42 @@ static NQI_APART bool peer_send_ack(struct nqi_peer *peer)
     return false;
 }
 
+/* What is small leaves one by one. */
+static bool peer_sends_singly(const struct nqi_peer *peer)
+{
+    return !peer_is_busy(peer) && !peer->flow.batching && nqi_link_copies(peer->link);
+}
+
+static void peer_has_sent(struct nqi_peer *peer)
+{
+    peer->flow.heard = false;
+    nqi_peer_show_out(peer);
+}
+
+bool nqi_peer_put_straight(struct nqi_peer *peer, const nq_msg *msg)
+{
+    struct nqi_session *session = &peer->session;
+    const void *data;
+    size_t len;
+
+    if (peer->state != NQI_PEER_LINKED || !peer_sends_singly(peer) || session->ack_due ||
+        nqi_session_ack_rides(session) || msg->stream.nbytes > session->peer_max_message)
+        return false;
+    data = nqi_session_write_straight(session, msg, &len);
+    if (!data || !nqi_link_send_bytes(peer->link, data, len))
+        return false;
+    nqi_session_straight_taken(session, msg, len);
+    peer_has_sent(peer);
+    return true;
+}
+
 bool nqi_peer_sent_at_once(struct nqi_peer *peer)
 {
     struct nqi_session *session = &peer->session;
     const void *data;
     size_t len;
 
-    if (peer_is_busy(peer) || peer->flow.batching || !nqi_link_copies(peer->link))
+    if (!peer_sends_singly(peer))
         return false;
     data = nqi_session_stage_bytes(session, &len);
     if (!data || !nqi_session_is_plain(session))
@@ -131,8 +160,7 @@ bool nqi_peer_sent_at_once(struct nqi_peer *peer)
     if (!nqi_link_send_bytes(peer->link, data, len))
         return false;
     nqi_session_stage_taken(session);
-    peer->flow.heard = false;
-    nqi_peer_show_out(peer);
+    peer_has_sent(peer);
     return true;
 }
 

@@ -327,6 +327,15 @@ void nqi_session_put(struct nqi_session *session, struct nqi_tx *tx);
  * events->settle_untracked. */
 bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct nqi_tx *tx);
 
+/* Write a small message as the next record, for a link that copies it at once, while nothing else
+ * waits to be sent but an acknowledgement.  @param len [out] its bytes  @return where they lie;
+ * NULL: not this way.  Nothing has changed, until nqi_session_straight_taken(). */
+const void *nqi_session_write_straight(struct nqi_session *session, const nq_msg *msg, size_t *len);
+
+/* The link has copied those `len` bytes.  `msg` stays the caller's; it is counted by
+ * events->settle_untracked. */
+void nqi_session_straight_taken(struct nqi_session *session, const nq_msg *msg, size_t len);
+
 /* Take the first queued message out that `match` accepts; NULL when there is none. */
 struct nqi_tx *nqi_session_take_if(struct nqi_session *session,
                                    bool (*match)(const struct nqi_tx *tx));

@@ -130,6 +130,21 @@ static inline bool nqi_session_data_may_go(const struct nqi_session *session)
            (session->state == NQI_SESSION_UP || session->state == NQI_SESSION_CLOSING);
 }
 
+/* The last buffer that waits for its acknowledgement, or NULL. */
+static inline struct nqi_txbuf *nqi_session_last_unacked(const struct nqi_session *session)
+{
+    if (nqi_fifo_empty(&session->unacked))
+        return NULL;
+    return nqi_txbuf_of(NQI_CONTAINER(session->unacked.tail, struct nqi_node, next));
+}
+
+/* A link took the records up to `seq`. */
+static inline void nqi_session_is_handed(struct nqi_session *session, uint64_t seq)
+{
+    session->handed = seq;
+    session->reached = NQI_MAX(session->reached, seq);
+}
+
 /* The link took one of `ready`. */
 void nqi_session_hand_over(struct nqi_session *session);
 

@@ -5,8 +5,6 @@
  *     ack      unacked -> released; await -> settled */
 #include "core/session_inside.h"
 
-#define OUT_JOIN_RECORDS 64u /* in one buffer, which is acknowledged as a whole */
-
 /* ---- control records -------------------------------------------------------------------- */
 
 static uint8_t *control_write(uint8_t *at, enum nqi_record_type type, uint16_t aux,
@@ -214,14 +212,11 @@ uint32_t nqi_session_pull(struct nqi_session *session, bool seal, struct nqt_buf
 }
 
 /* It becomes a part of the last buffer that waits for its acknowledgement, where that goes. */
-static bool out_joins_last(const struct nqi_fifo *unacked, struct nqi_txbuf *txbuf)
+static bool out_joins_last(const struct nqi_session *session, struct nqi_txbuf *txbuf)
 {
-    struct nqi_txbuf *last;
+    struct nqi_txbuf *last = nqi_session_last_unacked(session);
 
-    if (nqi_fifo_empty(unacked))
-        return false;
-    last = nqi_txbuf_of(NQI_CONTAINER(unacked->tail, struct nqi_node, next));
-    return last->records < OUT_JOIN_RECORDS && nqi_txbuf_join(last, txbuf);
+    return last && nqi_txbuf_join(last, txbuf);
 }
 
 /* Behind what waits for its acknowledgement; so that many small messages cost one buffer. */
@@ -231,9 +226,8 @@ static void out_keep(struct nqi_session *session, struct nqi_txbuf *txbuf)
         nqi_older_handed(session, txbuf);
         return;
     }
-    session->handed = txbuf->last_seq;
-    session->reached = NQI_MAX(session->reached, session->handed);
-    if (!out_joins_last(&session->unacked, txbuf))
+    nqi_session_is_handed(session, txbuf->last_seq);
+    if (!out_joins_last(session, txbuf))
         nqi_fifo_push(&session->unacked, &txbuf->node);
     else if (session->spare)
         nqi_txbuf_unref(txbuf);

@@ -146,45 +146,61 @@ static uint8_t tx_last(const struct nqi_tx *tx)
     return NQI_DATA_END | (tx && tx->awaited ? NQI_DATA_ACKNOW : 0);
 }
 
+/* The record of a message as a whole.  @param size  tx_small_size()'s */
+static void tx_write_record(const struct nqi_session *session, uint8_t *at, const nq_msg *msg,
+                            uint32_t size, uint8_t flags)
+{
+    size_t meta_len = size - NQI_HEAD - (size_t)msg->stream.nbytes;
+
+    if (NQI_UNLIKELY(session->older))
+        at += nqi_older_write_head(at, size - NQI_HEAD);
+    else
+        at += nqi_head_write(at, NQI_DATA, flags, (uint16_t)meta_len, size - NQI_HEAD, 0);
+    if (meta_len)
+        memcpy(at, nqi_msg_meta_raw(msg, &meta_len), meta_len);
+    tx_copy_payload(at + meta_len, msg);
+}
+
+/* Account for such a record, which is now the last of `txbuf`. */
+static void tx_account_small(struct nqi_session *session, struct nqi_txbuf *txbuf, uint64_t payload)
+{
+    tx_begin(session);
+    session->sent_bytes += payload;
+    session->stats.bytes_out += payload;
+    session->in_flight++;
+    txbuf->last_seq = ++session->seq;
+    txbuf->records++;
+    txbuf->begins++;
+    txbuf->ends++;
+    txbuf->payload += payload;
+}
+
 /* Write a message as one record at the end of the stage.  False: no memory, nothing changed.
  * @param tx  NULL = it is counted only */
 static bool tx_write_small(struct nqi_session *session, const nq_msg *msg, uint32_t size,
                            const struct nqi_tx *tx)
 {
     uint8_t *at = tx_stage(session, size);
-    uint64_t payload = msg->stream.nbytes;
-    size_t meta_len = size - NQI_HEAD - (size_t)payload;
-    struct nqi_txbuf *stage = session->stage;
 
     if (!at)
         return false;
-    if (NQI_UNLIKELY(session->older))
-        at += nqi_older_write_head(at, size - NQI_HEAD);
-    else
-        at += nqi_head_write(at, NQI_DATA, tx_first(tx) | tx_last(tx), (uint16_t)meta_len,
-                             size - NQI_HEAD, 0);
-    if (meta_len)
-        memcpy(at, nqi_msg_meta_raw(msg, &meta_len), meta_len);
-    tx_copy_payload(at + meta_len, msg);
-    tx_begin(session);
-    session->sent_bytes += payload;
-    session->stats.bytes_out += payload;
-    stage->last_seq = ++session->seq;
-    stage->records++;
-    stage->begins++;
-    stage->ends++;
-    session->in_flight++;
-    stage->payload += payload;
+    tx_write_record(session, at, msg, size, tx_first(tx) | tx_last(tx));
+    tx_account_small(session, session->stage, msg->stream.nbytes);
     return true;
+}
+
+/* A message without a time to live may begin, and none is before it. */
+static bool tx_may_pass(const struct nqi_session *session, const nq_msg *msg)
+{
+    return nqi_session_begins(session) && !session->bye_waits && !session->queue[0].head &&
+           !session->queue[1].head && !session->current && !msg->ttl_ns && !session->conf->resend;
 }
 
 bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct nqi_tx *tx)
 {
     uint32_t size;
 
-    if (!nqi_session_begins(session) || session->bye_waits || session->queue[0].head ||
-        session->queue[1].head || session->current || msg->ttl_ns || session->conf->resend ||
-        session->ready_bytes > TX_AHEAD)
+    if (!tx_may_pass(session, msg) || session->ready_bytes > TX_AHEAD)
         return false;
     size = tx_small_size(session, msg);
     if (!size || !tx_has_credit(session, msg->stream.nbytes) ||
@@ -200,6 +216,45 @@ bool nqi_session_put_now(struct nqi_session *session, const nq_msg *msg, struct 
     tx->begin_seq = tx->end_seq = session->seq;
     nqi_fifo_push(&session->await, &tx->node);
     return true;
+}
+
+/* ---- straight ---------------------------------------------------------------------------- */
+
+/* The record lies behind the last that waits for its acknowledgement, and is made a part of the
+ * same buffer once the link has copied it: no stage in between. */
+const void *nqi_session_write_straight(struct nqi_session *session, const nq_msg *msg, size_t *len)
+{
+    struct nqi_txbuf *last = nqi_session_last_unacked(session);
+    struct nqi_block *block = session->block;
+    uint32_t size;
+    uint8_t *at;
+
+    if (!last || session->stage || session->older || !nqi_session_is_plain(session) ||
+        !tx_may_pass(session, msg))
+        return NULL;
+    size = tx_small_size(session, msg);
+    if (!size || !tx_has_credit(session, msg->stream.nbytes) || !block ||
+        block->cap - block->fill < size)
+        return NULL;
+    at = block->data + block->fill;
+    if (!nqi_txbuf_ends_at(last, block, at))
+        return NULL;
+    tx_write_record(session, at, msg, size, NQI_DATA_BEGIN | NQI_DATA_END);
+    *len = size;
+    return at;
+}
+
+void nqi_session_straight_taken(struct nqi_session *session, const nq_msg *msg, size_t len)
+{
+    struct nqi_txbuf *last = nqi_session_last_unacked(session);
+
+    session->block->fill += (uint32_t)len;
+    last->seg[0].iov_len += len;
+    last->buf.len += len;
+    tx_account_small(session, last, msg->stream.nbytes);
+    session->untracked++;
+    last->untracked++;
+    nqi_session_is_handed(session, last->last_seq);
 }
 
 /* ---- large records ---------------------------------------------------------------------- */

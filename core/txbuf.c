@@ -97,8 +97,8 @@ bool nqi_txbuf_join(struct nqi_txbuf *txbuf, struct nqi_txbuf *more)
 {
     struct iovec *seg = &txbuf->seg[0];
 
-    if (!txbuf->block || txbuf->block != more->block || !txbuf_alone(txbuf) || !txbuf_alone(more) ||
-        (uint8_t *)seg->iov_base + seg->iov_len != more->seg[0].iov_base)
+    if (!more->block || !txbuf_alone(more) ||
+        !nqi_txbuf_ends_at(txbuf, more->block, more->seg[0].iov_base))
         return false;
     seg->iov_len += more->buf.len;
     txbuf->buf.len += more->buf.len;

@@ -58,6 +58,20 @@ static inline void nqi_txbuf_add(struct nqi_txbuf *txbuf, const void *data, size
 uint32_t nqi_txbuf_slice(const struct nqt_buf *buf, uint64_t offset, uint64_t len,
                          struct nqi_txbuf *txbuf);
 
+#define NQI_TXBUF_JOIN 64u /* records in one buffer, which is acknowledged as a whole */
+
+/* Records that are written at `at` in `block` may become records of `txbuf`: they follow on its
+ * own, and no transport reads it. */
+static inline bool nqi_txbuf_ends_at(const struct nqi_txbuf *txbuf, const struct nqi_block *block,
+                                     const uint8_t *at)
+{
+    const struct iovec *seg = &txbuf->seg[0];
+
+    return txbuf->block == block && txbuf->records < NQI_TXBUF_JOIN &&
+           atomic_load_explicit(&txbuf->refs, memory_order_acquire) == 1 &&
+           (const uint8_t *)seg->iov_base + seg->iov_len == at;
+}
+
 /* Make the records of `more`, which follow in the same block, records of `txbuf`; `more` is empty
  * then, with its block.  False: they lie elsewhere, or a transport still reads one of the two. */
 bool nqi_txbuf_join(struct nqi_txbuf *txbuf, struct nqi_txbuf *more);

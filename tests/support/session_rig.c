@@ -529,6 +529,25 @@ bool nqtest_send_stage(struct nqtest_side *side)
     return true;
 }
 
+bool nqtest_put_straight(struct nqtest_side *side, struct nqtest_rig_put *put)
+{
+    struct nqi_session *session = &side->session;
+    const void *data;
+    size_t len;
+
+    NQTEST_MUST(!put->put);
+    if (side->slow || side->rig->dead || session->ack_due || nqi_session_ack_rides(session))
+        return false;
+    data = nqi_session_write_straight(session, put->tx.msg, &len);
+    if (!data || side->refuses)
+        return false;
+    wire_add(side, data, len);
+    nqi_session_straight_taken(session, put->tx.msg, len);
+    put->put = true;
+    side->untracked++;
+    return true;
+}
+
 uint32_t nqtest_pull(struct nqtest_side *side, bool seal)
 {
     struct nqt_buf *bufs[64];

@@ -143,6 +143,10 @@ bool nqtest_put_now(struct nqtest_side *side, struct nqtest_rig_put *put, bool t
  * @return false: not so */
 bool nqtest_send_stage(struct nqtest_side *side);
 
+/* Put one that was made straight to the link, untracked.  False: not possible now, nothing was put.
+ */
+bool nqtest_put_straight(struct nqtest_side *side, struct nqtest_rig_put *put);
+
 /* One pull.  @return buffers that the link took */
 uint32_t nqtest_pull(struct nqtest_side *side, bool seal);
 /* Until there is no more. */

@@ -412,6 +412,101 @@ START_TEST(the_stage_goes_alone_only_when_nothing_else_is_due)
 }
 END_TEST
 
+/* ---- straight ---- */
+
+static bool put_straight(size_t size)
+{
+    return nqtest_put_straight(&rig.a, nqtest_make(&rig.a, size, 1));
+}
+
+START_TEST(straight_messages_become_part_of_the_last_buffer)
+{
+    nqtest_rig_attach(&rig);
+    put_alone(0);
+    for (unsigned i = 1; i < 40; i++)
+        ck_assert(put_straight(40));
+    ck_assert_uint_eq(unacked_buffers(&rig.a), 1);
+    ck_assert_uint_eq(rig.a.session.handed, 40);
+    ck_assert_uint_eq(rig.a.session.untracked, 40);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 40);
+    ck_assert_uint_eq(rig.a.session.untracked, 0);
+}
+END_TEST
+
+START_TEST(what_the_link_refuses_straight_changes_nothing)
+{
+    struct nqi_session before;
+    struct nqtest_rig_put *put;
+
+    nqtest_rig_attach(&rig);
+    put_alone(0);
+    before = rig.a.session;
+    put = nqtest_make(&rig.a, 40, 1);
+    rig.a.refuses = true;
+    ck_assert(!nqtest_put_straight(&rig.a, put));
+    rig.a.refuses = false;
+    ck_assert_mem_eq(&before, &rig.a.session, sizeof(before));
+    ck_assert(nqtest_put_now(&rig.a, put, true)); /* its bytes go where those were written */
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 2);
+}
+END_TEST
+
+/* Each way a number of records that arrived, so that the link is lost in the midst of a buffer. */
+START_TEST(straight_messages_go_on_over_the_next_link)
+{
+    rig.resume = true;
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 100; i++)
+        if (!put_straight(40))
+            put_alone(i);
+    nqtest_rig_lose(&rig, (size_t)_i * 48 + 20, 0);
+    nqtest_rig_attach(&rig);
+    put_alone(100);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 101);
+}
+END_TEST
+
+START_TEST(nothing_goes_straight_past_what_is_before_it)
+{
+    struct nqtest_rig_put *put;
+
+    nqtest_rig_attach(&rig);
+    ck_assert(!put_straight(40)); /* there is no buffer to become part of */
+    put_alone(0);
+    ck_assert(!put_straight(3000)); /* it is not small */
+    ck_assert(nqtest_put_now(&rig.a, nqtest_make(&rig.a, 40, 1), true));
+    ck_assert(!put_straight(40)); /* the stage is before it */
+    ck_assert(nqtest_send_stage(&rig.a));
+    put = nqtest_make(&rig.a, 40, 1);
+    nq_msg_set_ttl(put->tx.msg, NQI_NS_PER_S);
+    ck_assert(!nqtest_put_straight(&rig.a, put));
+    ck_assert(put_straight(40));
+    nqtest_rig_put(&rig.a, 100000);
+    ck_assert(!put_straight(40)); /* a message waits */
+    nqtest_flow(&rig);
+    nqtest_rig_lose(&rig, 0, 0);
+    ck_assert(!put_straight(40));
+}
+END_TEST
+
+START_TEST(straight_messages_end_with_the_credit)
+{
+    unsigned n = 0;
+
+    rig.b.conf.window_messages = 8;
+    nqtest_rig_attach(&rig);
+    put_alone(0);
+    while (put_straight(40))
+        n++;
+    ck_assert_uint_eq(n, 7);
+    nqtest_finish(&rig);
+    ck_assert_uint_eq(rig.b.delivered, 8);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("session_out");
@@ -420,6 +515,7 @@ Suite *nqtest_suite(void)
     TCase *life = nqtest_case(suite, "signs of life", setup, teardown);
     TCase *order = nqtest_case(suite, "order", setup, teardown);
     TCase *alone = nqtest_case(suite, "one by one", setup, teardown);
+    TCase *straight = nqtest_case(suite, "straight", setup, teardown);
 
     tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
     tcase_add_test(acks, of_quick_round_trips_sixteen_share_an_acknowledgement);
@@ -442,5 +538,10 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(alone, messages_that_left_one_by_one_go_on_over_the_next_link, 0, 101);
     tcase_add_test(alone, an_acknowledgement_goes_before_the_stage_or_keeps_it_back);
     tcase_add_test(alone, the_stage_goes_alone_only_when_nothing_else_is_due);
+    tcase_add_test(straight, straight_messages_become_part_of_the_last_buffer);
+    tcase_add_test(straight, what_the_link_refuses_straight_changes_nothing);
+    tcase_add_loop_test(straight, straight_messages_go_on_over_the_next_link, 0, 100);
+    tcase_add_test(straight, nothing_goes_straight_past_what_is_before_it);
+    tcase_add_test(straight, straight_messages_end_with_the_credit);
     return suite;
 }

@@ -78,6 +78,8 @@ static void do_put(void)
         give_schema(put->tx.msg);
     if (one_in(10))
         put->tx.msg->deadline_ns = rig.now + (int64_t)below(30 * NQI_NS_PER_MS);
+    if (!put->tx.msg->deadline_ns && !put->cancelled && one_in(3) && nqtest_put_straight(side, put))
+        return;
     if (put->tx.msg->deadline_ns || one_in(2) || put->cancelled ||
         !nqtest_put_now(side, put, one_in(2)))
         nqtest_queue(side, put);
