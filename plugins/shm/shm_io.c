@@ -467,29 +467,46 @@ void shm_io_event(struct nqtp_link *link, uint32_t events)
         shm_link_watch(link);
 }
 
+static bool io_may_receive(const struct nqtp_link *link)
+{
+    return shm_link_receives(link) && (link->has_piece || shm_rx_is_there(&link->rx));
+}
+
+/* A look that found nothing has time for the rest: what was taken is told, and what waited for room
+ * goes on. */
+static int io_look_in_vain(struct nqtp_link *link)
+{
+    bool open = true;
+
+    shm_link_enter(link);
+    io_tell(link);
+    if (link->blocked && shm_link_open(link))
+        io_pump(link);
+    if (shm_link_open(link))
+        io_look_for_end(link);
+    open = shm_link_open(link);
+    shm_link_leave(link); /* may free the link */
+    return !open;
+}
+
 /* Who found something looks again soon.  So what was taken is told when a look finds nothing more,
- * while there is time, or by the quarter of the ring (shm_rx_done()). */
+ * or by the quarter of the ring (shm_rx_done()). */
 int shm_rx_poll(struct nqtp_link *link)
 {
-    enum shm_got got;
     size_t cost;
 
     if (!shm_link_open(link))
         return 0;
+    if (!io_may_receive(link)) /* one branch that goes the other way when something comes */
+        return io_look_in_vain(link);
     shm_link_enter(link);
-    got = shm_rx_some(link, &cost);
-    if (got == SHM_GOT_NOTHING && shm_link_open(link))
-        (void)shm_rx_tell(&link->rx);
+    (void)shm_rx_some(link, &cost);
     if (shm_link_open(link)) /* who was handed something may have closed it */
         io_was_told(link);
     if (link->blocked && shm_link_open(link))
         io_pump(link);
-    if (got == SHM_GOT_NOTHING && shm_link_open(link))
-        io_look_for_end(link);
-    if (!shm_link_open(link))
-        got = SHM_GOT_STOP;
     shm_link_leave(link); /* may free the link */
-    return got != SHM_GOT_NOTHING;
+    return 1;
 }
 
 int shm_rx_arm(struct nqtp_link *link, int on)

@@ -13,13 +13,6 @@ static size_t ring_min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* What the commit word of the cell at that position is, once the cell is there.  A shift: to divide
- * takes as long as the look itself. */
-static uint32_t ring_lap(uint64_t position, uint32_t ncell)
-{
-    return (uint32_t)((position >> __builtin_ctz(ncell)) + 1);
-}
-
 /* ---- sender ------------------------------------------------------------------------------ */
 
 void shm_source_take(struct shm_source *source, void *dst, size_t len)
@@ -94,7 +87,7 @@ static size_t tx_fit(const struct shm_tx *tx, size_t want, size_t *skip)
 static void tx_commit(struct shm_tx *tx, struct shm_cell *cell)
 {
     tx->ends[tx->sent & (tx->ncell - 1)] = tx->byte_sent;
-    atomic_store_explicit(&cell->commit, ring_lap(tx->sent, tx->ncell), memory_order_release);
+    atomic_store_explicit(&cell->commit, shm_lap(tx->sent, tx->ncell), memory_order_release);
     tx->sent++;
 }
 
@@ -277,9 +270,7 @@ static bool rx_block_ok(const struct shm_piece *piece)
 /* The next cell, or NULL: it is not there. */
 static inline const struct shm_cell *rx_cell(const struct shm_rx *rx)
 {
-    const struct shm_cell *cell = &rx->cells[rx->taken & (rx->ncell - 1)];
-
-    return shm_peer_u32(&cell->commit) == ring_lap(rx->taken, rx->ncell) ? cell : NULL;
+    return shm_rx_is_there(rx) ? &rx->cells[rx->taken & (rx->ncell - 1)] : NULL;
 }
 
 int shm_rx_next(const struct shm_rx *rx, struct shm_piece *ret)

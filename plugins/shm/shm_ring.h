@@ -118,6 +118,21 @@ struct shm_rx {
     uint64_t bytes_due;   /* of the inline ring, done with since then */
 };
 
+/* What the commit word of the cell at that position is, once the cell is there.  A shift: to divide
+ * takes as long as the look itself. */
+static inline uint32_t shm_lap(uint64_t position, uint32_t ncell)
+{
+    return (uint32_t)((position >> __builtin_ctz(ncell)) + 1);
+}
+
+/* The next cell is there. */
+static inline bool shm_rx_is_there(const struct shm_rx *rx)
+{
+    const struct shm_cell *cell = &rx->cells[rx->taken & (rx->ncell - 1)];
+
+    return shm_peer_u32(&cell->commit) == shm_lap(rx->taken, rx->ncell);
+}
+
 void shm_rx_init(struct shm_rx *rx, const struct shm_outbox *ours, const struct shm_outbox *peer);
 
 /* Look at the next cell; it stays the next one until shm_rx_done().
