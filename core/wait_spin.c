@@ -3,7 +3,8 @@
  * A sleeper costs tens of microseconds to wake on virtual machines.  Spinning for about that long
  * is worth it when what is waited for usually comes sooner: the moving average of the waits says
  * so. While it does not, 1 wait in 64 is spun to find out whether times have changed.  With one
- * processor the thread that is waited for could not run, so spinning is off. */
+ * processor the thread that is waited for could not run, so spinning is off, unless the user says
+ * for how long: whoever gives a process a processor of its own knows where the other one runs. */
 #include "core/quota.h"
 #include "core/wait_room.h"
 
@@ -39,7 +40,7 @@ void nqi_spin_init(struct nqi_spin *spin, int64_t spin_ns)
     spin->adaptive = spin_ns == NQI_SPIN_AUTO;
     spin->budget = spin->adaptive ? SPIN_AUTO_NS : spin_ns;
     spin->pace = SPIN_PACE_MIN;
-    if (spin_cpus < 2)
+    if (spin->adaptive && spin_cpus < 2)
         spin->budget = 0;
 }
 
@@ -187,7 +188,7 @@ int64_t nqi_room_spin(struct nqi_room *room, nqi_ready_fn ready, void *arg, int6
 
     if (!budget)
         return 0;
-    if (atomic_fetch_add(&spin_active, 1) < spin_cpus - 1) {
+    if (atomic_fetch_add(&spin_active, 1) < NQI_MAX(spin_cpus - 1, 1)) {
         nqi_hot_open(room->hot, true);
         found = spin_for(&wait, NQI_MIN(now + budget, deadline));
         nqi_hot_open(room->hot, false);
