@@ -17,7 +17,8 @@ build_packages=(autoconf automake libtool gcc libc6-dev make pkg-config libltdl-
 # shellcheck disable=SC2034
 test_packages=(g++ check python3 clang libclang-rt-14-dev llvm clang-format clang-tidy cppcheck codespell
     shellcheck spin binutils doxygen groff-base mandoc xz-utils mosquitto openssl valgrind python3-paho-mqtt
-    python3-grpcio python3-numpy python3-prometheus-client bash-completion zsh abigail-tools)
+    python3-grpcio python3-numpy python3-prometheus-client bash-completion zsh fish
+    abigail-tools)
 
 say() {
     printf '%s\n' "$*"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Completion in bash and zsh offers what --help tells: every command, every option of each, and what
+# Completion in bash, zsh and fish offers what --help tells: every command, every option of each, and what
 # an option takes.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 . "$top_srcdir/tests/support/command.sh"
@@ -22,6 +22,14 @@ offered() {
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
         _netqueue "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
         printf "%s\n" "${COMPREPLY[@]}"' "$folder" "$@" | sort
+}
+
+# Says file_names when bash is asked to complete these itself.
+bash_default() { # WORD...
+    bash -c '. "$0/netqueue"
+        compopt() { [ "$*" != "-o default" ] || echo file_names; }
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        _netqueue "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"' "$folder" "$@"
 }
 
 same_words() { # WANT GOT
@@ -62,7 +70,10 @@ bash_folders() {
     mkdir -p folders/one folders/two
     echo text >folders/file
     same_words "$(printf '%s\n' folders/one folders/two)" "$(offered netqueue get --output = folders/)" &&
-        same_words "" "$(offered netqueue put -c '')"
+        same_words "" "$(offered netqueue put -c '')" &&
+        same_words file_names "$(bash_default netqueue put -c '')" &&
+        same_words file_names "$(bash_default netqueue conform --inner = x)" &&
+        same_words "" "$(bash_default netqueue get --timeout = '')"
 }
 
 # zsh's own functions print what they are given.
@@ -86,6 +97,38 @@ zsh_works() {
         same_words "$(nq transports | sed '1d; s/ .*//' | sort)" "$(zsh_offered netqueue transports '')"
 }
 
+# What fish itself answers; without descriptions, and without option= before a value.
+fish_offered() { # LINE
+    HOME=$tap_tmp fish -N -c 'source $argv[1]; complete -C $argv[2]' "$folder/netqueue.fish" "$1" |
+        cut -f 1 | sed 's/^--[a-z-]*=\(.\)/\1/' | sort
+}
+
+fish_words() {
+    same_words "$(echo "$commands" | sort)" "$(fish_offered 'netqueue ')" &&
+        same_words get "$(fish_offered 'netqueue ge')" || return 1
+    for command in $commands; do
+        echo "$command"
+        same_words "$(options "$command")" "$(fish_offered "netqueue $command -")" || return 1
+    done
+}
+
+fish_values() {
+    transports=$(nq transports | sed '1d; s/ .*//' | sort)
+    mkdir -p there/one there/two
+    echo text >there/file
+    for before in transports 'bench -t' 'bench --transport'; do
+        same_words "$transports" "$(fish_offered "netqueue $before ")" || return 1
+    done
+    same_words "$transports" "$(fish_offered 'netqueue bench --transport=')" &&
+        same_words "$(printf '%s\n' block fail)" "$(fish_offered 'netqueue bench --policy=')" &&
+        same_words "$(printf '%s\n' there/one/ there/two/)" "$(fish_offered 'netqueue get -o there/')" &&
+        same_words there/file "$(fish_offered 'netqueue put --config=there/f')" &&
+        same_words there/file "$(fish_offered 'netqueue conform --inner there/f')" &&
+        same_words there/file "$(fish_offered 'netqueue put there/f')" &&
+        same_words "" "$(fish_offered 'netqueue get --timeout=')" &&
+        same_words "" "$(fish_offered 'netqueue put -t ')"
+}
+
 # As bash-completion loads it for a command that is typed.
 loaded_by_name() {
     stage_file=$(find "$top_builddir/tests/stage" -path '*/bash-completion/completions/netqueue')
@@ -94,6 +137,14 @@ loaded_by_name() {
             . /usr/share/bash-completion/bash_completion
             _completion_loader netqueue
             complete -p netqueue' | grep -e '-F _netqueue netqueue'
+}
+
+# As fish loads it, with its own configuration.
+fish_loads_it() {
+    stage_file=$(find "$top_builddir/tests/stage" -path '*/fish/vendor_completions.d/netqueue.fish')
+    [ -n "$stage_file" ] && cmp "$stage_file" "$folder/netqueue.fish" &&
+        same_words get "$(HOME=$tap_tmp XDG_DATA_DIRS=${stage_file%/fish/*} fish -c \
+            'complete -C "netqueue ge"' | cut -f 1)"
 }
 
 if command -v bash >/dev/null; then
@@ -113,5 +164,16 @@ if command -v zsh >/dev/null; then
     check "zsh offers the same" zsh_works
 else
     skip "zsh offers the same" "no zsh"
+fi
+if command -v fish >/dev/null; then
+    check "fish offers every command and every option" fish_words
+    check "fish offers what an option takes, and names of files" fish_values
+    if [ -d "$top_builddir/tests/stage" ]; then
+        check "fish finds the installed file" fish_loads_it
+    else
+        skip "fish finds the installed file" "nothing is installed"
+    fi
+else
+    skip "fish offers every command and every option" "no fish"
 fi
 tap_done
