@@ -1,6 +1,6 @@
 #!/bin/sh
-# The manual pages: those of headers and transports leave nothing out, and all of them format without
-# a warning.
+# The manual pages: those of headers, transports and the configuration leave nothing out, and all of
+# them format without a warning.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 tap_stage
 cd "$top_srcdir" || exit 99
@@ -52,6 +52,11 @@ options_are_so() { # transport
         diff "docs/netqueue-$1.7" "$tap_tmp/page"
 }
 
+keys_are_so() {
+    awk -f docs/keys.awk config/README.md docs/netqueue.conf.5 >"$tap_tmp/page" &&
+        [ "$(grep -c '^\.TP' "$tap_tmp/page")" -gt 30 ] && diff docs/netqueue.conf.5 "$tap_tmp/page"
+}
+
 each_page() { # COMMAND...: it says nothing of any of them
     find "$man" -name 'n*.[1-9]' -size +1 -print | while read -r page; do
         "$@" "$page" 2>&1 >/dev/null | sed "s|^|${page##*/}: |"
@@ -77,6 +82,7 @@ for transport in tcp shm mqtt grpc; do
         skip "$name" "the transport or the command is not built"
     fi
 done
+check "the page of the configuration file has the keys that there are" keys_are_so
 for tool in groff mandoc man; do
     name="the pages format without a warning of $tool"
     if ! command -v $tool >/dev/null; then
