@@ -19,6 +19,9 @@ test_packages=(g++ check python3 clang libclang-rt-14-dev llvm clang-format clan
     shellcheck spin binutils doxygen groff-base mandoc xz-utils mosquitto openssl valgrind python3-paho-mqtt
     python3-grpcio python3-numpy python3-prometheus-client bash-completion zsh fish
     abigail-tools)
+# What tests of packages need beyond them: tests/long/debian.sh and rpm.sh.
+# shellcheck disable=SC2034
+package_test_packages=(apt-utils autopkgtest debootstrap dpkg-dev lintian rpm)
 
 say() {
     printf '%s\n' "$*"

@@ -1,34 +1,43 @@
 #!/bin/sh
 # Every example in the documents is true: programs compile without warnings, configurations pass the
 # check, commands run as they stand there and print what the document says.  README.md beside this
-# file has the marks that say how.  DOCUMENTS names fewer documents than all.
+# file has the marks that say how.  DOCUMENTS names fewer documents than all; with INSTALLED it is the
+# machine's own netqueue that is tried, by who has nothing of this tree.
 . "${top_srcdir:-.}/tests/support/tap.sh"
-tap_stage
 cd "$top_srcdir" || exit 99
-[ -x "$stage${bindir:?}/netqueue" ] || skip_all "the command is not built"
 tap_mktemp
-plugins=$stage${plugindir:?}
-NETQUEUE_PLUGIN_UNSAFE=1
-export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
 tab=$(printf '\t')
 umask 077 # files of keys are closed to others, as the documents ask for
 
 # What a reader has in the path: a compiler, pkg-config and the command, all of this tree.
-mkdir "$tap_tmp/bin"
-cat >"$tap_tmp/bin/cc" <<END
+path_of_this_tree() {
+    [ -x "$stage${bindir:?}/netqueue" ] || skip_all "the command is not built"
+    plugins=$stage${plugindir:?}
+    NETQUEUE_PLUGIN_UNSAFE=1
+    export NETQUEUE_PLUGIN_PATH NETQUEUE_PLUGIN_UNSAFE
+    mkdir "$tap_tmp/bin"
+    cat >"$tap_tmp/bin/cc" <<END
 #!/bin/sh
 PATH=\${PATH#*:}
 exec $CC $NQ_FLAGS -Wall -Wextra -Werror "\$@"
 END
-cat >"$tap_tmp/bin/pkg-config" <<END
+    cat >"$tap_tmp/bin/pkg-config" <<END
 #!/bin/sh
 PATH=\${PATH#*:}
 exec pkg-config --define-variable=prefix='$stage${prefix:?}' \
     --define-variable=exec_prefix='$stage${exec_prefix:?}' --define-variable=libdir='$stage_lib' \
     --define-variable=includedir='$stage${includedir:?}' "\$@"
 END
-chmod +x "$tap_tmp/bin/cc" "$tap_tmp/bin/pkg-config"
-PATH=$tap_tmp/bin:$stage$bindir:$PATH
+    chmod +x "$tap_tmp/bin/cc" "$tap_tmp/bin/pkg-config"
+    PATH=$tap_tmp/bin:$stage$bindir:$PATH
+}
+
+if [ -n "${INSTALLED:-}" ]; then
+    plugins=$(pkg-config --variable=transportdir netqueue-transport) || exit 99
+else
+    tap_stage
+    path_of_this_tree
+fi
 
 # ---- one block: N is its number, `options` what its mark adds ---------------------------------
 
@@ -122,18 +131,6 @@ prints() { # N terminal
 }
 
 # ---- a document ------------------------------------------------------------------------------
-
-# check in this shell, which is the one that can wait.
-try() { # name, command...
-    tap_name=$1
-    shift
-    if "$@" >"$tap_tmp/said" 2>&1; then
-        ok "$tap_name"
-    else
-        not_ok "$tap_name"
-        note <"$tap_tmp/said"
-    fi
-}
 
 place() { # N name
     mkdir -p "$(dirname "$files/$2")" && [ ! -e "$files/$2" ] && cp "$blocks/$1" "$files/$2"

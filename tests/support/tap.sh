@@ -4,7 +4,7 @@
 #     . "${top_srcdir:-.}/tests/support/tap.sh"
 #
 # `make check` sets the variables below; by hand, from the top of a built tree, the defaults do.
-# Thread of a script: ok/not_ok/check/skip for each case, tap_done at its end.
+# Thread of a script: ok/not_ok/check/try/skip for each case, tap_done at its end.
 
 top_srcdir=$(cd "${top_srcdir:-.}" && pwd) || exit 99
 top_builddir=$(cd "${top_builddir:-.}" && pwd) || exit 99
@@ -67,6 +67,19 @@ tap_mktemp() {
     : >"$tap_tmp/started"
     trap tap_end EXIT
     trap 'exit 99' HUP INT TERM
+}
+
+# check in this shell, which then knows what the command sets, and can wait for what it starts; behind
+# tap_mktemp.
+try() { # name, command...
+    tap_name=$1
+    shift
+    if "$@" >"$tap_tmp/said" 2>&1; then
+        ok "$tap_name"
+    else
+        not_ok "$tap_name"
+        note <"$tap_tmp/said"
+    fi
 }
 
 # started PID: it is killed when the test ends; behind tap_mktemp.
