@@ -196,6 +196,8 @@ extern const char *_Atomic *nqtest_running;
 void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *what);
 void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const void *arg,
                      const char *what);
+/* The same without a rule.  @return false: it waited in vain */
+bool nqtest_comes(bool (*cond)(const void *arg), const void *arg);
 /* Run all hosts of this thread until nothing happens for `ms` milliseconds. */
 void nqtest_settle(int ms);
 /* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
@@ -227,5 +229,7 @@ bool nqtest_has_waiting(const void *ep);
  * open at the first call, or a library opens some that a plugin finds only later. */
 int nqtest_fds(void);
 extern bool nqtest_fds_of_library;
+/* Those that were not open at the first call, and what each is, in `cap` bytes. */
+void nqtest_fds_text(char *ret, size_t cap);
 
 #endif

@@ -4,6 +4,7 @@
  *   services.c  what the plugin may call
  *   buf.c       buffers and their pattern
  *   loop.c      the poll() loop, waiting, conditions
+ *   fds.c       which descriptors are open
  *
  * The plugin's cookies are our own structs, cast. */
 #ifndef NQTEST_HOST_IN_H
@@ -74,6 +75,9 @@ void nqtest_answer(const struct nqtest_host *host, const struct nqtest_call *cal
 int64_t nqtest_now(const struct nqtest_host *host);
 /* Free the watches that were deleted. */
 void nqtest_sweep(struct nqtest_host *host);
+
+/* Monotonic and real. */
+int64_t nqtest_clock_ms(void);
 
 /* host.c: the service `health`.  Thread: any. */
 void nqtest_host_health(nqt_ep *cookie, const struct nqt_health *health);

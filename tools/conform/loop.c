@@ -1,10 +1,7 @@
 /* The loop of the hosts of one thread, and waiting in it. */
 #include "tools/conform/host_in.h"
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -130,7 +127,7 @@ unsigned nqtest_turn(int ms)
     return done;
 }
 
-static int64_t host_clock_ms(void)
+int64_t nqtest_clock_ms(void)
 {
     struct timespec now;
 
@@ -153,18 +150,25 @@ static bool some_link_is_stuck(void)
     return false;
 }
 
+bool nqtest_comes(bool (*cond)(const void *arg), const void *arg)
+{
+    int64_t end = nqtest_clock_ms() + nqtest_patience;
+
+    while (!cond(arg)) {
+        if (nqtest_clock_ms() >= end)
+            return false;
+        nqtest_turn(5);
+    }
+    return true;
+}
+
 void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const void *arg,
                      const char *what)
 {
-    int64_t end = host_clock_ms() + nqtest_patience;
-
-    while (!cond(arg)) {
-        if (host_clock_ms() >= end)
-            nqtest_broken(rule == NQTEST_RULE_BYTES && some_link_is_stuck() ? NQTEST_RULE_PRESSURE
-                                                                            : rule,
-                          __FILE__, __LINE__, "in vain waited for %s", what);
-        nqtest_turn(5);
-    }
+    if (!nqtest_comes(cond, arg))
+        nqtest_broken(rule == NQTEST_RULE_BYTES && some_link_is_stuck() ? NQTEST_RULE_PRESSURE
+                                                                        : rule,
+                      __FILE__, __LINE__, "in vain waited for %s", what);
 }
 
 static const struct {
@@ -194,12 +198,12 @@ void nqtest_until(bool (*cond)(const void *arg), const void *arg, const char *wh
 
 void nqtest_settle(int ms)
 {
-    int64_t start = host_clock_ms(), end = start + ms;
+    int64_t start = nqtest_clock_ms(), end = start + ms;
 
-    while (host_clock_ms() < end) {
+    while (nqtest_clock_ms() < end) {
         NQTEST_MUST(NONE, end < start + 20000, "it never settles");
         if (nqtest_turn(1))
-            end = host_clock_ms() + ms;
+            end = nqtest_clock_ms() + ms;
     }
 }
 
@@ -298,63 +302,4 @@ bool nqtest_has_accepted(const void *ep)
 bool nqtest_has_waiting(const void *ep)
 {
     return ((const struct nqtest_ep *)ep)->nwaiting;
-}
-
-#define FDS_KNOWN 4096
-
-bool nqtest_fds_of_library;
-
-/* The threads of a library look up what the machine is like when they please: gRPC's measures the
- * clock.  Such a file is open for a moment and nobody's leak; no plugin reads one. */
-static bool fd_is_about_the_machine(int dir, const char *fd)
-{
-    static const char below[] = "/sys/";
-    char target[sizeof(below)];
-    ssize_t len = readlinkat(dir, fd, target, sizeof(target));
-
-    return len > 0 && !strncmp(target, below, strlen(below));
-}
-
-/* A library may make a descriptor in two steps, socket() and fcntl(), on a thread of its own: who
- * looks between them looks again, for a second.  Closed meanwhile is fine, too. */
-static bool fd_is_close_on_exec(int fd)
-{
-    int64_t deadline = host_clock_ms() + 1000;
-    int flags;
-
-    do {
-        flags = fcntl(fd, F_GETFD);
-        if (flags < 0 || (flags & FD_CLOEXEC))
-            return true;
-        sched_yield();
-    } while (host_clock_ms() < deadline);
-    return false;
-}
-
-int nqtest_fds(void)
-{
-    static pthread_mutex_t mtx = PTHREAD_MUTEX_INITIALIZER;
-    static bool known[FDS_KNOWN], again; /* under mtx */
-    DIR *dir = opendir("/proc/self/fd");
-    struct dirent *entry;
-    int n = 0;
-
-    NQTEST_MUST(NONE, dir, "/proc/self/fd cannot be read");
-    pthread_mutex_lock(&mtx);
-    while ((entry = readdir(dir))) {
-        int fd = atoi(entry->d_name);
-
-        if (entry->d_name[0] == '.' || fd == dirfd(dir) || fd >= FDS_KNOWN ||
-            fd_is_about_the_machine(dirfd(dir), entry->d_name))
-            continue;
-        n++;
-        if (!again)
-            known[fd] = true;
-        NQTEST_MUST(FDS, known[fd] || nqtest_fds_of_library || fd_is_close_on_exec(fd),
-                    "descriptor %d is not close-on-exec", fd);
-    }
-    again = true;
-    pthread_mutex_unlock(&mtx);
-    closedir(dir);
-    return n;
 }

@@ -75,14 +75,14 @@ static bool fds_are_back(const void *fds)
  * have been about to go, too. */
 void nqtest_until_fds(int fds)
 {
-    int now;
+    bool own = nqtest_tested->module->threading == NQT_THREADING_OWN;
+    char text[400];
 
-    if (nqtest_tested->module->threading == NQT_THREADING_OWN) {
-        nqtest_until_or(NQTEST_RULE_FDS, fds_are_back, &fds, "descriptors to be closed");
+    if (own ? nqtest_comes(fds_are_back, &fds) : nqtest_fds() == fds)
         return;
-    }
-    now = nqtest_fds();
-    NQTEST_MUST(FDS, now == fds, "%d descriptors are open; %d were before", now, fds);
+    nqtest_fds_text(text, sizeof(text));
+    nqtest_broken(NQTEST_RULE_FDS, __FILE__, __LINE__, "%s%d descriptors are open, %d were: %s",
+                  own ? "in vain waited: " : "", nqtest_fds(), fds, text);
 }
 
 struct awaited {
