@@ -14,7 +14,8 @@ struct ngrpc_tls {
     /* fixed */
     struct nqt_tls_opts opts;
     char name[NQT_TLS_NAME_MAX]; /* that a server's certificate must be for */
-    struct ngrpc_room *room;     /* a server's; valid while there are credentials */
+    /* A server's; valid while there are credentials.  Atomic as in struct tls_verifier. */
+    _Atomic(struct ngrpc_room *) room;
 
     struct nqt_x509_store files;
     bool given; /* under its lock: gRPC has these */
