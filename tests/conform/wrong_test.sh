@@ -75,4 +75,15 @@ END
 if [ -z "$NQ_FLAGS" ]; then
     check 'the fault "leak-malloc" breaks the rule many-lives' breaks leak-malloc many-lives 1
 fi
+# What is seen while another rule is tried alone is not passed over.
+told_of_the_one_that_was_asked_for() {
+    # shellcheck disable=SC2016 # the command puts a folder there
+    NQ_WRONG=leak-descriptor "$NETQUEUE" conform --rule link-up \
+        --config '{"both": {"path": "$DIR/socket"}}' "$wrong" >out 2>err
+    code=$?
+    cat out err
+    [ "$code" -eq 1 ] && [ "$(broken_rules)" = link-up ] &&
+        grep -q '^# descriptors: .* /dev/null' out
+}
+check "a rule that is tried alone tells what else was broken" told_of_the_one_that_was_asked_for
 tap_done

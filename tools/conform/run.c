@@ -300,6 +300,19 @@ static void set_state(struct run *run, enum nqtest_rule rule, enum end end, cons
             *at = ' ';
 }
 
+static bool is_wanted(const struct run *run, enum nqtest_rule rule)
+{
+    return !run->conform->only || run->conform->only >> rule & 1;
+}
+
+/* It still has a line to come: if it is not among those that are asked for, or was told to hold,
+ * what breaks it is told of the rule that is tried. */
+static bool can_be_told(const struct run *run, enum nqtest_rule rule, enum nqtest_rule tried)
+{
+    return is_wanted(run, rule) &&
+           (rule >= tried || nqtest_rules[rule].watched || run->rules[rule].end == END_BROKEN);
+}
+
 /* The try of `rule` has ended.  @return the rule's tries go on */
 static bool take_report(struct run *run, enum nqtest_rule rule)
 {
@@ -315,8 +328,7 @@ static bool take_report(struct run *run, enum nqtest_rule rule)
             set_state(run, rule, END_LEFT_OUT, "%s", report->text);
         return true;
     }
-    /* One that was told to hold cannot be broken any more. */
-    if (to != rule && to < rule && !nqtest_rules[to].watched && run->rules[to].end != END_BROKEN) {
+    if (!can_be_told(run, to, rule)) {
         set_state(run, rule, END_BROKEN, "%s: %s", nqtest_rules[to].name, report->text);
         return false;
     }
@@ -377,11 +389,6 @@ static void look_back(struct run *run, enum nqtest_rule rule)
 
     if (ground && run->rules[rule].end == END_NONE)
         set_state(run, rule, END_LEFT_OUT, "\"%s\" is broken", nqtest_rules[ground].name);
-}
-
-static bool is_wanted(const struct run *run, enum nqtest_rule rule)
-{
-    return !run->conform->only || run->conform->only >> rule & 1;
 }
 
 static void run_all(struct run *run)
