@@ -1,7 +1,12 @@
 /* What the files of the fake host share.
  *
- *   host.c      endpoints, links and their events
- *   services.c  what the plugin may call
+ *   host.c      endpoints, events
+ *   link.c      the slots of links
+ *   table.c     what the plugin may call: the table, of which these files have the functions
+ *   services.c    in general, watches and timers
+ *   options.c     options
+ *   names.c       addresses
+ *   receive.c     room for bytes that come
  *   buf.c       buffers and their pattern
  *   loop.c      the poll() loop, waiting, conditions
  *   fds.c       which descriptors are open
@@ -53,8 +58,22 @@ struct host_cfg {
     const struct nqt_module *module; /* whose options these are */
 };
 
+struct nqtest_serial *nqtest_serial_new(struct nqtest_host *host);
+
 /* Fill host->table, of the kind that is asked for. */
 void nqtest_make_table(struct nqtest_host *host);
+/* Set the services of one file. */
+void nqtest_serve_in_general(struct nqt_host *table);
+void nqtest_serve_options(struct nqt_host *table);
+void nqtest_serve_names(struct nqt_host *table);
+void nqtest_serve_receiving(struct nqt_host *table);
+
+/* Whose service is called; it must not be after mod_close(). */
+struct nqtest_host *nqtest_core_host(nqt_core *core);
+/* Of this host something is called that must be called in a serial. */
+void nqtest_must_be_in_serial(const struct nqtest_host *host);
+/* True: this is the one that has to fail. */
+bool nqtest_fails(_Atomic long *countdown);
 
 /* The hosts of this thread. */
 extern _Thread_local struct nqtest_host *nqtest_hosts;
