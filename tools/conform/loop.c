@@ -2,6 +2,7 @@
 #include "tools/conform/host_in.h"
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -150,6 +151,20 @@ static bool some_link_is_stuck(void)
     return false;
 }
 
+/* Something that went down and was not closed, which may be why nothing comes; "" = none. */
+static void say_what_is_down(char *ret, size_t cap)
+{
+    *ret = '\0';
+    for (const struct nqtest_host *host = nqtest_hosts; host; host = host->next) {
+        for (const struct nqtest_link *link = host->links; link; link = link->next)
+            if (link->downs && !link->close_called)
+                snprintf(ret, cap, "; LINK_DOWN came: %s", link->err.text);
+        for (const struct nqtest_ep *ep = host->eps; ep; ep = ep->next)
+            if (ep->downs && ep->plugin)
+                snprintf(ret, cap, "; EP_DOWN came: %s", ep->err.text);
+    }
+}
+
 bool nqtest_comes(bool (*cond)(const void *arg), const void *arg)
 {
     int64_t end = nqtest_clock_ms() + nqtest_patience;
@@ -165,10 +180,13 @@ bool nqtest_comes(bool (*cond)(const void *arg), const void *arg)
 void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const void *arg,
                      const char *what)
 {
-    if (!nqtest_comes(cond, arg))
-        nqtest_broken(rule == NQTEST_RULE_BYTES && some_link_is_stuck() ? NQTEST_RULE_PRESSURE
-                                                                        : rule,
-                      __FILE__, __LINE__, "in vain waited for %s", what);
+    char down[256];
+
+    if (nqtest_comes(cond, arg))
+        return;
+    say_what_is_down(down, sizeof(down));
+    nqtest_broken(rule == NQTEST_RULE_BYTES && some_link_is_stuck() ? NQTEST_RULE_PRESSURE : rule,
+                  __FILE__, __LINE__, "in vain waited for %s%s", what, down);
 }
 
 static const struct {
