@@ -15,7 +15,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
@@ -26,6 +25,7 @@
 /* Bytes that are on their way are there after so many questions. */
 #define POLLS 100000
 #define NS_PER_MS 1000000
+#define GLANCE_MS 100
 #define LEAST_PATIENCE_MS 1000
 
 enum end { END_NONE, END_HELD, END_LEFT_OUT, END_BROKEN };
@@ -155,29 +155,21 @@ static _Noreturn void try_here(const struct run *run, const struct nqtest_try *t
 
 /* ---- one try, from outside ------------------------------------------------------------------ */
 
-/* Until the process has ended, or `ms` have passed: then it is killed.  @return its status, or -1
- */
+/* Until the process has ended, or has had `ms`: then it is killed.  Time is counted in glances, so
+ * that what passes while all of us are stopped does not count.  @return its status, or -1 */
 static int await(pid_t pid, int64_t ms)
 {
-    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * NS_PER_MS};
-    struct timespec now, end;
+    const struct timespec glance = {.tv_nsec = GLANCE_MS * NS_PER_MS};
     sigset_t child;
     int status;
 
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += left.tv_sec;
-    end.tv_nsec += left.tv_nsec;
-    for (;;) {
+    for (int64_t left = ms; left > 0;) {
         if (waitpid(pid, &status, WNOHANG) == pid)
             return status;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        ms = (int64_t)(end.tv_sec - now.tv_sec) * 1000 + (end.tv_nsec - now.tv_nsec) / NS_PER_MS;
-        if (ms <= 0)
-            break;
-        left = (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * NS_PER_MS};
-        (void)sigtimedwait(&child, NULL, &left);
+        if (sigtimedwait(&child, NULL, &glance) < 0)
+            left -= GLANCE_MS;
     }
     kill(pid, SIGKILL);
     (void)waitpid(pid, &status, 0);
