@@ -15,9 +15,12 @@
 
 #define MANY 16
 #define ENDPOINTS 8 /* of clients */
+#define DEPTH 8     /* the option's end */
+#define TAGS 64
+#define REUSED 64
 
 static struct nqt_ops ops;
-static struct nqt_opt options[1];
+static struct nqt_opt options[4];
 extern __attribute__((visibility("default"))) struct nqt_module wrong_LTX_nqt1_module;
 __attribute__((visibility("default"), used)) struct nqt_module wrong_LTX_nqt1_module;
 
@@ -32,6 +35,12 @@ static bool idles;
 static void *volatile leaked; /* all but the last */
 static struct iovec space[8];
 static uint64_t received;
+static struct {
+    struct nqt_buf buf;
+    struct iovec seg;
+    uint8_t bytes[65536];
+} reused[REUSED];
+static unsigned reused_next;
 
 static bool is(const char *fault)
 {
@@ -117,9 +126,36 @@ static int twisted_emit(nqt_core *core, const struct nqt_event *events, uint32_t
 /* ---- other services ---------------------------------------------------------------------------
  */
 
+static void keep(struct nqt_buf *buf)
+{
+    (void)buf;
+}
+
+/* Room in a few buffers that are used again and again. */
+static int space_of_ours(struct iovec *iov, uint32_t *niov)
+{
+    reused_next = (reused_next + 1) % REUSED;
+    iov[0] = (struct iovec){reused[reused_next].bytes, sizeof(reused[0].bytes)};
+    *niov = 1;
+    return NQT_OK;
+}
+
+static int give_ours(nqt_link *link, size_t n)
+{
+    static const struct nqt_buf_ops keeps = {.size = sizeof(keeps), .ref = keep, .unref = keep};
+    struct nqt_buf *buf = &reused[reused_next].buf;
+
+    if (!n)
+        return NQT_OK;
+    reused[reused_next].seg = (struct iovec){reused[reused_next].bytes, n};
+    *buf = (struct nqt_buf){
+        .size = sizeof(*buf), .nseg = 1, .len = n, .seg = &reused[reused_next].seg, .ops = &keeps};
+    return real->rx_give(link, buf);
+}
+
 static int twisted_rx_space(nqt_link *link, size_t want, struct iovec *iov, uint32_t *niov)
 {
-    int rc = real->rx_space(link, want, iov, niov);
+    int rc = is("reuses") ? space_of_ours(iov, niov) : real->rx_space(link, want, iov, niov);
 
     for (uint32_t i = 0; !rc && i < *niov; i++)
         space[i] = iov[i];
@@ -130,6 +166,8 @@ static int twisted_rx_commit(nqt_link *link, size_t n)
 {
     uint64_t before = received;
 
+    if (is("reuses"))
+        return give_ours(link, n);
     received += n;
     if (is("flip") && before < 5000 && received >= 5000 && space[0].iov_len)
         *(char *)space[0].iov_base ^= 1;
@@ -172,6 +210,22 @@ static void wrong_mod_close(struct nqtp_mod *mod)
     unix_mod_close(mod);
 }
 
+/* The options that are there for their faults. */
+static void read_options(const struct nqtp_mod *mod, nqt_cfg *cfg)
+{
+    const char *text = "";
+    int64_t depth = 0;
+    uint32_t tags = 0;
+
+    (void)real->cfg_int(cfg, "depth", &depth);
+    while (!real->cfg_list(cfg, "tags", tags, &text))
+        tags++;
+    if ((depth == DEPTH && is("deep")) || (tags > TAGS && is("short-list")))
+        raise(SIGSEGV);
+    if (!real->cfg_str(cfg, "password", &text) && is("tells"))
+        real->log(mod->core, NQT_LOG_INFO, text);
+}
+
 static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
                          int listening, struct nqtp_ep **out, struct nqt_error *err)
 {
@@ -189,6 +243,7 @@ static int wrong_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *seria
         (void)real->cfg_int(cfg, "speed", &speed);
     if (is("steals") && listening && !real->cfg_str(cfg, "path", &path))
         (void)unlink(path);
+    read_options(mod, cfg);
     memcpy(&next, (const char *)real + sizeof(*real), sizeof(next));
     if (is("presumes") && real->abi_minor <= NQT_ABI_MINOR)
         next();
@@ -243,11 +298,23 @@ static int wrong_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *seria
 static int wrong_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n,
                       uint32_t flags, uint32_t *taken)
 {
+    struct nqt_buf *first = n && is("scribbles") ? bufs[0] : NULL;
+    struct iovec seg = n && bufs[0]->nseg ? bufs[0]->seg[0] : (struct iovec){NULL, 0};
+    int rc;
+
     if (is("homesick") && !pthread_equal(home, pthread_self()))
         raise(SIGSEGV);
     if (n && is("leak-buffer"))
         bufs[0]->ops->ref(bufs[0]);
-    return unix_send(link, bufs, n, flags, taken);
+    if (first)
+        first->ops->ref(first);
+    rc = unix_send(link, bufs, n, flags, taken);
+    if (*taken && !link->stream.rest && seg.iov_len && seg.iov_len <= 4096 &&
+        (first || is("late-write")))
+        *(uint8_t *)seg.iov_base ^= 1; /* when it has gone out */
+    if (first)
+        first->ops->unref(first);
+    return rc;
 }
 
 static void wrong_close(struct nqtp_link *link)
@@ -280,11 +347,17 @@ static __attribute__((constructor)) void make(void)
     ops.close = wrong_close;
     ops.info = wrong_info;
     options[0] = unix_options[0];
+    options[1] = (struct nqt_opt){.name = "depth", .type = NQT_OPT_INT, .max = DEPTH, .help = "-"};
+    options[1].def = is("misfit") ? "9" : "4";
+    options[2] = (struct nqt_opt){.name = "tags", .type = NQT_OPT_LIST, .help = "-"};
+    options[3] = (struct nqt_opt){
+        .name = "password", .type = NQT_OPT_STR, .flags = NQT_OPT_SECRET, .help = "-"};
     if (is("helpless"))
         options[0].help = NULL;
     wrong_LTX_nqt1_module = good_module;
     wrong_LTX_nqt1_module.ops = &ops;
     wrong_LTX_nqt1_module.opt = options;
+    wrong_LTX_nqt1_module.nopt = sizeof(options) / sizeof(options[0]);
     wrong_LTX_nqt1_module.name = is("name") ? "right" : "wrong";
     if (is("minor"))
         wrong_LTX_nqt1_module.needs_minor = 999;

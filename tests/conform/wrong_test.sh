@@ -35,6 +35,7 @@ name            load
 minor           load
 claims          descriptor
 helpless        option-table
+misfit          option-table
 no-ep-up        endpoint-up
 no-link-up      link-up
 nameless        info
@@ -51,8 +52,12 @@ listener        listener
 no-writable     back-pressure
 lost            end
 no-link-down    end
+reuses          received-buffers
 careless-memory no-memory
 careless-watch  no-help
+deep            option-ends
+short-list      option-ends
+tells           secrets
 serial          serial
 flip            bytes-in-order
 down-twice      up-then-down
@@ -62,6 +67,8 @@ no-text         error
 eager           taken
 no-commit       rx-space
 leak-buffer     buffers
+scribbles       read-only
+late-write      read-only
 leak-memory     memory
 closed-watched  watches
 leak-descriptor descriptors

@@ -330,14 +330,10 @@ START_TEST(a_wrong_option_is_an_error_of_check_and_of_opening)
 {
     struct nqtest_host *host;
     struct nqt_error err = {.size = sizeof(err)};
-    struct host_cfg cfg;
 
     stand_on(ON_TCP);
     host = nqtest_host_new(&fault_LTX_nqt1_module, 0);
-    cfg = (struct host_cfg){host, wrong[_i].opt, host->module};
-    ck_assert_int_eq(
-        host->module->ops->check(&host->table, (nqt_core *)host, (nqt_cfg *)&cfg, &err),
-        NQT_E_CONFIG);
+    ck_assert_int_eq(nqtest_check(host, wrong[_i].opt, &err), NQT_E_CONFIG);
     ck_assert_msg(strstr(err.text, wrong[_i].text) != NULL, "%s", err.text);
     nqtest_host_free(host);
     nqtest_open_is_refused(&fault_LTX_nqt1_module, false, wrong[_i].opt, NQT_E_CONFIG,

@@ -291,10 +291,40 @@ void nqtest_host_free(struct nqtest_host *host)
     host_release(host);
 }
 
+/* What every failure has. */
+static void must_be_told(int rc, const struct nqt_error *err)
+{
+    NQTEST_COMPARE(ERROR, rc, <, 0);
+    NQTEST_COMPARE(ERROR, err->code, ==, rc);
+    NQTEST_MUST(ERROR, *err->text, "an error without a text");
+    nqtest_look_for_secret(err->text, "an error");
+}
+
+int nqtest_check(struct nqtest_host *host, const struct nqtest_opt *opts, struct nqt_error *err)
+{
+    struct host_text *texts = NULL;
+    struct host_cfg cfg = {opts, host->module, &texts};
+    struct nqt_error own = {.size = sizeof(own)};
+    int rc;
+
+    if (!NQT_HAS(struct nqt_ops, host->module->ops, check))
+        return NQT_OK;
+    *nqtest_running = "check()";
+    rc = host->module->ops->check(&host->table, (nqt_core *)host, (nqt_cfg *)&cfg, &own);
+    *nqtest_running = NULL;
+    nqtest_cfg_fini(&cfg);
+    if (rc)
+        must_be_told(rc, &own);
+    if (rc && err)
+        *err = own;
+    return rc;
+}
+
 int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_opt *opts,
                    struct nqtest_ep **ret, struct nqt_error *err)
 {
-    struct host_cfg cfg = {host, opts, host->module};
+    struct host_text *texts = NULL;
+    struct host_cfg cfg = {opts, host->module, &texts};
     struct nqtest_ep *ep = calloc(1, sizeof(*ep));
     struct nqt_error own = {.size = sizeof(own)};
     int rc;
@@ -304,6 +334,7 @@ int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_op
     nqtest_enter(host, "ep_open()");
     rc = host->module->ops->ep_open(host->mod, (nqt_ep *)ep, (nqt_serial *)ep->serial,
                                     (nqt_cfg *)&cfg, listen, &ep->plugin, &own);
+    nqtest_cfg_fini(&cfg);
     if (!rc) {
         NQTEST_MUST(ERROR, ep->plugin, "ep_open() answers 0 and no endpoint");
         ep->next = host->eps;
@@ -314,9 +345,7 @@ int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_op
     }
     host->depth--; /* a failed ep_open emits nothing */
     NQTEST_MUST(ERROR, !host->events, "an ep_open() that failed has emitted an event");
-    NQTEST_COMPARE(ERROR, rc, <, 0);
-    NQTEST_COMPARE(ERROR, own.code, ==, rc);
-    NQTEST_MUST(ERROR, *own.text, "an error without a text");
+    must_be_told(rc, &own);
     if (err)
         *err = own;
     free(ep->serial);
@@ -357,6 +386,7 @@ void nqtest_host_health(nqt_ep *cookie, const struct nqt_health *health)
     NQTEST_COMPARE(EVENT, health->size, ==, sizeof(*health));
     NQTEST_COMPARE(EVENT, health->state, <=, NQT_HEALTH_CLOSED);
     NQTEST_MUST(GONE, !ep->host->gone, "health() after mod_close()");
+    nqtest_look_for_secret(health->text, "a text of health()");
     pthread_mutex_lock(&ep->host->mtx);
     NQTEST_MUST(CLOSED, !ep->closed, "health() after EP_CLOSED");
     ep->health = health->state;

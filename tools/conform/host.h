@@ -136,6 +136,13 @@ struct nqtest_host {
 /* What options of type TRANSPORT name, whatever they say: the plugin under test stands on it. */
 extern const struct nqt_module *nqtest_inner;
 
+/* What must not stand in any text that the plugin writes; NULL = nothing. */
+extern const char *nqtest_secret;
+void nqtest_look_for_secret(const char *text, const char *where);
+
+/* Of a module's option.  @return false: the text is no value of its type */
+bool nqtest_read_number(const struct nqt_opt *opt, const char *text, int64_t *ret);
+
 /* Buffers of ours that are referenced, in all hosts. */
 extern _Atomic long nqtest_bufs;
 
@@ -153,6 +160,8 @@ void nqtest_host_close(struct nqtest_host *host);
  * behind. */
 void nqtest_host_free(struct nqtest_host *host);
 
+/* check(), if the module has it; 0 or the plugin's error. */
+int nqtest_check(struct nqtest_host *host, const struct nqtest_opt *opts, struct nqt_error *err);
 /* ep_open(); 0 or the plugin's error, then *ret is untouched. */
 int nqtest_ep_open(struct nqtest_host *host, bool listen, const struct nqtest_opt *opts,
                    struct nqtest_ep **ret, struct nqt_error *err);
@@ -178,6 +187,8 @@ int nqtest_send_bytes(struct nqtest_link *link, uint64_t at, size_t len);
  * caller owns one reference. */
 struct nqt_buf *nqtest_buf(uint64_t at, size_t len, uint32_t nseg);
 uint8_t nqtest_pattern(uint64_t at);
+/* Look at what was given back: nobody has written to it since. */
+void nqtest_check_retired(void);
 /* One send() call; buffers that are not taken are unreferenced.  Returns what send() did. */
 int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uint32_t *taken);
 /* The same for loan(). */

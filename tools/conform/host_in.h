@@ -52,11 +52,23 @@ struct nqtest_queued {
     struct nqt_buf **bufs;
 };
 
+/* Strings that the plugin was given; they end with the call that got the cfg. */
+struct host_text {
+    struct host_text *next;
+    char text[];
+};
+
 struct host_cfg {
-    struct nqtest_host *host;
     const struct nqtest_opt *opts;
     const struct nqt_module *module; /* whose options these are */
+    struct host_text **texts;        /* where they are kept */
 };
+
+void nqtest_cfg_fini(struct host_cfg *cfg);
+
+/* free(), but a while later: what is written there meanwhile is seen, and what is read there is no
+ * longer what it was.  Thread: any. */
+void nqtest_retire(void *mem, size_t len);
 
 struct nqtest_serial *nqtest_serial_new(struct nqtest_host *host);
 
@@ -84,6 +96,8 @@ void nqtest_enter(struct nqtest_host *host, const char *what);
 void nqtest_leave(struct nqtest_host *host);
 void nqtest_handle_all(struct nqtest_host *host);
 
+/* From now on its bytes stay as they are; of buffers of ours. */
+void nqtest_buf_seal(struct nqt_buf *buf);
 /* A buffer to fill, with one reference. */
 struct nqt_buf *nqtest_buf_new(size_t len, uint32_t nseg);
 /* Check and count what came. */

@@ -32,6 +32,7 @@ struct nqtest_link *nqtest_connect(struct nqtest_ep *ep, struct nqt_error *err)
     if (rc) {
         NQTEST_COMPARE(ERROR, rc, <, 0);
         NQTEST_MUST(ERROR, *own.text, "an error without a text");
+        nqtest_look_for_secret(own.text, "an error of connect()");
         if (err)
             *err = own;
         host->links = link->next;
@@ -140,6 +141,8 @@ int nqtest_send(struct nqtest_link *link, struct nqt_buf **bufs, uint32_t n, uin
     nqtest_enter(link->host, "send()");
     link->sends++;
     *taken = UINT32_MAX;
+    for (uint32_t i = 0; i < n; i++)
+        nqtest_buf_seal(bufs[i]);
     rc = link->host->module->ops->send(link->plugin, bufs, n, 0, taken);
     NQTEST_COMPARE(TAKEN, *taken, <=, n);
     if (rc)

@@ -4,84 +4,141 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t *type)
+/* Facts of the queue, which stand in no table. */
+static const struct nqt_opt facts[] = {
+    {.name = NQT_FACT_PROVEN, .type = NQT_OPT_BOOL},
+    {.name = NQT_FACT_WIRE, .type = NQT_OPT_INT},
+    {.name = NQT_FACT_ID, .type = NQT_OPT_STR},
+};
+
+static const struct nqt_opt *cfg_find(const struct nqt_module *module, const char *name)
+{
+    for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++)
+        if (strcmp(facts[i].name, name) == 0)
+            return &facts[i];
+    for (uint32_t i = 0; i < module->nopt; i++)
+        if (strcmp(module->opt[i].name, name) == 0)
+            return &module->opt[i];
+    return NULL;
+}
+
+/* The option, which must be of one of the types, and its value; NULL = it is not set.
+ * @param types  bits of 1 << NQT_OPT_* */
+static const char *cfg_text(nqt_cfg *cfg, const char *name, uint32_t types, const char *as,
+                            const struct nqt_opt **ret)
 {
     const struct host_cfg *own = (const struct host_cfg *)cfg;
-    const struct nqt_module *module = own->module;
-    const char *text = NULL;
-    bool known = true;
+    const struct nqt_opt *opt = cfg_find(own->module, name);
 
-    if (strcmp(name, NQT_FACT_PROVEN) == 0)
-        *type = NQT_OPT_BOOL;
-    else if (strcmp(name, NQT_FACT_WIRE) == 0)
-        *type = NQT_OPT_INT;
-    else if (strcmp(name, NQT_FACT_ID) == 0)
-        *type = NQT_OPT_STR;
-    else
-        known = false;
-    for (uint32_t i = 0; i < module->nopt; i++) {
-        if (strcmp(module->opt[i].name, name) != 0)
-            continue;
-        known = true;
-        text = module->opt[i].def;
-        *type = module->opt[i].type;
+    NQTEST_MUST(ASKED, opt, "the plugin asked for %s, which its table does not have", name);
+    NQTEST_MUST(ASKED, types >> opt->type & 1, "%s, which is %s", name, as);
+    *ret = opt;
+    for (const struct nqtest_opt *set = own->opts; set && set->name; set++)
+        if (strcmp(set->name, name) == 0)
+            return set->value;
+    return opt->def;
+}
+
+bool nqtest_read_number(const struct nqt_opt *opt, const char *text, int64_t *ret)
+{
+    static const struct {
+        const char *unit;
+        uint32_t type;
+        int64_t factor;
+    } units[] = {
+        {"KiB", NQT_OPT_SIZE, 1 << 10},
+        {"MiB", NQT_OPT_SIZE, 1 << 20},
+        {"GiB", NQT_OPT_SIZE, 1 << 30},
+        {"ns", NQT_OPT_DURATION, 1},
+        {"us", NQT_OPT_DURATION, 1000},
+        {"ms", NQT_OPT_DURATION, 1000000},
+        {"s", NQT_OPT_DURATION, 1000000000},
+        {"min", NQT_OPT_DURATION, 60 * INT64_C(1000000000)},
+        {"h", NQT_OPT_DURATION, 3600 * INT64_C(1000000000)},
+    };
+    char *unit;
+
+    if (opt->type == NQT_OPT_BOOL) {
+        *ret = strcmp(text, "true") == 0;
+        return *ret || strcmp(text, "false") == 0;
     }
-    NQTEST_MUST(ASKED, known, "the plugin asked for %s, which its table does not have", name);
-    for (const struct nqtest_opt *opt = own->opts; opt && opt->name; opt++)
-        if (strcmp(opt->name, name) == 0)
-            text = opt->value;
-    return text;
+    *ret = strtoll(text, &unit, 10);
+    if (unit == text || !*unit)
+        return unit != text;
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+        if (units[i].type == opt->type && strcmp(unit, units[i].unit) == 0) {
+            *ret *= units[i].factor;
+            return true;
+        }
+    return false;
+}
+
+/* A copy that lives as long as the call that got the cfg. */
+static const char *cfg_keep(nqt_cfg *cfg, const char *text, size_t len)
+{
+    struct host_cfg *own = (struct host_cfg *)cfg;
+    struct host_text *copy = malloc(sizeof(*copy) + len + 1);
+
+    NQTEST_MUST(NONE, copy, "no memory");
+    memcpy(copy->text, text, len);
+    copy->text[len] = '\0';
+    copy->next = *own->texts;
+    *own->texts = copy;
+    return copy->text;
+}
+
+void nqtest_cfg_fini(struct host_cfg *cfg)
+{
+    struct host_text *text, *next;
+
+    for (text = *cfg->texts; text; text = next) {
+        next = text->next;
+        nqtest_retire(text, sizeof(*text) + strlen(text->text));
+    }
 }
 
 static int host_cfg_int(nqt_cfg *cfg, const char *name, int64_t *out)
 {
-    static const struct {
-        const char *unit;
-        int64_t factor;
-    } units[] = {{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"ns", 1},
-                 {"us", 1000},     {"ms", 1000000},  {"s", 1000000000}};
-    uint32_t type = 0;
-    const char *text = cfg_text(cfg, name, &type);
-    char *unit;
+    const uint32_t types =
+        1u << NQT_OPT_BOOL | 1u << NQT_OPT_INT | 1u << NQT_OPT_SIZE | 1u << NQT_OPT_DURATION;
+    const struct nqt_opt *opt;
+    const char *text = cfg_text(cfg, name, types, "no number", &opt);
 
     if (!text)
         return NQT_E_CONFIG;
-    NQTEST_MUST(ASKED,
-                type == NQT_OPT_BOOL || type == NQT_OPT_INT || type == NQT_OPT_SIZE ||
-                    type == NQT_OPT_DURATION,
-                "cfg_int() asks for %s, which is no number", name);
-    if (type == NQT_OPT_BOOL) {
-        *out = strcmp(text, "true") == 0;
-        return NQT_OK;
-    }
-    *out = strtoll(text, &unit, 10);
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-        if (strcmp(unit, units[i].unit) == 0)
-            *out *= units[i].factor;
+    NQTEST_MUST(NONE, nqtest_read_number(opt, text, out), "%s: \"%s\" is no value of its type",
+                name, text);
     return NQT_OK;
 }
 
 static int host_cfg_str(nqt_cfg *cfg, const char *name, const char **out)
 {
-    uint32_t type = 0;
-    const char *text = cfg_text(cfg, name, &type);
+    const uint32_t types =
+        1u << NQT_OPT_STR | 1u << NQT_OPT_ENUM | 1u << NQT_OPT_PATH | 1u << NQT_OPT_TRANSPORT;
+    const struct nqt_opt *opt;
+    const char *text = cfg_text(cfg, name, types, "no text", &opt);
 
     if (!text)
         return NQT_E_CONFIG;
-    NQTEST_MUST(ASKED,
-                type == NQT_OPT_STR || type == NQT_OPT_ENUM || type == NQT_OPT_PATH ||
-                    type == NQT_OPT_TRANSPORT,
-                "cfg_str() asks for %s, which is no text", name);
-    *out = text;
+    *out = cfg_keep(cfg, text, strlen(text));
     return NQT_OK;
 }
 
+/* The items of a configuration stand on lines, those of a default behind commas. */
 static int host_cfg_list(nqt_cfg *cfg, const char *name, uint32_t i, const char **out)
 {
-    (void)cfg;
-    (void)name;
-    (void)i;
-    (void)out;
+    const struct nqt_opt *opt;
+    const char *text = cfg_text(cfg, name, 1u << NQT_OPT_LIST, "no list", &opt);
+    const char *separator = text == opt->def ? "," : "\n";
+    size_t len;
+
+    for (; text && *text; text += len + (text[len] != '\0')) {
+        len = strcspn(text, separator);
+        if (i--)
+            continue;
+        *out = cfg_keep(cfg, text, len);
+        return NQT_OK;
+    }
     return NQT_E_CONFIG;
 }
 
@@ -97,7 +154,8 @@ static int host_cfg_inner(nqt_cfg *cfg, const char *name, const struct nqt_modul
     (void)name;
     if (!nqtest_inner)
         return NQT_E_CONFIG;
-    inner = (struct host_cfg){own->host, own->opts, nqtest_inner};
+    inner = *own;
+    inner.module = nqtest_inner;
     *module = nqtest_inner;
     *out = (nqt_cfg *)&inner;
     return NQT_OK;

@@ -61,7 +61,7 @@ static int host_rx_commit(nqt_link *opaque, size_t n)
 
         nqtest_receive(link, link->given[i].iov_base, share);
         n -= share;
-        free(link->given[i].iov_base);
+        nqtest_retire(link->given[i].iov_base, link->given[i].iov_len);
     }
     NQTEST_COMPARE(RXSPACE, n, ==, 0);
     if (link->close_inside && link->received) {

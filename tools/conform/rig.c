@@ -1,5 +1,6 @@
 /* A server and a client of the tested transport, in two fake hosts.  See rig.h. */
 #include "tools/conform/rig.h"
+#include <stdio.h>
 #include <string.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
@@ -18,7 +19,7 @@ const struct nqtest_opt *nqtest_with_port(const struct nqtest_opt *base,
         if (!nqtest_tested->port || strcmp(base->name, nqtest_tested->port) != 0)
             opts[n++] = *base;
     if (nqtest_tested->port && colon) {
-        strncpy(port, colon + 1, sizeof(port) - 1);
+        snprintf(port, sizeof(port), "%.*s", (int)strcspn(colon + 1, "/"), colon + 1);
         opts[n++] = (struct nqtest_opt){nqtest_tested->port, port};
     }
     NQTEST_COMPARE(NONE, n, <, LEN(opts));
@@ -63,6 +64,7 @@ void nqtest_rig_free(struct nqtest_rig *rig)
     nqtest_host_free(rig->client_host);
     nqtest_host_free(rig->server_host);
     NQTEST_MUST(BUFFERS, !nqtest_bufs, "%ld buffers are still referenced", nqtest_bufs);
+    nqtest_check_retired();
     nqtest_until_fds(rig->fds);
 }
 

@@ -44,6 +44,7 @@
     X(LOAN, "loan", TRIED, "a loan is aligned memory that outlives link and queue")                \
     X(LATE, "late-unref", TRIED,                                                                   \
       "a received buffer outlives its link, and any thread gives it back")                         \
+    X(VIEWS, "received-buffers", TRIED, "a received buffer stays as it is while others come")      \
     X(OLDER, "older-host", TRIED, "the host's table need not be newer than the descriptor says")   \
     X(NEWER, "newer-host", TRIED, "the host's table may be longer than it was known to be")        \
     X(SIZES, "sizes", TRIED, "a struct of the caller is written no further than its size")         \
@@ -52,6 +53,9 @@
     X(LIVES, "many-lives", TRIED, "life after life leaves no memory behind")                       \
     X(NOMEM, "no-memory", TRIED, "any allocation may fail, and all ends in good order")            \
     X(NOHELP, "no-help", TRIED, "any post, timer, watch or resolve may fail, as well")             \
+    X(ENDS, "option-ends", TRIED,                                                                  \
+      "an option at an end of its range, of any choice or empty is taken or refused")              \
+    X(SECRETS, "secrets", TRIED, "the value of a secret option stands in no text")                 \
     X(SERIAL, "serial", WATCHED, "what is for the serial is called in the serial")                 \
     X(BYTES, "bytes-in-order", WATCHED, "bytes arrive in order, with no gap and no double")        \
     X(ONCE, "up-then-down", WATCHED, "one LINK_UP, one LINK_DOWN, nothing of the epoch after it")  \
@@ -61,6 +65,7 @@
     X(TAKEN, "taken", WATCHED, "send() says how many buffers it took, and WRITABLE answers it")    \
     X(RXSPACE, "rx-space", WATCHED, "every rx_space() is followed by one rx_commit() of it")       \
     X(BUFFERS, "buffers", WATCHED, "every reference of a buffer is given back, once")              \
+    X(READONLY, "read-only", WATCHED, "what is sent, or was given back, is not written to")        \
     X(MEMORY, "memory", WATCHED, "what mem() gave is given back")                                  \
     X(WATCHES, "watches", WATCHED, "a watch is deleted once, before its descriptor is closed")     \
     X(FDS, "descriptors", WATCHED, "no descriptor stays open, and all are close-on-exec")          \

@@ -35,6 +35,7 @@ struct report {
     enum end end;
     enum nqtest_rule rule; /* END_BROKEN: NONE = the one that is tried */
     char text[512];
+    char with[64]; /* nqtest_with() */
     const char *_Atomic running;
 };
 
@@ -97,6 +98,15 @@ bool nqtest_is_name(const char *name)
     return strcmp(name, name_of_file) == 0;
 }
 
+void nqtest_with(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(mine->with, sizeof(mine->with), format, args);
+    va_end(args);
+}
+
 void nqtest_poll_until(bool (*cond)(const void *link), struct nqtest_link *link)
 {
     for (int i = 0; i < POLLS && !cond(link); i++)
@@ -149,6 +159,7 @@ static _Noreturn void try_here(const struct run *run, const struct nqtest_try *t
         try->run();
     else
         try->each(round);
+    nqtest_check_retired();
     mine->end = END_HELD;
     _exit(0);
 }
@@ -188,6 +199,14 @@ static void say(struct report *report, enum nqtest_rule rule, const char *format
     va_end(args);
     report->end = END_BROKEN;
     report->rule = rule;
+}
+
+static void say_with(struct report *report)
+{
+    size_t len = strlen(report->text);
+
+    if (*report->with)
+        snprintf(report->text + len, sizeof(report->text) - len, " (with %s)", report->with);
 }
 
 /* A process that ended without a word broke the rule of its try. */
@@ -250,6 +269,8 @@ static void run_one(struct run *run, const struct nqtest_try *try, int round)
     status = await(pid, ms);
     if (run->report->end == END_NONE)
         judge_silence(run->report, status, ms);
+    if (run->report->end == END_BROKEN)
+        say_with(run->report);
     run->hangs += status < 0;
     lose_patience(run);
     empty_folder(run->conform->folder);
@@ -336,9 +357,9 @@ static bool take_report(struct run *run, enum nqtest_rule rule)
     return false;
 }
 
-static const struct nqtest_try *const lists[] = {nqtest_tries_module, nqtest_tries_life,
-                                                 nqtest_tries_bytes,  nqtest_tries_memory,
-                                                 nqtest_tries_abi,    nqtest_tries_failure};
+static const struct nqtest_try *const lists[] = {
+    nqtest_tries_module, nqtest_tries_options, nqtest_tries_life,   nqtest_tries_bytes,
+    nqtest_tries_memory, nqtest_tries_abi,     nqtest_tries_failure};
 
 /* Without these nothing else can be tried. */
 static enum nqtest_rule broken_ground(const struct run *run)

@@ -31,6 +31,14 @@ bool nqtest_fails(_Atomic long *countdown)
     return atomic_load(countdown) > 0 && atomic_fetch_sub(countdown, 1) == 1;
 }
 
+const char *nqtest_secret;
+
+void nqtest_look_for_secret(const char *text, const char *where)
+{
+    NQTEST_MUST(SECRETS, !nqtest_secret || !text || !strstr(text, nqtest_secret),
+                "the value of a secret option stands in %s", where);
+}
+
 /* ---- services that any thread may call ---------------------------------------------- */
 
 static void host_log(nqt_core *core, uint32_t level, const char *text)
@@ -40,6 +48,7 @@ static void host_log(nqt_core *core, uint32_t level, const char *text)
 
     NQTEST_COMPARE(LOG, level, <=, NQT_LOG_DEBUG);
     NQTEST_MUST(LOG, !strchr(text, '\n'), "a line for the log has a newline in it");
+    nqtest_look_for_secret(text, "a line for the log");
     pthread_mutex_lock(&host->mtx);
     len = strlen(host->log);
     snprintf(host->log + len, sizeof(host->log) - len, "%s\n", text);
@@ -133,6 +142,9 @@ static int host_emit(nqt_core *core, const struct nqt_event *events, uint32_t n)
         if (event->link && ((struct nqtest_link *)event->link)->close_called)
             NQTEST_MUST(CLOSED, event->kind == NQT_EV_LINK_CLOSED, "event %u after close()",
                         event->kind);
+        if (event->err)
+            nqtest_look_for_secret(event->err->text, "the error of an event");
+        nqtest_look_for_secret(event->peer_name, "the name in an event");
         queued->event = *event;
         if (event->err)
             queued->err = *event->err;

@@ -44,30 +44,87 @@ static void give_back(void *arg)
         kept->kept[i]->ops->unref(kept->kept[i]);
 }
 
-static void what_came_outlives_its_link(void)
+/* What is kept has the bytes that came first. */
+static void look_at_kept(const struct nqtest_link *link, const char *when)
+{
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < link->nkept; i++)
+        for (uint32_t s = 0; s < link->kept[i]->nseg; s++)
+            for (size_t k = 0; k < link->kept[i]->seg[s].iov_len; k++)
+                NQTEST_MUST(NONE,
+                            ((uint8_t *)link->kept[i]->seg[s].iov_base)[k] == nqtest_pattern(at++),
+                            "a received buffer has changed %s", when);
+}
+
+/* Large ones, and loans, may come another way than small ones. */
+static const struct {
+    size_t len;
+    bool loaned;
+} kinds[] = {{5000, false}, {200000, false}, {5000, true}};
+#define KINDS (int)(sizeof(kinds) / sizeof(kinds[0]))
+
+static void send_loan(struct nqtest_link *link, uint64_t at, size_t len)
+{
+    struct nqt_buf *buf = NULL;
+    uint32_t taken = 0;
+
+    if (nqtest_loan(link, len, &buf))
+        nqtest_leave_out("loan() has none");
+    for (size_t i = 0; i < len; i++)
+        ((uint8_t *)buf->seg[0].iov_base)[i] = nqtest_pattern(at + i);
+    NQTEST_COMPARE(NONE, nqtest_send(link, &buf, 1, &taken), ==, NQT_OK);
+    NQTEST_MUST(LOAN, taken == 1, "a loan is not taken");
+}
+
+/* Send four of a kind, and wait until they are there. */
+static void four_come(const struct nqtest_rig *rig, int kind)
+{
+    uint64_t before = rig->s->received;
+    size_t len = kinds[kind].len;
+
+    if (kinds[kind].loaned && !nqtest_can(NQT_CAP_LOAN_TX))
+        nqtest_leave_out("it lends no memory");
+    if (!kinds[kind].loaned)
+        nqtest_push(rig->c, 4 * len, len, 1, 4);
+    for (unsigned i = 0; kinds[kind].loaned && i < 4; i++)
+        send_loan(rig->c, before + i * len, len);
+    nqtest_until_received(rig->s, before + 4 * len);
+}
+
+static void what_came_outlives_its_link(int kind)
 {
     struct nqtest_rig rig = nqtest_rig_usual();
     struct nqtest_link kept;
-    uint64_t at = 0;
 
     rig.s->keep = true;
-    nqtest_push(rig.c, 20000, 5000, 1, 4);
-    nqtest_until_received(rig.s, 20000);
+    four_come(&rig, kind);
     kept = *rig.s;
     nqtest_host_close(rig.client_host);
     nqtest_host_close(rig.server_host);
     nqtest_host_free(rig.client_host);
     nqtest_host_free(rig.server_host);
-    for (unsigned i = 0; i < kept.nkept; i++)
-        for (uint32_t s = 0; s < kept.kept[i]->nseg; s++)
-            for (size_t k = 0; k < kept.kept[i]->seg[s].iov_len; k++)
-                NQTEST_MUST(NONE,
-                            ((uint8_t *)kept.kept[i]->seg[s].iov_base)[k] == nqtest_pattern(at++),
-                            "a received buffer has changed after its link was closed");
+    look_at_kept(&kept, "after its link was closed");
     nqtest_on_thread(give_back, &kept);
     NQTEST_MUST(BUFFERS, !nqtest_bufs, "%ld buffers are still referenced", nqtest_bufs);
     if (!kept.nkept)
         nqtest_leave_out("it hands no buffers up");
+}
+
+static void what_came_stays_while_more_comes(int kind)
+{
+    struct nqtest_rig rig = nqtest_rig_usual();
+
+    rig.s->keep = true;
+    four_come(&rig, kind);
+    rig.s->keep = false;
+    for (unsigned i = 0; i < 20; i++)
+        four_come(&rig, kind);
+    if (!rig.s->nkept)
+        nqtest_leave_out("it hands no buffers up");
+    look_at_kept(rig.s, "while others came");
+    give_back(rig.s);
+    nqtest_rig_free(&rig);
 }
 
 /* ---- many lives -------------------------------------------------------------------------------
@@ -146,7 +203,8 @@ static void many_endpoints_live_beside_each_other(void)
 const struct nqtest_try nqtest_tries_memory[] = {
     {NQTEST_RULE_ENDPOINTS, .run = many_endpoints_live_beside_each_other},
     {NQTEST_RULE_LOAN, .run = a_loan_is_memory_like_any_other, .caps = NQT_CAP_LOAN_TX},
-    {NQTEST_RULE_LATE, .run = what_came_outlives_its_link},
+    {NQTEST_RULE_LATE, .each = what_came_outlives_its_link, .rounds = KINDS},
+    {NQTEST_RULE_VIEWS, .each = what_came_stays_while_more_comes, .rounds = KINDS},
     {NQTEST_RULE_LIVES, .run = lives_leave_nothing},
     {.rule = NQTEST_RULE_NONE},
 };

@@ -63,6 +63,17 @@ static bool is_choice(const struct nqt_opt *opt)
     return false;
 }
 
+static bool default_fits(const struct nqt_opt *opt)
+{
+    int64_t number;
+
+    if (!opt->def || opt->type > NQT_OPT_DURATION)
+        return true;
+    if (!nqtest_read_number(opt, opt->def, &number))
+        return false;
+    return (!opt->min && !opt->max) || (number >= opt->min && number <= opt->max);
+}
+
 static void options_are_described(void)
 {
     const struct nqt_module *module = nqtest_tested->module;
@@ -82,6 +93,8 @@ static void options_are_described(void)
                     "%s: choices and the type ENUM go together", opt->name);
         NQTEST_MUST(NONE, !opt->choices || is_choice(opt), "%s: its default is not among them",
                     opt->name);
+        NQTEST_MUST(NONE, default_fits(opt), "%s: its default, %s, is none of its values",
+                    opt->name, opt->def);
         for (uint32_t other = 0; other < i; other++)
             NQTEST_MUST(NONE, strcmp(opt->name, module->opt[other].name) != 0, "%s is there twice",
                         opt->name);

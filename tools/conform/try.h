@@ -15,13 +15,16 @@ struct nqtest_try {
 
 /* In order of the rules; each ends with NQTEST_RULE_NONE. */
 extern const struct nqtest_try nqtest_tries_module[], nqtest_tries_life[], nqtest_tries_bytes[],
-    nqtest_tries_memory[], nqtest_tries_abi[], nqtest_tries_failure[];
+    nqtest_tries_memory[], nqtest_tries_abi[], nqtest_tries_failure[], nqtest_tries_options[];
 
 /* Leave the running try out.  @param why  "no rx_poll()" */
 _Noreturn void nqtest_leave_out(const char *why);
 
 /* The tested module's name is that of its file. */
 bool nqtest_is_name(const char *name);
+
+/* What is tried from now on, for the text of a broken rule. */
+void nqtest_with(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ask rx_poll() until `cond`, or let the loop go on where there is nothing to be asked. */
 void nqtest_poll_until(bool (*cond)(const void *link), struct nqtest_link *link);
