@@ -78,6 +78,11 @@ newline         log
 late-post       after-mod-close
 hang            never-blocks
 END
+for fault in exports needs; do
+    wrong=$top_builddir/tests/conform/$fault/.libs/unixsock.so
+    check "a file that $fault too much breaks the rule symbols" breaks "" symbols 1
+done
+wrong=$top_builddir/tests/conform/.libs/wrong.so
 # The sanitizers' malloc() does not say how much of it is used.
 if [ -z "$NQ_FLAGS" ]; then
     check 'the fault "leak-malloc" breaks the rule many-lives' breaks leak-malloc many-lives 1

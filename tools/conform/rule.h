@@ -10,6 +10,8 @@
  * looked after in all tries, and told at the end. */
 #define NQTEST_RULES(X)                                                                            \
     X(LOAD, "load", TRIED, "the file is a module of this ABI, named as the file is")               \
+    X(SYMBOLS, "symbols", TRIED,                                                                   \
+      "the file exports its descriptor alone, and needs no symbol of the library")                 \
     X(DESCRIPTOR, "descriptor", TRIED, "slots are there for what the descriptor claims")           \
     X(TABLE, "option-table", TRIED,                                                                \
       "each option has a name, a help text, a type and a default "                                 \

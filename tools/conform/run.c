@@ -60,6 +60,7 @@ struct run {
 static struct report *mine;
 static struct nqtest_transport tested;
 static char name_of_file[64];
+static const char *tested_file;
 
 /* The plugin's threads may break a rule, too; the first one counts. */
 static _Noreturn void end_as(enum end end, enum nqtest_rule rule, const char *text)
@@ -96,6 +97,11 @@ void nqtest_leave_out(const char *why)
 bool nqtest_is_name(const char *name)
 {
     return strcmp(name, name_of_file) == 0;
+}
+
+const char *nqtest_file(void)
+{
+    return tested_file;
 }
 
 void nqtest_with(const char *format, ...)
@@ -150,6 +156,7 @@ static _Noreturn void try_here(const struct run *run, const struct nqtest_try *t
     if (conform->inner)
         nqtest_inner = load_or_end(conform->inner);
     tested.module = load_or_end(conform->file);
+    tested_file = conform->file;
     nqtest_name_of(conform->file, name_of_file, sizeof(name_of_file));
     if (try->caps & ~tested.module->caps)
         nqtest_leave_out("it does not claim what this needs");
@@ -358,8 +365,8 @@ static bool take_report(struct run *run, enum nqtest_rule rule)
 }
 
 static const struct nqtest_try *const lists[] = {
-    nqtest_tries_module, nqtest_tries_options, nqtest_tries_life,   nqtest_tries_bytes,
-    nqtest_tries_memory, nqtest_tries_abi,     nqtest_tries_failure};
+    nqtest_tries_module, nqtest_tries_object, nqtest_tries_options, nqtest_tries_life,
+    nqtest_tries_bytes,  nqtest_tries_memory, nqtest_tries_abi,     nqtest_tries_failure};
 
 /* Without these nothing else can be tried. */
 static enum nqtest_rule broken_ground(const struct run *run)

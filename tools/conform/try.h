@@ -15,13 +15,17 @@ struct nqtest_try {
 
 /* In order of the rules; each ends with NQTEST_RULE_NONE. */
 extern const struct nqtest_try nqtest_tries_module[], nqtest_tries_life[], nqtest_tries_bytes[],
-    nqtest_tries_memory[], nqtest_tries_abi[], nqtest_tries_failure[], nqtest_tries_options[];
+    nqtest_tries_memory[], nqtest_tries_abi[], nqtest_tries_failure[], nqtest_tries_object[],
+    nqtest_tries_options[];
 
 /* Leave the running try out.  @param why  "no rx_poll()" */
 _Noreturn void nqtest_leave_out(const char *why);
 
 /* The tested module's name is that of its file. */
 bool nqtest_is_name(const char *name);
+
+/* The tested file. */
+const char *nqtest_file(void);
 
 /* What is tried from now on, for the text of a broken rule. */
 void nqtest_with(const char *format, ...) __attribute__((format(printf, 1, 2)));
