@@ -35,6 +35,7 @@ static bool idles;
 static void *volatile leaked; /* all but the last */
 static struct iovec space[8];
 static uint64_t received;
+static const struct nqtp_link *foreign; /* its peer is another process */
 static struct {
     struct nqt_buf buf;
     struct iovec seg;
@@ -63,6 +64,16 @@ static void nothing(void *arg)
 
 /* ---- events ------------------------------------------------------------------------------- */
 
+static void look_at_peer(const struct nqtp_link *link)
+{
+    struct ucred peer = {0};
+    socklen_t len = sizeof(peer);
+
+    (void)getsockopt(link->stream.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+    if (peer.pid && peer.pid != getpid())
+        foreign = link;
+}
+
 /* @return it is not emitted at all */
 static bool swallows(const struct nqt_event *event)
 {
@@ -74,7 +85,8 @@ static bool swallows(const struct nqt_event *event)
     case NQT_EV_WRITABLE:
         return is("no-writable");
     case NQT_EV_LINK_DOWN:
-        return is("no-link-down") && event->err->code == NQT_E_EOF;
+        return (is("no-link-down") && event->err->code == NQT_E_EOF) ||
+               (is("deaf") && event->plink == foreign);
     case NQT_EV_ACCEPT:
         return is("sixteen") && ++accepted > MANY;
     default:
@@ -95,6 +107,8 @@ static int emit_one(nqt_core *core, struct nqt_event event)
 
     if (swallows(&event))
         return NQT_OK;
+    if (event.kind == NQT_EV_LINK_UP)
+        look_at_peer(event.plink);
     if (event.kind == NQT_EV_LINK_UP && is("epoch"))
         event.epoch = 0;
     if (event.kind == NQT_EV_LINK_DOWN) {

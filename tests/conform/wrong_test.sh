@@ -52,6 +52,7 @@ listener        listener
 no-writable     back-pressure
 lost            end
 no-link-down    end
+deaf            killed-peer
 reuses          received-buffers
 careless-memory no-memory
 careless-watch  no-help

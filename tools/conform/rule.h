@@ -42,6 +42,7 @@
     X(COPIED, "send-bytes", TRIED, "bytes of send_bytes() arrive in line with buffers")            \
     X(SUDDEN, "prefix", TRIED, "what arrives before a sudden end is a prefix")                     \
     X(END, "end", TRIED, "the end of one side is EOF on the other, after all that was sent")       \
+    X(KILLED, "killed-peer", TRIED, "a peer process that is killed ends its link, and no other")   \
     X(DRAIN, "drain", TRIED, "shutdown() delivers what was taken, takes no more, and ends")        \
     X(LOAN, "loan", TRIED, "a loan is aligned memory that outlives link and queue")                \
     X(LATE, "late-unref", TRIED,                                                                   \

@@ -142,6 +142,13 @@ static void warm_up(void)
     nqtest_host_free(host);
 }
 
+/* A try that forks does so before anything of the transport runs. */
+static bool needs_warm_up(enum nqtest_rule rule)
+{
+    return rule > NQTEST_RULE_OPEN && rule != NQTEST_RULE_KILLED &&
+           tested.module->threading == NQT_THREADING_OWN;
+}
+
 static _Noreturn void try_here(const struct run *run, const struct nqtest_try *try, int round)
 {
     const struct nqtest_conform *conform = run->conform;
@@ -160,7 +167,7 @@ static _Noreturn void try_here(const struct run *run, const struct nqtest_try *t
     nqtest_name_of(conform->file, name_of_file, sizeof(name_of_file));
     if (try->caps & ~tested.module->caps)
         nqtest_leave_out("it does not claim what this needs");
-    if (try->rule > NQTEST_RULE_OPEN && tested.module->threading == NQT_THREADING_OWN)
+    if (needs_warm_up(try->rule))
         warm_up();
     if (try->run)
         try->run();
@@ -365,17 +372,21 @@ static bool take_report(struct run *run, enum nqtest_rule rule)
 }
 
 static const struct nqtest_try *const lists[] = {
-    nqtest_tries_module, nqtest_tries_object, nqtest_tries_options, nqtest_tries_life,
-    nqtest_tries_bytes,  nqtest_tries_memory, nqtest_tries_abi,     nqtest_tries_failure};
+    nqtest_tries_module, nqtest_tries_object, nqtest_tries_options,
+    nqtest_tries_life,   nqtest_tries_bytes,  nqtest_tries_killed,
+    nqtest_tries_memory, nqtest_tries_abi,    nqtest_tries_failure};
 
-/* Without these nothing else can be tried. */
-static enum nqtest_rule broken_ground(const struct run *run)
+/* Without these nothing else can be tried, and who never tells of an end does not tell of that of a
+ * killed process either. */
+static enum nqtest_rule broken_ground(const struct run *run, enum nqtest_rule rule)
 {
     static const enum nqtest_rule ground[] = {NQTEST_RULE_LOAD, NQTEST_RULE_DESCRIPTOR,
                                               NQTEST_RULE_OPEN, NQTEST_RULE_UP};
 
     if (run->hangs >= HANGS_MAX)
         return NQTEST_RULE_BLOCKS;
+    if (rule == NQTEST_RULE_KILLED && run->rules[NQTEST_RULE_END].end == END_BROKEN)
+        return NQTEST_RULE_END;
     for (size_t i = 0; i < LEN(ground); i++)
         if (run->rules[ground[i]].end == END_BROKEN)
             return ground[i];
@@ -384,7 +395,7 @@ static enum nqtest_rule broken_ground(const struct run *run)
 
 static void run_rule(struct run *run, enum nqtest_rule rule)
 {
-    enum nqtest_rule ground = broken_ground(run);
+    enum nqtest_rule ground = broken_ground(run, rule);
 
     if (run->rules[rule].end == END_BROKEN)
         return;
@@ -405,7 +416,7 @@ static void run_rule(struct run *run, enum nqtest_rule rule)
 /* What is watched holds when nothing was seen, unless next to nothing was tried. */
 static void look_back(struct run *run, enum nqtest_rule rule)
 {
-    enum nqtest_rule ground = broken_ground(run);
+    enum nqtest_rule ground = broken_ground(run, rule);
 
     if (ground && run->rules[rule].end == END_NONE)
         set_state(run, rule, END_LEFT_OUT, "\"%s\" is broken", nqtest_rules[ground].name);

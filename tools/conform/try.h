@@ -16,7 +16,7 @@ struct nqtest_try {
 /* In order of the rules; each ends with NQTEST_RULE_NONE. */
 extern const struct nqtest_try nqtest_tries_module[], nqtest_tries_life[], nqtest_tries_bytes[],
     nqtest_tries_memory[], nqtest_tries_abi[], nqtest_tries_failure[], nqtest_tries_object[],
-    nqtest_tries_options[];
+    nqtest_tries_options[], nqtest_tries_killed[];
 
 /* Leave the running try out.  @param why  "no rx_poll()" */
 _Noreturn void nqtest_leave_out(const char *why);
