@@ -18,8 +18,8 @@ start_broker() {
     PATH=$PATH:/usr/sbin:/usr/local/sbin
     command -v mosquitto >/dev/null || return 1
     port=$(free_port)
-    printf 'listener %s 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest none\n%s\n' \
-        "$port" 'set_tcp_nodelay true' >broker.conf
+    printf 'listener %s 127.0.0.1\nallow_anonymous true\npersistence false\n%s\n%s\n' "$port" \
+        'set_tcp_nodelay true' 'log_dest stderr' >broker.conf
     mosquitto -c broker.conf >broker.log 2>&1 &
     broker=$!
     until grep -qi ":$(printf %04x "$port") 00000000:0000 0A" /proc/net/tcp; do
@@ -34,11 +34,20 @@ plugin_of() { # name
 # What a try waits for, on a machine that does other things as well.
 patience=60s
 
+# What the broker said of what it dropped, and of connections that did not end in good order.
+tell_of_the_broker() {
+    [ -z "$broker" ] || grep -a -v ': New c\|: Client .* disconnected\.$' broker.log | tail -n 30 |
+        sed 's/^/broker: /'
+}
+
 # All rules hold, and the output is TAP from its plan to its last line.
 all_hold() { # option...
     timeout --foreground -k 5 600 "$NETQUEUE" conform --timeout "$patience" "$@" >out 2>err
     code=$?
-    grep -A 1 '^not ok' out && return 1
+    if grep -A 1 '^not ok' out; then
+        tell_of_the_broker
+        return 1
+    fi
     # Such a report does not end the try that it is about.
     grep -a -A 30 'WARNING: .*Sanitizer\|ERROR: .*Sanitizer\|runtime error:' err && return 1
     [ "$code" -eq 0 ] || {

@@ -108,6 +108,7 @@ struct nqtest_host {
     struct nqtest_ep *eps;
     struct nqtest_link *links;
     struct nqtest_watch *watches;
+    bool raw;     /* links begin with that */
     bool closing; /* nqtest_host_close() */
     bool gone;    /* mod_close() has returned */
     unsigned depth;

@@ -12,6 +12,7 @@ static struct nqtest_link *link_new(struct nqtest_ep *ep)
     link->host = ep->host;
     link->ep = ep;
     link->serial = nqtest_serial_new(ep->host);
+    link->raw = ep->host->raw;
     link->space = 65536;
     link->space_segs = 2;
     link->next = ep->host->links;

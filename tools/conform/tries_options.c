@@ -44,7 +44,7 @@ static void live_with(struct nqtest_host *host, const struct nqtest_opt *opts,
 }
 
 /* Both sides have the option so: each takes it, or refuses it with a reason.  What they then can do
- * is theirs: a time-out of a nanosecond may well be over. */
+ * is theirs: a time-out of a nanosecond may well be over, and some transports do harm for tests. */
 static void try_value(const char *name, const char *value)
 {
     struct nqtest_opt of_server[OPTS_MOST], of_client[OPTS_MOST];
@@ -54,6 +54,7 @@ static void try_value(const char *name, const char *value)
 
     nqtest_with("%s = \"%.40s\"", name, value);
     NQTEST_MUST(NONE, hosts[0] && hosts[1], "mod_open() failed");
+    hosts[0]->raw = hosts[1]->raw = true;
     with_value(nqtest_tested->server, name, value, of_server);
     (void)nqtest_check(hosts[0], of_server, NULL);
     if (nqtest_can(NQT_CAP_LISTEN))
