@@ -1,5 +1,7 @@
 /* Pauses: none between the transports of the list; after the last a random part (full jitter, so
- * that a thousand clients do not return in step) of a span that doubles from 100 ms to 30 s.
+ * that a thousand clients do not return in step) of a span that doubles from 100 ms to 30 s.  An
+ * endpoint that rests (nqi_ep_rests_until()) is passed over; while all do, the pause ends with the
+ * first of these rests and a random part of up to half of it.
  *
  *     the link                       next is              its pause
  *     did not come up                the next transport   after the last one
@@ -71,18 +73,53 @@ void nqi_dialer_worked(struct nqi_dialer *dialer, bool useful)
     dialer->delay = DIAL_FIRST;
 }
 
+/* Choose the first one, from `at` on, that need not rest at `when`.  False: there is none. */
+static bool dial_choose(struct nqi_dialer *dialer, size_t at, int64_t when)
+{
+    while (at < dialer->count && nqi_ep_rests_until(dialer->eps[at]) > when)
+        at++;
+    dialer->at = at;
+    return at < dialer->count;
+}
+
+/* All rest: choose who is the first to have rested.  @return when that is */
+static int64_t dial_choose_soonest(struct nqi_dialer *dialer)
+{
+    int64_t soonest = NQI_NEVER;
+
+    for (size_t i = 0; i < dialer->count; i++) {
+        int64_t until = nqi_ep_rests_until(dialer->eps[i]);
+
+        if (until >= soonest)
+            continue;
+        soonest = until;
+        dialer->at = i;
+    }
+    return soonest;
+}
+
+static int64_t dial_pause(struct nqi_dialer *dialer)
+{
+    int64_t pause = (int64_t)(dial_random(dialer) % (uint64_t)dialer->delay);
+
+    dialer->delay = NQI_MIN(dialer->delay * 2, DIAL_MOST);
+    return pause;
+}
+
 void nqi_dialer_failed(struct nqi_dialer *dialer)
 {
-    int64_t pause = 0;
+    int64_t now = nqi_now(), due = now;
 
     if (dialer->stopped || !dialer->timer)
         return;
-    if (dialer->at >= dialer->count) {
-        pause = (int64_t)(dial_random(dialer) % (uint64_t)dialer->delay);
-        dialer->delay = NQI_MIN(dialer->delay * 2, DIAL_MOST);
-        dialer->at = 0;
+    if (!dial_choose(dialer, dialer->at, due)) {
+        due += dial_pause(dialer);
+        if (!dial_choose(dialer, 0, due)) {
+            due = dial_choose_soonest(dialer);
+            due += (int64_t)(dial_random(dialer) % (uint64_t)((due - now) / 2 + 1));
+        }
     }
-    nqi_timer_set(dialer->timer, nqi_now() + pause);
+    nqi_timer_set(dialer->timer, due);
 }
 
 nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link **ret)

@@ -20,9 +20,10 @@ nq_reason nqi_link_reason(const struct nqt_error *err)
     switch (err ? err->code : NQT_E_LOST) {
     case NQT_E_REFUSED:
     case NQT_E_UNREACHABLE:
-    case NQT_E_AUTH:
     case NQT_E_CONFIG:
         return NQ_REASON_REFUSED;
+    case NQT_E_AUTH:
+        return NQ_REASON_AUTH;
     case NQT_E_NOMEM:
         return NQ_REASON_NO_MEMORY;
     case NQT_E_PROTOCOL:

@@ -170,6 +170,11 @@ enum nqi_wire nqi_ep_wire(const nqt_ep *ep)
     return nqi_options_wire(ep->core->options);
 }
 
+int64_t nqi_ep_rests_until(const nqt_ep *ep)
+{
+    return ep->rests_until;
+}
+
 nqt_core *nqi_ep_core(const nqt_ep *ep)
 {
     return ep->core;

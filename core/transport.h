@@ -70,6 +70,9 @@ void nqi_ep_close(nqt_ep *ep);
 nqt_core *nqi_ep_core(const nqt_ep *ep);
 enum nqi_wire nqi_ep_wire(const nqt_ep *ep); /* that its links are for */
 void *nqi_ep_owner(const nqt_ep *ep);        /* `arg` of its events */
+/* A client's: it is not to connect before, by what its transport said of the last failure; as
+ * nqi_now(), 0 = now.  In the strand of its links. */
+int64_t nqi_ep_rests_until(const nqt_ep *ep);
 /* Fill all of it.  Thread: any. */
 void nqi_ep_show_health(nqt_ep *ep, struct nq_health_info *ret);
 

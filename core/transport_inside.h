@@ -53,6 +53,7 @@ struct nqt_ep {
     struct nqi_serial serial;
     nqt_core *core;
     bool listen;
+    int64_t rests_until; /* a client's; in the strand of its links */
     struct nqi_ep_health health;
     struct nqtp_ep *plug;
     const struct nqi_ep_events *events;

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TLINK_REST (10 * NQI_NS_PER_S) /* where the next try fails like the last one */
+#define TLINK_REST_MOST (3600 * NQI_NS_PER_S)
+
 static int tlink_poll(void *arg)
 {
     nqt_link *link = arg;
@@ -27,6 +30,17 @@ static void tlink_see(nqt_link *link, nq_health_state state, const char *text)
 {
     if (!link->ep->listen)
         nqi_ep_health_seen(link->ep, state, text);
+}
+
+/* A client's endpoint failed, and is left in peace for a while where its transport says so. */
+static void tlink_rest(const nqt_link *link, const struct nqt_error *err)
+{
+    int64_t pause = NQI_MIN((int64_t)err->retry_ms * NQI_NS_PER_MS, TLINK_REST_MOST);
+
+    if (err->code == NQT_E_CONFIG || err->code == NQT_E_AUTH)
+        pause = NQI_MAX(pause, TLINK_REST);
+    if (!link->ep->listen)
+        link->ep->rests_until = pause ? nqi_now() + pause : 0;
 }
 
 static void tlink_end(struct nqi_work *work);
@@ -112,8 +126,11 @@ nq_err nqi_tlink_connect(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop 
     tlink_see(link, NQ_HEALTH_CONNECTING, NULL);
     rc = ep->core->module->ops->connect(ep->plug, link, (nqt_serial *)&link->serial, &link->plug,
                                         &err);
-    if (rc < 0)
+    if (rc < 0) {
+        err.code = rc;
         tlink_see(link, NQ_HEALTH_FAILING, err.text);
+        tlink_rest(link, &err);
+    }
     return tlink_begin(link, rc, &err, ret);
 }
 
@@ -281,6 +298,8 @@ static void tlink_down(nqt_link *link, const struct nqt_error *err)
         return;
     tlink_see(link, err && err->code == NQT_E_EOF ? NQ_HEALTH_IDLE : NQ_HEALTH_FAILING,
               err ? err->text : NULL);
+    if (err)
+        tlink_rest(link, err);
     link->down = true;
     link->up = false;
     nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);

@@ -68,23 +68,29 @@ struct nqtp_link;
 
 #define NQT_OK 0
 #define NQT_E_NOMEM (-1)
-#define NQT_E_CONFIG (-2)      /* an option is wrong: stop until reconfigured */
+#define NQT_E_CONFIG (-2)      /* an option, or a file that it names, is wrong: see below */
 #define NQT_E_SYS (-3)         /* the system refused; `native` is the errno */
 #define NQT_E_REFUSED (-4)     /* the other side refused */
 #define NQT_E_UNREACHABLE (-5) /* no way there, no such host */
 #define NQT_E_LOST (-6)        /* the connection broke or went silent */
 #define NQT_E_EOF (-7)         /* the other side ended it in good order */
 #define NQT_E_PROTOCOL (-8)    /* the other side broke the transport's protocol */
-#define NQT_E_AUTH (-9)        /* identity not proven: stop until reconfigured */
+#define NQT_E_AUTH (-9)        /* identity not proven, of either side: see below */
 #define NQT_E_UNSUPPORTED (-10)
 #define NQT_E_CLOSED (-11) /* closed by this side */
 #define NQT_E_INVAL (-12)  /* a rule of this header is broken */
 
+/* After CONFIG and AUTH the next try fails likewise, until somebody mends a file or the other side,
+ * of which nobody is told: a client goes on with the next transport of its list at once, and comes
+ * back to this one after 10 s at the soonest. */
+
 /** Details of a failure; the caller sets `size`, the callee fills what fits. */
 struct nqt_error {
     uint32_t size;
-    int32_t code;      /* NQT_E_*, never an errno */
-    uint32_t retry_ms; /* least pause before the next try; 0 = no opinion */
+    int32_t code; /* NQT_E_*, never an errno */
+    /* Of connect() and LINK_DOWN: least pause before this endpoint connects again, at most an hour;
+     * 0 = no opinion. */
+    uint32_t retry_ms;
     uint32_t rsv;
     int64_t native;  /* errno, MQTT reason code, gRPC status ... */
     char domain[16]; /* "errno", "mqtt", "grpc" ... */

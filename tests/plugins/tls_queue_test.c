@@ -191,6 +191,34 @@ START_TEST(a_side_without_tls_is_told_from_a_broken_one)
 }
 END_TEST
 
+/* ---- a transport that cannot prove who is there ------------------------------------------ */
+
+/* A failure that lasts is told with its reason, and is no end: the next transport of the list is
+ * tried at once, and this one again after a rest. */
+START_TEST(whose_certificate_is_refused_is_left_for_the_next_transport)
+{
+    nq_queue *server = side("server", NQTEST_CERT_SERVER, NQTEST_OTHER_PEM, "");
+    nq_queue *other = nqtest_open("{'purpose': 'server', 'transport': 'shm', 'path': '%s/q'}",
+                                  nqtest_certs_folder);
+    nq_queue *client =
+        nqtest_open("{'purpose': 'client', 'transports': [{'transport': '%s',"
+                    " 'port': %u, 'tls': {'ca': '%s'}},"
+                    " {'transport': 'shm', 'path': '%s/q'}]}",
+                    transport, port, nqtest_certs[NQTEST_CA_PEM], nqtest_certs_folder);
+    struct nq_event event = nqtest_event(client, NQ_EVENT_REFUSED);
+
+    ck_assert_int_eq(event.reason, NQ_REASON_AUTH);
+    ck_assert_str_eq(event.transport, transport);
+    ck_assert_str_eq(nqtest_event(client, NQ_EVENT_PEER_UP).transport, "shm");
+    nqtest_put(client, nqtest_msg("there is another way"));
+    nqtest_get_text(other, "there is another way");
+    nqtest_end(client);
+    nqtest_end(other);
+    ck_assert_int_ge(nq_close(server, 0, NULL), 0);
+    nq_free(server);
+}
+END_TEST
+
 /* ---- configuration ---------------------------------------------------------------------- */
 
 START_TEST(with_tls_a_queue_may_be_anywhere)
@@ -306,6 +334,8 @@ static TCase *each_transport(const char *name, void (*fixture)(void))
     tcase_add_test(tc, who_is_named_by_his_certificate_takes_the_place_of_his_former_life);
     tcase_add_test(tc, of_two_that_are_named_alike_the_later_one_stays);
     tcase_add_test(tc, without_uuid_a_certificate_takes_nobodys_place);
+    if (nqtest_transport_of("shm") >= 0)
+        tcase_add_test(tc, whose_certificate_is_refused_is_left_for_the_next_transport);
     tcase_add_test(tc, changed_files_serve_new_clients_and_broken_ones_nobody);
     return tc;
 }

@@ -33,6 +33,7 @@ static int fake_answer(int rc, struct nqt_error *err)
 {
     if (rc < 0 && err) {
         err->code = rc;
+        err->retry_ms = fake->retry_ms;
         if (fake->text)
             snprintf(err->text, sizeof(err->text), "%s", fake->text);
     }
@@ -264,7 +265,7 @@ static struct nqt_event fake_event(struct nqtp_link *link, uint32_t kind)
 int nqtest_fake_emit(struct nqtp_link *link, uint32_t kind, int code, const char *text)
 {
     struct nqt_event event = fake_event(link, kind);
-    struct nqt_error err = {.size = sizeof(err), .code = code};
+    struct nqt_error err = {.size = sizeof(err), .code = code, .retry_ms = fake->retry_ms};
 
     if (text)
         snprintf(err.text, sizeof(err.text), "%s", text);
@@ -402,7 +403,7 @@ static void room_on_closed(void *arg)
 static const struct nqi_ep_events room_events = {
     .up = room_on_up, .down = room_on_down, .accepted = room_on_accepted, .closed = room_on_closed};
 
-void nqtest_fake_open(bool bare)
+static void room_open(bool bare, bool listen)
 {
     struct nqtest_fake_room *room = &nqtest_fake_room;
 
@@ -410,8 +411,18 @@ void nqtest_fake_open(bool bare)
     nqtest_fake_reset();
     ck_assert_int_eq(nqi_loop_new(&room->loop), NQ_OK);
     ck_assert_int_eq(nqi_transport_open(nqtest_fake_module(bare), NULL, &room->core), NQ_OK);
-    ck_assert_int_eq(nqi_ep_open(room->core, room->loop, true, &room_events, NULL, &room->ep),
+    ck_assert_int_eq(nqi_ep_open(room->core, room->loop, listen, &room_events, NULL, &room->ep),
                      NQ_OK);
+}
+
+void nqtest_fake_open(bool bare)
+{
+    room_open(bare, true);
+}
+
+void nqtest_fake_open_client(void)
+{
+    room_open(false, false);
 }
 
 void nqtest_fake_close(void)

@@ -30,6 +30,7 @@ struct nqtest_fake {
     /* what slots answer; 0 after a reset */
     int mod_rc, check_rc, ep_rc, connect_rc, attach_rc, send_rc, shutdown_rc;
     const char *text;           /* of the error; NULL = none */
+    uint32_t retry_ms;          /* of each error */
     uint64_t caps, max_message; /* of info() */
     uint32_t take;              /* buffers that send() says it took; UINT32_MAX = all */
     struct nqt_buf *loan;       /* of loan(): one reference; NULL = it lends nothing */
@@ -68,6 +69,7 @@ struct nqtest_fake_room {
 extern struct nqtest_fake_room nqtest_fake_room;
 
 void nqtest_fake_open(bool bare);
+void nqtest_fake_open_client(void); /* its endpoint does not listen */
 void nqtest_fake_close(void);
 /* Turn the loop until nothing happens any more. */
 void nqtest_fake_turn(void);

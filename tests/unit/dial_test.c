@@ -1,5 +1,6 @@
 /* core/dial.c: the list in order, then a pause that grows and is never the same. */
 #include "core/dial.h"
+#include "core/transport_inside.h"
 #include "tests/support/fake_module.h"
 #include <check.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static void leave(void)
 
 static void setup(void)
 {
-    nqtest_fake_open(false);
+    nqtest_fake_open_client();
     times = closed = 0;
     try_again = false;
     serial.strand = nqi_strand_new();
@@ -232,6 +233,94 @@ START_TEST(what_breaks_soon_and_carried_nothing_is_followed_by_the_next_at_once)
 }
 END_TEST
 
+/* ---- endpoints that rest ---- */
+
+/* Endpoints of which nothing but this is looked at.  @param ms  how long each rests yet */
+static void rest(nqt_ep resting[3], const unsigned ms[3])
+{
+    for (size_t i = 0; i < 3; i++) {
+        resting[i].rests_until = ms[i] ? nqi_now() + ms[i] * NQI_NS_PER_MS : 0;
+        eps[i] = &resting[i];
+    }
+}
+
+static const struct {
+    unsigned ms[3];       /* that each rests */
+    size_t at;            /* what failed is the one before */
+    size_t next;          /* ... and what is tried then */
+    unsigned least, span; /* ms: when */
+} rests[] = {
+    {{0, 10000, 0}, 1, 2, 0, 1},
+    {{0, 10000, 0}, 2, 2, 0, 1},
+    {{10000, 0, 0}, 3, 1, 0, 100},
+    {{10000, 10000, 0}, 3, 2, 0, 100},
+    {{0, 0, 10000}, 2, 0, 0, 100},
+    {{10000, 5000, 7000}, 1, 1, 5000, 2501},
+    {{10000, 5000, 4000}, 3, 2, 4000, 2001},
+    {{60000, 60001, 60002}, 3, 0, 60000, 30001},
+};
+
+START_TEST(who_rests_is_passed_over_until_all_do)
+{
+    nqt_ep resting[3] = {0};
+    unsigned ms;
+
+    rest(resting, rests[_i].ms);
+    dialer.at = rests[_i].at;
+    link_lost();
+    nqtest_fake_pass(rests[_i].least * NQI_NS_PER_MS - 1);
+    ms = rests[_i].least + wait_ms(rests[_i].span);
+    ck_assert_uint_ge(ms, rests[_i].least);
+    ck_assert_uint_eq(dialer.at, rests[_i].next);
+}
+END_TEST
+
+static const struct {
+    int code;
+    uint32_t retry_ms;
+    unsigned least; /* s */
+} words[] = {
+    {NQT_E_AUTH, 0, 10},
+    {NQT_E_CONFIG, 0, 10},
+    {NQT_E_AUTH, 9999, 10},
+    {NQT_E_AUTH, 20000, 20},
+    {NQT_E_REFUSED, 20000, 20},
+    {NQT_E_LOST, 5000, 5},
+    {NQT_E_LOST, UINT32_MAX, 3600},
+};
+
+/* It failed at once, or the link that was begun went down. */
+static void fail_once(int code, bool at_once)
+{
+    nqtest_fake.connect_rc = at_once ? code : 0;
+    enter();
+    ck_assert_int_eq(nqi_dialer_try(&dialer, &link_), at_once ? NQ_AGAIN : NQ_OK);
+    leave();
+    nqtest_fake_turn();
+    if (at_once)
+        return;
+    nqtest_fake_emit_inside(&nqtest_fake.links[nqtest_fake.nlinks - 1], NQT_EV_LINK_DOWN, code, "");
+    link_lost();
+}
+
+START_TEST(a_transport_says_how_long_it_is_left_in_peace)
+{
+    bool at_once = _i % 2;
+    unsigned least = words[_i / 2].least * 1000;
+
+    dialer.count = 1;
+    nqtest_fake.retry_ms = words[_i / 2].retry_ms;
+    fail_once(words[_i / 2].code, at_once);
+    nqtest_fake_pass((least - 1) * NQI_NS_PER_MS);
+    ck_assert_uint_eq(times, 0);
+    nqtest_fake_pass((least / 2 + 1) * NQI_NS_PER_MS);
+    ck_assert_uint_eq(times, 1);
+    nqtest_fake.retry_ms = 0; /* another failure is another matter */
+    fail_once(NQT_E_REFUSED, at_once);
+    wait_ms(201);
+}
+END_TEST
+
 START_TEST(nothing_is_tried_after_the_stop)
 {
     try_one();
@@ -269,6 +358,9 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, links_that_end_as_soon_as_they_work_are_tried_less_and_less);
     tcase_add_test(tcase, what_breaks_soon_is_passed_over_until_another_holds);
     tcase_add_test(tcase, what_breaks_soon_and_carried_nothing_is_followed_by_the_next_at_once);
+    tcase_add_loop_test(tcase, who_rests_is_passed_over_until_all_do, 0, NQI_LEN(rests));
+    tcase_add_loop_test(tcase, a_transport_says_how_long_it_is_left_in_peace, 0,
+                        2 * NQI_LEN(words));
     tcase_add_test(tcase, nothing_is_tried_after_the_stop);
     tcase_add_test(tcase, two_dialers_do_not_return_in_step);
     suite_add_tcase(suite, tcase);
