@@ -60,6 +60,17 @@ struct nqt_ep {
     void *arg;
 };
 
+/* What a link takes in one send(), and the buffer that goes there in pieces; transport_cut.c. */
+struct nqi_cut {
+    struct nqt_buf *rest; /* one reference; NULL = none */
+    uint64_t offset;      /* so many of its bytes are sent */
+    uint64_t bytes;       /* in one buffer; UINT64_MAX = any */
+    uint32_t per_buf;     /* segments; UINT32_MAX = any */
+    uint32_t per_send;
+    bool whole; /* a buffer must not be cut */
+    bool shut;  /* shutdown() follows `rest` */
+};
+
 struct nqt_link {
     struct nqi_serial serial;
     nqt_ep *ep;
@@ -68,6 +79,8 @@ struct nqt_link {
     void *arg;
     struct nqi_hot hot;
     int (*send_bytes)(struct nqtp_link *, const void *data, size_t len); /* NULL = it has none */
+    bool cuts; /* it does not take just any buffer */
+    struct nqi_cut cut;
     bool up;             /* between LINK_UP and LINK_DOWN or close */
     bool down;           /* LINK_DOWN was reported */
     bool closing;        /* the close slot was called */
@@ -106,6 +119,21 @@ nq_err nqi_transport_err(const char *name, int rc, const struct nqt_error *err);
 /* One event, in its object's serial. */
 void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event);
 void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event);
+
+/* Have LINK_DOWN reported, after the slot that is running.  In serial. */
+void nqi_tlink_end(nqt_link *link, int code, const char *text);
+
+/* The slot send(): those not taken stay the caller's.  @param taken [out] always set */
+nq_err nqi_tlink_hand_over(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n,
+                           uint32_t *taken);
+
+/* transport_cut.c; in serial */
+void nqi_cut_init(nqt_link *link, const struct nqt_info *info); /* sets link->cuts, too */
+void nqi_cut_fini(nqt_link *link);
+/* As nqi_tlink_hand_over(), for a link that cuts.  @param taken  0 before */
+nq_err nqi_cut_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t *taken);
+/* WRITABLE came.  False: it is not for the owner, since the link is full again, or lost. */
+bool nqi_cut_writable(nqt_link *link);
 
 /* The module broke a rule of <netqueue/transport.h>: say so and take the link down, after the slot
  * that is running.  In serial. */

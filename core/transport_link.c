@@ -43,7 +43,7 @@ static void tlink_rest(const nqt_link *link, const struct nqt_error *err)
         link->ep->rests_until = pause ? nqi_now() + pause : 0;
 }
 
-static void tlink_end(struct nqi_work *work);
+static void tlink_finish(struct nqi_work *work);
 
 static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loop *loop,
                            const struct nqi_tlink_events *events, void *arg)
@@ -60,7 +60,7 @@ static nqt_link *tlink_new(nqt_ep *ep, struct nqi_strand *strand, struct nqi_loo
     link->ep = ep;
     link->events = events;
     link->arg = arg;
-    link->end.run = tlink_end;
+    link->end.run = tlink_finish;
     link->send_bytes = NQT_HAS(struct nqt_ops, ops, send_bytes) ? ops->send_bytes : NULL;
     if (NQT_HAS(struct nqt_ops, ops, rx_poll) && NQT_HAS(struct nqt_ops, ops, rx_arm))
         link->hot =
@@ -73,12 +73,13 @@ static void tlink_free(nqt_link *link)
     struct nqi_strand *strand = link->serial.strand;
 
     nqi_hot_del(nqi_loop_hot(link->serial.loop), &link->hot);
+    nqi_cut_fini(link);
     free(link);
     nqi_strand_unref(strand);
 }
 
 /* The last event. */
-static void tlink_end(struct nqi_work *work)
+static void tlink_finish(struct nqi_work *work)
 {
     nqt_link *link = NQI_CONTAINER(work, nqt_link, end);
     const struct nqi_tlink_events *events = link->events;
@@ -88,16 +89,24 @@ static void tlink_end(struct nqi_work *work)
     events->closed(arg);
 }
 
-void nqi_tlink_breach(nqt_link *link, const char *rule)
+void nqi_tlink_end(nqt_link *link, int code, const char *text)
 {
-    struct nqt_error err = {.size = sizeof(err), .code = NQT_E_INVAL};
+    struct nqt_error err = {.size = sizeof(err), .code = code};
     struct nqt_event event = {
         .size = sizeof(event), .kind = NQT_EV_LINK_DOWN, .ep = link->ep, .link = link, .err = &err};
-    const char *name = link->ep->core->module->name;
 
-    nqi_log(NQ_LOG_ERROR, "transport %s breaks the contract: %s", name, rule);
-    snprintf(err.text, sizeof(err.text), "transport %s breaks the contract: %s", name, rule);
+    snprintf(err.text, sizeof(err.text), "%s", text);
     nqi_transport_host.emit(link->ep->core, &event, 1);
+}
+
+void nqi_tlink_breach(nqt_link *link, const char *rule)
+{
+    char text[216];
+
+    snprintf(text, sizeof(text), "transport %s breaks the contract: %s",
+             link->ep->core->module->name, rule);
+    nqi_log(NQ_LOG_ERROR, "%s", text);
+    nqi_tlink_end(link, NQT_E_INVAL, text);
 }
 
 /* The module has answered.  A link that it refused never was. */
@@ -154,7 +163,7 @@ void nqi_tlink_refuse(nqt_ep *ep, struct nqtp_link *plink)
     ep->core->module->ops->close(plink);
 }
 
-nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t *taken)
+nq_err nqi_tlink_hand_over(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t *taken)
 {
     int rc = NQT_E_LOST;
 
@@ -166,9 +175,19 @@ nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, u
         *taken = n;
         rc = NQT_E_INVAL;
     }
+    return rc < 0 ? NQ_ERR_LINK : NQ_OK;
+}
+
+nq_err nqi_tlink_send(nqt_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t *taken)
+{
+    nq_err err;
+
+    *taken = 0;
+    err = NQI_UNLIKELY(link->cuts) ? nqi_cut_send(link, bufs, n, taken)
+                                   : nqi_tlink_hand_over(link, bufs, n, taken);
     for (uint32_t i = *taken; i < n; i++)
         bufs[i]->ops->unref(bufs[i]);
-    return rc < 0 ? NQ_ERR_LINK : NQ_OK;
+    return err;
 }
 
 bool nqi_tlink_copies(const nqt_link *link)
@@ -222,7 +241,10 @@ bool nqi_tlink_shutdown(nqt_link *link)
 {
     const struct nqt_ops *ops = link->ep->core->module->ops;
 
-    return link->up && NQT_HAS(struct nqt_ops, ops, shutdown) && ops->shutdown(link->plug) >= 0;
+    if (!link->up || !NQT_HAS(struct nqt_ops, ops, shutdown))
+        return false;
+    link->cut.shut = link->cut.rest;
+    return link->cut.shut || ops->shutdown(link->plug) >= 0;
 }
 
 void nqi_tlink_close(nqt_link *link)
@@ -322,6 +344,8 @@ static void tlink_message(nqt_link *link, const struct nqt_event *event)
 
 static void tlink_up(nqt_link *link)
 {
+    struct nqt_info info;
+
     if (link->closing)
         return;
     if (link->up || link->down) {
@@ -329,7 +353,9 @@ static void tlink_up(nqt_link *link)
         return;
     }
     link->up = true;
-    tlink_see(link, NQ_HEALTH_READY, nqi_tlink_peer(link));
+    info = tlink_info(link);
+    nqi_cut_init(link, &info);
+    tlink_see(link, NQ_HEALTH_READY, info.peer ? info.peer : "");
     link->events->up(link->arg);
 }
 
@@ -337,7 +363,7 @@ static void tlink_up(nqt_link *link)
 static void tlink_closed(nqt_link *link)
 {
     if (link->closing) {
-        tlink_end(&link->end);
+        tlink_finish(&link->end);
         return;
     }
     link->gone = true;
@@ -352,7 +378,7 @@ void nqi_tlink_on_event(nqt_link *link, const struct nqt_event *event)
         tlink_up(link);
         break;
     case NQT_EV_WRITABLE:
-        if (link->up)
+        if (link->up && (!link->cuts || nqi_cut_writable(link)))
             link->events->writable(link->arg);
         break;
     case NQT_EV_RX:

@@ -303,7 +303,7 @@ struct nqt_host {
 #define NQT_CAP_PEER_PRESENCE (UINT64_C(1) << 5) /* LINK_DOWN when the peer goes away */
 #define NQT_CAP_PEER_IDENTITY (UINT64_C(1) << 6) /* info().peer_identity is proven */
 #define NQT_CAP_CONFIDENTIAL (UINT64_C(1) << 7)  /* encrypted on the way */
-#define NQT_CAP_GATHER (UINT64_C(1) << 8)        /* buffers of many segments */
+#define NQT_CAP_GATHER (UINT64_C(1) << 8)        /* buffers of many segments; else of one each */
 #define NQT_CAP_LOAN_TX (UINT64_C(1) << 9)
 #define NQT_CAP_RX_HOLD (UINT64_C(1) << 10)    /* receiving can be stopped */
 #define NQT_CAP_DRAIN (UINT64_C(1) << 11)      /* shutdown() delivers everything taken */
@@ -315,7 +315,7 @@ struct nqt_host {
 
 /** Facts of a link, valid from LINK_UP on; the caller sets `size`. */
 struct nqt_info {
-    uint32_t size, max_seg;    /* segments in one send(); 0 = no limit */
+    uint32_t size, max_seg;    /* segments in one send(), all buffers; 0 = no limit */
     uint64_t caps;             /* of this link, a subset of the module's */
     uint64_t max_message;      /* bytes in one buffer; 0 = no limit */
     const char *local, *peer;  /* for people; live as long as the link */

@@ -13,6 +13,7 @@ void nqtest_fake_reset(void)
 {
     memset(fake, 0, sizeof(*fake));
     fake->take = UINT32_MAX;
+    fake->caps = NQT_CAP_GATHER;
 }
 
 void nqtest_fake_run(nqt_serial *serial, void (*fn)(void *arg), void *arg)
@@ -140,11 +141,25 @@ static void fake_keep(struct nqtp_link *link, const struct nqt_buf *buf)
     }
 }
 
+/* What info() said, the core keeps to. */
+static void fake_measure(struct nqt_buf *const *bufs, uint32_t n)
+{
+    uint32_t nseg = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        ck_assert(fake->caps & NQT_CAP_GATHER || bufs[i]->nseg == 1);
+        ck_assert(!fake->max_message || bufs[i]->len <= fake->max_message);
+        nseg += bufs[i]->nseg;
+    }
+    ck_assert(!fake->max_seg || nseg <= fake->max_seg);
+}
+
 static int fake_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n,
                      uint32_t flags, uint32_t *taken)
 {
     (void)flags;
     fake->sends++;
+    fake_measure(bufs, n);
     *taken = fake->take == UINT32_MAX ? n : fake->take;
     for (uint32_t i = 0; i < NQI_MIN(*taken, n); i++) {
         fake_keep(link, bufs[i]);
@@ -210,6 +225,7 @@ static int fake_info(struct nqtp_link *link, struct nqt_info *out)
     out->peer = "fake:peer";
     out->caps = nqtest_fake.caps;
     out->max_message = nqtest_fake.max_message;
+    out->max_seg = nqtest_fake.max_seg;
     return NQT_OK;
 }
 

@@ -31,7 +31,8 @@ struct nqtest_fake {
     int mod_rc, check_rc, ep_rc, connect_rc, attach_rc, send_rc, shutdown_rc;
     const char *text;           /* of the error; NULL = none */
     uint32_t retry_ms;          /* of each error */
-    uint64_t caps, max_message; /* of info() */
+    uint64_t caps, max_message; /* of info(); caps after a reset: NQT_CAP_GATHER */
+    uint32_t max_seg;           /* the same */
     uint32_t take;              /* buffers that send() says it took; UINT32_MAX = all */
     struct nqt_buf *loan;       /* of loan(): one reference; NULL = it lends nothing */
     int bytes_rc;               /* of send_bytes() */

@@ -39,7 +39,7 @@ static void setup(void)
     nqtest_transport_setup_link();
     writables = drains = 0;
     got[0] = '\0';
-    nqtest_fake.caps = NQT_CAP_MESSAGE | NQT_CAP_LOSSY;
+    nqtest_fake.caps = NQT_CAP_MESSAGE | NQT_CAP_GATHER | NQT_CAP_LOSSY;
     nqtest_fake.take = UINT32_MAX;
     nqtest_transport_enter();
     ck_assert_int_eq(nqi_lossy_new(t->tlink, &events, NULL, &lossy), NQ_OK);
