@@ -9,30 +9,21 @@
 #define NQ_CORE_LOCAL_H
 
 #include "core/base.h"
-#include <sys/types.h>
+#include <netqueue/transport_unix.h>
 
 #define NQI_LOCAL_PATH 107 /* most bytes of a path */
 
-/* Which file the socket is, so that another one in its place is left alone. */
-struct nqi_local_id {
-    dev_t dev;
-    ino_t ino;
-};
-
 /* Listen at `path`, absolute or from the working directory.
  * @param backlog  connections that may wait for nqi_local_accept()
- * @param id       [out] for nqi_local_remove()
+ * @param id       [out] for nqt_unix_remove()
  * @param ret      [out] a descriptor, owned by the caller; does not block, closed by exec
  * @return NQ_OK, NQ_ERR_SYS: nq_error() says what stands in the way.
  * Thread: any.  Blocks: no. */
-NQ_MUST_CHECK nq_err nqi_local_listen(const char *path, int backlog, struct nqi_local_id *id,
+NQ_MUST_CHECK nq_err nqi_local_listen(const char *path, int backlog, struct nqt_unix_id *id,
                                       int *ret);
 
 /* The next that waits.  Of another user but root it is closed and the one behind it taken.
  * @return a descriptor as above, owned by the caller; -1 = none waits, or the system has no more */
 int nqi_local_accept(int fd);
-
-/* Remove the file at `path`, if it is that one.  Thread: any. */
-void nqi_local_remove(const char *path, const struct nqi_local_id *id);
 
 #endif

@@ -52,7 +52,7 @@ struct nqi_queue_stats {
     nq_queue *queue;
     int64_t opened;
     struct nqi_serial serial;
-    struct nqi_local_id id;
+    struct nqt_unix_id id;
     struct nqi_work close_work;
 
     _Atomic bool closed;
@@ -209,7 +209,7 @@ static void stats_end(struct nqi_queue_stats *stats)
 {
     nqi_watch_del(stats->watch);
     nqi_watch_del(stats->rest);
-    nqi_local_remove(stats->queue->conf->stats_socket, &stats->id);
+    nqt_unix_remove(stats->queue->conf->stats_socket, &stats->id);
     shutdown(stats->fd, SHUT_RDWR); /* for those who wait in the system's list, too */
 }
 

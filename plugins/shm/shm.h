@@ -28,6 +28,7 @@
 #include "shm_views.h"
 #include <netqueue/transport_accept.h>
 #include <netqueue/transport_kit.h>
+#include <netqueue/transport_unix.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -61,18 +62,9 @@ int shm_opts_read(const struct nqt_host *host, nqt_cfg *cfg, struct shm_opts *ou
 
 /* ---- shm_socket.c ------------------------------------------------------------------------- */
 
-/* The folder that `path` is in. */
-void shm_socket_folder(const char *path, char out[SHM_PATH_MAX]);
-
 /* Bind to the path of `opts` and listen.  Takes the place of a server that is no more.
- * @param id  what shm_socket_remove() wants  @return descriptor, or NQT_E_* with *err */
-struct shm_socket_id {
-    dev_t dev;
-    ino_t ino;
-};
-int shm_socket_listen(const struct shm_opts *opts, struct shm_socket_id *id, struct nqt_error *err);
-/* Remove the file, if it is still that one. */
-void shm_socket_remove(const char *path, const struct shm_socket_id *id);
+ * @param id  what nqt_unix_remove() wants  @return descriptor, or NQT_E_* with *err */
+int shm_socket_listen(const struct shm_opts *opts, struct nqt_unix_id *id, struct nqt_error *err);
 /* @return descriptor, or -errno: EAGAIN = the server has its hands full, try again */
 int shm_socket_connect(const char *path);
 /* Who is at the other end, for people. */
@@ -132,7 +124,7 @@ struct nqtp_ep {
     /* in the endpoint's serial */
     bool closed;
     int fd; /* -1 = none */
-    struct shm_socket_id id;
+    struct nqt_unix_id id;
     nqt_watch *watch;
     struct nqt_door door;
     struct nqtp_link *greetings; /* links in state GREETING */

@@ -211,7 +211,7 @@ static void listen_release(struct nqtp_ep *ep)
     nqt_door_close(&ep->door);
     if (ep->fd < 0)
         return;
-    shm_socket_remove(ep->opts.path, &ep->id);
+    nqt_unix_remove(ep->opts.path, &ep->id);
     close(ep->fd);
     ep->fd = -1;
 }

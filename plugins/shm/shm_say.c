@@ -112,6 +112,6 @@ bool shm_say_open_folder(const char *path)
     char folder[SHM_PATH_MAX];
     struct stat st;
 
-    shm_socket_folder(path, folder);
+    nqt_unix_folder(path, folder);
     return !stat(folder, &st) && st.st_mode & S_IWOTH && !(st.st_mode & S_ISVTX);
 }

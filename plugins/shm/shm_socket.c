@@ -14,14 +14,10 @@
 #endif
 #include "shm.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <stddef.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SOCKET_NOBODY 65534u /* whoever has no number in our namespace of users is that */
@@ -34,9 +30,8 @@
 #define SOCKET_RING 1u
 #define SOCKET_SEGMENT 2u
 #define SOCKET_BELL 3u
-#define SOCKET_TRIES 100 /* for the lock of the folder, which others hold for microseconds */
 
-_Static_assert(SHM_PATH_MAX == sizeof(((struct sockaddr_un *)0)->sun_path), "of a unix socket");
+_Static_assert(SHM_PATH_MAX == NQT_UNIX_PATH, "of a unix socket");
 
 struct socket_hello {
     char magic[8];
@@ -56,146 +51,27 @@ _Static_assert(sizeof(struct socket_hello) == 40 && sizeof(struct socket_segment
 
 /* ---- the path ---------------------------------------------------------------------------- */
 
-static struct sockaddr_un socket_address(const char *path)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-    memcpy(addr.sun_path, path, strlen(path) + 1);
-    return addr;
-}
-
-static int socket_new(void)
-{
-    return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-}
-
 int shm_socket_connect(const char *path)
 {
-    struct sockaddr_un addr = socket_address(path);
-    int fd = socket_new(), rc;
-
-    if (fd < 0)
-        return -errno;
-    do
-        rc = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) ? errno : 0;
-    while (rc == EINTR);
-    if (rc)
-        close(fd);
-    return rc ? -rc : fd;
+    return nqt_unix_connect(path, SOCK_SEQPACKET);
 }
 
-/* Nobody listens at that path, whose file is a socket: a server was here and died. */
-static bool socket_is_stale(const char *path)
+int shm_socket_listen(const struct shm_opts *opts, struct nqt_unix_id *id, struct nqt_error *err)
 {
-    struct stat st;
-    int fd;
-
-    if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
-        return false;
-    fd = shm_socket_connect(path);
-    if (fd >= 0)
-        close(fd);
-    return fd == -ECONNREFUSED;
-}
-
-static int socket_bind(int fd, const struct shm_opts *opts)
-{
-    struct sockaddr_un addr = socket_address(opts->path);
-
-    if (!bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
-        return 0;
-    if (errno != EADDRINUSE)
-        return errno;
-    if (!socket_is_stale(opts->path))
-        return EADDRINUSE;
-    if (unlink(opts->path) || bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
-        return errno;
-    return 0;
-}
-
-/* Until listen() nobody gets in, so the mode is set in time. */
-static int socket_open(int fd, const struct shm_opts *opts, struct shm_socket_id *id)
-{
-    struct stat st;
-    int rc = socket_bind(fd, opts);
-
-    if (rc)
-        return rc;
-    if (chmod(opts->path, opts->mode) || lstat(opts->path, &st) || listen(fd, opts->backlog)) {
-        rc = errno;
-        unlink(opts->path);
-        return rc;
-    }
-    *id = (struct shm_socket_id){.dev = st.st_dev, .ino = st.st_ino};
-    return 0;
-}
-
-void shm_socket_folder(const char *path, char out[SHM_PATH_MAX])
-{
-    char *slash;
-
-    memcpy(out, path, strlen(path) + 1);
-    slash = strrchr(out, '/');
-    if (slash)
-        slash[slash == out] = '\0';
-    else
-        memcpy(out, ".", sizeof("."));
-}
-
-/* One server at a time looks at what stands in a folder: of two that found a dead one's socket, the
- * second would remove that of the first, and a socket that does not listen yet looks dead.
- * @return descriptor to close, or -errno */
-static int socket_lock_folder(const char *path)
-{
-    char folder[SHM_PATH_MAX];
-    int fd, rc = -1;
-
-    shm_socket_folder(path, folder);
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    for (int i = 0; i < SOCKET_TRIES && rc; i++) {
-        rc = flock(fd, LOCK_EX | LOCK_NB);
-        if (rc)
-            (void)sched_yield();
-    }
-    if (!rc)
-        return fd;
-    rc = errno;
-    close(fd);
-    return -rc;
-}
-
-int shm_socket_listen(const struct shm_opts *opts, struct shm_socket_id *id, struct nqt_error *err)
-{
-    int lock = socket_lock_folder(opts->path), fd, rc;
+    int lock = nqt_unix_lock(opts->path), fd;
 
     if (lock < 0)
         return shm_say_listen(opts->path, -lock, err);
-    fd = socket_new();
-    rc = fd < 0 ? errno : socket_open(fd, opts, id);
+    fd = nqt_unix_listen(opts->path, SOCK_SEQPACKET, opts->mode, opts->backlog, id);
     close(lock);
-    if (!rc)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return shm_say_listen(opts->path, rc, err);
-}
-
-void shm_socket_remove(const char *path, const struct shm_socket_id *id)
-{
-    struct stat st;
-
-    if (!lstat(path, &st) && st.st_dev == id->dev && st.st_ino == id->ino)
-        unlink(path);
+    return fd < 0 ? shm_say_listen(opts->path, -fd, err) : fd;
 }
 
 void shm_socket_peer(int fd, char out[SHM_NAME_MAX])
 {
-    struct ucred who;
-    socklen_t len = sizeof(who);
+    struct nqt_unix_peer who;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len))
+    if (nqt_unix_peer(fd, &who))
         snprintf(out, SHM_NAME_MAX, "a process");
     else
         snprintf(out, SHM_NAME_MAX, "process %ld of user %lu", (long)who.pid,
@@ -208,13 +84,12 @@ void shm_socket_peer(int fd, char out[SHM_NAME_MAX])
  * processes it has no number. */
 int shm_socket_process(int fd)
 {
-    struct ucred who = {.pid = 0};
-    socklen_t len = sizeof(who);
+    struct nqt_unix_peer who;
     int process = -1;
+    socklen_t len = sizeof(process);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || who.pid == getpid())
+    if (nqt_unix_peer(fd, &who) || who.pid == getpid())
         return -1;
-    len = sizeof(process);
     if (!getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &len))
         return process;
     return who.pid > 0 ? (int)syscall(SYS_pidfd_open, who.pid, 0) : -1;
@@ -233,11 +108,10 @@ static bool socket_is_beside_us(pid_t process)
 
 bool shm_socket_is_ours(int fd)
 {
-    struct ucred who;
-    socklen_t len = sizeof(who);
+    struct nqt_unix_peer who;
 
-    return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) && who.uid == geteuid() &&
-           who.uid != SOCKET_NOBODY && who.pid > 0 && socket_is_beside_us(who.pid);
+    return !nqt_unix_peer(fd, &who) && who.uid == geteuid() && who.uid != SOCKET_NOBODY &&
+           who.pid > 0 && socket_is_beside_us(who.pid);
 }
 
 /* ---- the greeting ------------------------------------------------------------------------ */

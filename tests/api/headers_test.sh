@@ -1,6 +1,6 @@
 #!/bin/sh
 # Each public header compiles alone, as C11 and as C++17, with nothing but include/ in the path.
-# Those with threads want POSIX 2008, transport_x509.h OpenSSL's headers too.
+# Those with threads want POSIX 2008, transport_x509.h OpenSSL's headers too, transport_unix.h Linux.
 . "${top_srcdir:-.}/tests/support/tap.sh"
 cd "$top_srcdir" || exit 99
 
@@ -27,6 +27,9 @@ for file in include/netqueue/*.h; do
     posix=
     if [ "$name" = transport_thread.h ]; then
         posix=-D_POSIX_C_SOURCE=200809L
+    fi
+    if [ "$name" = transport_unix.h ]; then
+        posix=-D_DEFAULT_SOURCE
     fi
     if [ "$name" = transport_x509.h ]; then
         posix=-D_POSIX_C_SOURCE=200809L

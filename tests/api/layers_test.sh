@@ -62,17 +62,18 @@ public_layers() {
         grep -vE 'transport_accept\.h:.*<(sys/socket|unistd)\.h>' |
         grep -vE 'transport_stream\.h:.*<(poll|sys/socket|unistd)\.h>' |
         grep -vE 'transport_thread\.h:.*<(pthread|signal)\.h>' |
+        grep -vE 'transport_unix\.h:.*<(fcntl|sched|signal|sys/(file|socket|stat|un)|unistd)\.h>' |
         grep -vE 'transport_x509\.h:.*<(openssl/[a-z0-9]+|pthread|sys/stat)\.h>' |
         grep -vE '<(netqueue/[a-z_]+|assert|errno|stdarg|stdbool|stddef|stdint|stdio|stdlib|string|sys/uio)\.h>'
 }
 
 # A plugin includes <netqueue/transport.h>, transport_kit.h, transport_tls.h, transport_x509.h,
-# transport_accept.h, transport_stream.h or transport_thread.h, what the system has, and files of its own folder.
+# transport_accept.h, transport_stream.h, transport_thread.h or transport_unix.h, what the system has, and files of its own folder.
 plugin_layers() {
     plugin_bad=0
     for file in plugins/*/*.[ch]; do
         [ -e "$file" ] || continue
-        if grep -nHE '^# *include *<netqueue/' "$file" | grep -vE '<netqueue/transport(_accept|_kit|_stream|_thread|_tls|_x509)?\.h>'; then
+        if grep -nHE '^# *include *<netqueue/' "$file" | grep -vE '<netqueue/transport(_accept|_kit|_stream|_thread|_tls|_unix|_x509)?\.h>'; then
             plugin_bad=1
         fi
         # shellcheck disable=SC2013 # names of our files have no blanks

@@ -1,7 +1,8 @@
 /* unixsock: a transport over unix-domain stream sockets that lives outside of the netqueue tree.
  *
- * It sees <netqueue/transport_stream.h> and libc, nothing else.  Only the slots that every
- * transport must have are here: no hold, no shutdown, no polling; the core works without.
+ * It sees <netqueue/transport_stream.h>, <netqueue/transport_unix.h> and libc, nothing else.  Only
+ * the slots that every transport must have are here: no hold, no shutdown, no polling; the core
+ * works without.
  *
  * Threads: none of its own.  A link is touched in its serial, an endpoint in its own; `refs` is
  * what they share. */
@@ -9,9 +10,9 @@
 #define _GNU_SOURCE
 #endif
 #include <netqueue/transport_stream.h>
+#include <netqueue/transport_unix.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/un.h>
 
 #define UNIX_CAPS                                                                                 \
     (NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PEER_PRESENCE | NQT_CAP_GATHER | \
@@ -27,7 +28,8 @@ struct nqtp_ep {
     struct nqtp_mod *mod;
     nqt_ep *cookie;
     nqt_serial *serial;
-    struct sockaddr_un addr;
+    char path[NQT_UNIX_PATH];
+    struct nqt_unix_id id;
     int fd; /* listening; -1 = none */
     nqt_watch *watch;
     bool closed;
@@ -44,7 +46,7 @@ struct nqtp_link {
     struct nqt_stream stream;
     bool inside, finish_late; /* a callback of ours is on the stack; and close() had no post */
     uint64_t epoch;
-    char peer[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* both ends have the same */
+    char peer[NQT_UNIX_PATH]; /* both ends have the same */
 };
 
 static int unix_fail(struct nqt_error *err, int code, int native, const char *what,
@@ -52,11 +54,6 @@ static int unix_fail(struct nqt_error *err, int code, int native, const char *wh
 {
     return nqt_fail_native(err, code, "errno", native, "%s %.100s: %s", what, path,
                            native ? strerror(native) : cause);
-}
-
-static int unix_socket(void)
-{
-    return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
 static void unix_ep_unref(struct nqtp_ep *ep)
@@ -137,7 +134,7 @@ static struct nqtp_link *link_new(struct nqtp_ep *ep, int fd)
     atomic_fetch_add(&ep->refs, 1);
     *link = (struct nqtp_link){.ep = ep, .serial = ep->serial};
     link->stream = (struct nqt_stream){.host = ep->mod->host, .core = ep->mod->core, .fd = fd};
-    memcpy(link->peer, ep->addr.sun_path, sizeof(link->peer));
+    memcpy(link->peer, ep->path, sizeof(link->peer));
     return link;
 }
 
@@ -168,23 +165,24 @@ static int unix_attach(struct nqtp_link *link, nqt_link *cookie, nqt_serial *ser
 static int unix_connect(struct nqtp_ep *ep, nqt_link *cookie, nqt_serial *serial,
                         struct nqtp_link **out, struct nqt_error *err)
 {
-    const struct sockaddr *sa = (const struct sockaddr *)&ep->addr;
     struct nqtp_link *link = ep->fd < 0 ? link_new(ep, -1) : NULL;
     int fd;
 
     if (!link)
-        return unix_fail(err, ep->fd < 0 ? NQT_E_NOMEM : NQT_E_INVAL, 0, "connect to",
-                         ep->addr.sun_path, ep->fd < 0 ? "no memory" : "the endpoint listens");
+        return unix_fail(err, ep->fd < 0 ? NQT_E_NOMEM : NQT_E_INVAL, 0, "connect to", ep->path,
+                         ep->fd < 0 ? "no memory" : "the endpoint listens");
     link->cookie = link->stream.cookie = cookie;
     link->serial = serial;
     *out = link;
-    link->stream.fd = fd = unix_socket();
-    if (fd >= 0 && !connect(fd, sa, sizeof(ep->addr)))
+    fd = nqt_unix_connect(ep->path, SOCK_STREAM);
+    if (fd >= 0) {
+        link->stream.fd = fd;
         link_up(link);
-    else if (fd >= 0 && (errno == ECONNREFUSED || errno == ENOENT))
+    } else if (fd == -ECONNREFUSED || fd == -ENOENT) {
         link_down(link, NQT_E_REFUSED, 0);
-    else
-        link_down(link, NQT_E_UNREACHABLE, errno);
+    } else {
+        link_down(link, NQT_E_UNREACHABLE, -fd);
+    }
     return NQT_OK;
 }
 
@@ -224,45 +222,21 @@ static void ep_event(void *arg, uint32_t events)
         close(fd);
 }
 
-/* Bind; a file that a dead server left behind is no obstacle.  @return an errno */
-static int ep_bind(const struct nqtp_ep *ep)
-{
-    const struct sockaddr *sa = (const struct sockaddr *)&ep->addr;
-    int probe;
-    bool stale;
-
-    if (!bind(ep->fd, sa, sizeof(ep->addr)))
-        return 0;
-    if (errno != EADDRINUSE)
-        return errno;
-    probe = unix_socket();
-    stale = probe >= 0 && connect(probe, sa, sizeof(ep->addr)) && errno == ECONNREFUSED;
-    if (probe >= 0)
-        close(probe);
-    if (!stale)
-        return EADDRINUSE;
-    unlink(ep->addr.sun_path);
-    return bind(ep->fd, sa, sizeof(ep->addr)) ? errno : 0;
-}
-
 static int ep_listen(struct nqtp_ep *ep, struct nqt_error *err)
 {
-    int error = 0;
-    bool bound;
+    int lock = nqt_unix_lock(ep->path), rc;
 
-    ep->fd = unix_socket();
-    error = ep->fd < 0 ? errno : ep_bind(ep);
-    bound = !error;
-    if (!error && listen(ep->fd, 128))
-        error = errno;
-    if (!error && !ep->mod->host->fd_add(ep->serial, ep->fd, POLLIN, ep_event, ep, &ep->watch))
+    ep->fd = lock < 0 ? lock : nqt_unix_listen(ep->path, SOCK_STREAM, 0600, 128, &ep->id);
+    if (lock >= 0)
+        close(lock);
+    if (ep->fd < 0)
+        return unix_fail(err, NQT_E_SYS, -ep->fd, "listen on", ep->path, NULL);
+    rc = ep->mod->host->fd_add(ep->serial, ep->fd, POLLIN, ep_event, ep, &ep->watch);
+    if (!rc)
         return NQT_OK;
-    if (bound)
-        unlink(ep->addr.sun_path);
-    if (ep->fd >= 0)
-        close(ep->fd);
-    return unix_fail(err, error ? NQT_E_SYS : NQT_E_NOMEM, error, "listen on", ep->addr.sun_path,
-                     "the socket cannot be watched");
+    nqt_unix_remove(ep->path, &ep->id);
+    close(ep->fd);
+    return unix_fail(err, rc, 0, "listen on", ep->path, "the socket cannot be watched");
 }
 
 static int unix_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial, nqt_cfg *cfg,
@@ -274,17 +248,15 @@ static int unix_ep_open(struct nqtp_mod *mod, nqt_ep *cookie, nqt_serial *serial
     if (!ep)
         return unix_fail(err, NQT_E_NOMEM, 0, "unixsock", "", "no memory");
     *ep = (struct nqtp_ep){.mod = mod, .cookie = cookie, .serial = serial, .fd = -1};
-    ep->addr.sun_family = AF_UNIX;
     atomic_init(&ep->refs, 1);
-    rc = nqt_cfg_text(mod->host, cfg, "path", true, ep->addr.sun_path, sizeof(ep->addr.sun_path),
-                      err);
+    rc = nqt_cfg_text(mod->host, cfg, "path", true, ep->path, sizeof(ep->path), err);
     if (!rc && listening)
         rc = ep_listen(ep, err);
     if (rc) {
         nqt_free(mod->host, mod->core, ep);
         return rc;
     }
-    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = ep->addr.sun_path);
+    (void)NQT_EMIT_EP(ep, NQT_EV_EP_UP, .peer_name = ep->path);
     *out = ep;
     return NQT_OK;
 }
@@ -297,7 +269,7 @@ static void unix_ep_close(struct nqtp_ep *ep)
     if (ep->fd >= 0) {
         ep->mod->host->fd_del(ep->watch);
         close(ep->fd);
-        unlink(ep->addr.sun_path);
+        nqt_unix_remove(ep->path, &ep->id);
     }
     unix_ep_unref(ep);
 }

@@ -18,7 +18,7 @@ static char folder[SHM_PATH_MAX];
 
 static void setup(void)
 {
-    shm_socket_folder(nqtest_shm_path, folder);
+    nqt_unix_folder(nqtest_shm_path, folder);
 }
 
 static void teardown(void)

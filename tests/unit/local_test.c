@@ -18,7 +18,7 @@
 #define NOBODY 65534u
 
 static char folder[32], path[64];
-static struct nqi_local_id id;
+static struct nqt_unix_id id;
 
 static void setup(void)
 {
@@ -353,7 +353,7 @@ START_TEST(the_longest_path_works)
     deep[NQI_LOCAL_PATH] = '\0';
     memcpy(name, deep, sizeof(name));
     ck_assert_int_eq(nqi_local_listen(name, 4, &id, &fd), NQ_OK);
-    nqi_local_remove(name, &id);
+    nqt_unix_remove(name, &id);
     close(fd);
 }
 END_TEST
@@ -390,7 +390,7 @@ END_TEST
 
 START_TEST(only_ones_own_file_is_removed)
 {
-    struct nqi_local_id first;
+    struct nqt_unix_id first;
     struct stat st;
     int fd = listen_here(), second;
 
@@ -398,11 +398,11 @@ START_TEST(only_ones_own_file_is_removed)
     ck_assert_int_eq(unlink(path), 0);
     second = listen_here();
     if (first.ino != id.ino) /* some file systems give the number again at once */
-        nqi_local_remove(path, &first);
+        nqt_unix_remove(path, &first);
     ck_assert_int_eq(lstat(path, &st), 0);
-    nqi_local_remove(path, &id);
+    nqt_unix_remove(path, &id);
     ck_assert_int_lt(lstat(path, &st), 0);
-    nqi_local_remove(path, &id);
+    nqt_unix_remove(path, &id);
     close(fd);
     close(second);
 }
