@@ -2,11 +2,14 @@
  * certificate, and files that change while clients are connected.  That all else works is shown by
  * the tests of queues, which run over TLS as one of their transports. */
 #include "tests/support/certs.h"
+#include "tests/support/port.h"
 #include "tests/support/queue.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -168,6 +171,58 @@ START_TEST(without_uuid_a_certificate_takes_nobodys_place)
     ck_assert_uint_eq(nqtest_drain_events(client, NQ_EVENT_PEER_DOWN), 0);
     nqtest_end(client);
     nqtest_end(server);
+}
+END_TEST
+
+/* ---- certificates for some -------------------------------------------------------------- */
+
+static void write_key(char path[128])
+{
+    FILE *file;
+
+    snprintf(path, 128, "%s/psk.json", nqtest_certs_folder);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "{\"key\": \"0123456789abcdef0123456789abcdef\"}");
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(chmod(path, 0600), 0);
+}
+
+/* No place lets in who shows a certificate and who shows none: a server has a place for each, under
+ * one handle, and what each asks for is asked of everybody there. */
+START_TEST(certificates_for_some_and_keys_for_others_are_two_entries)
+{
+    unsigned with = nqtest_free_port(), without = nqtest_free_port();
+    nq_queue *server, *named, *keyed, *neither;
+    char key[128];
+
+    write_key(key);
+    server = nqtest_open(
+        "{'purpose': 'server', 'transports': [{'transport': '%s', 'port': %u, 'tls': {'ca': '%s',"
+        " 'cert': '%s', 'key': '%s'}}, {'transport': '%s', 'port': %u, 'psk': '%s', 'tls': {'cert':"
+        " '%s', 'key': '%s'}}]}",
+        transport, with, nqtest_certs[NQTEST_CA_PEM], nqtest_certs[NQTEST_SERVER_PEM],
+        nqtest_certs[NQTEST_SERVER_KEY], transport, without, key, nqtest_certs[NQTEST_SERVER_PEM],
+        nqtest_certs[NQTEST_SERVER_KEY]);
+    port = with;
+    named = named_client();
+    keyed = nqtest_open("{'purpose': 'client', 'transport': '%s', 'port': %u, 'psk': '%s',"
+                        " 'tls': {'ca': '%s'}}",
+                        transport, without, key, nqtest_certs[NQTEST_CA_PEM]);
+    nqtest_event(named, NQ_EVENT_PEER_UP);
+    nqtest_event(keyed, NQ_EVENT_PEER_UP);
+    for (int i = 0; i < 2; i++) {
+        neither = nqtest_open("{'purpose': 'client', 'transport': '%s', 'port': %u, 'tls':"
+                              " {'ca': '%s'}}",
+                              transport, i ? without : with, nqtest_certs[NQTEST_CA_PEM]);
+        ck_assert_int_eq(nqtest_event(neither, NQ_EVENT_REFUSED).reason, NQ_REASON_AUTH);
+        ck_assert_int_ge(nq_close(neither, 0, NULL), 0);
+        nq_free(neither);
+    }
+    nqtest_end(named);
+    nqtest_end(keyed);
+    nqtest_end(server);
+    ck_assert_int_eq(unlink(key), 0);
 }
 END_TEST
 
@@ -334,6 +389,7 @@ static TCase *each_transport(const char *name, void (*fixture)(void))
     tcase_add_test(tc, who_is_named_by_his_certificate_takes_the_place_of_his_former_life);
     tcase_add_test(tc, of_two_that_are_named_alike_the_later_one_stays);
     tcase_add_test(tc, without_uuid_a_certificate_takes_nobodys_place);
+    tcase_add_test(tc, certificates_for_some_and_keys_for_others_are_two_entries);
     if (nqtest_transport_of("shm") >= 0)
         tcase_add_test(tc, whose_certificate_is_refused_is_left_for_the_next_transport);
     tcase_add_test(tc, changed_files_serve_new_clients_and_broken_ones_nobody);

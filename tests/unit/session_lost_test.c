@@ -474,6 +474,29 @@ START_TEST(only_what_the_peer_does_not_have_is_sent_again)
 }
 END_TEST
 
+/* Its time may end on the way: what the sender has once begun he leaves to the receiver, who may
+ * have it already, and who has it delivers it. */
+START_TEST(what_has_begun_is_delivered_however_late)
+{
+    struct nqtest_rig_put *puts[2];
+
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 2; i++) {
+        puts[i] = nqtest_make(&rig.a, 50000, 1);
+        puts[i]->tx.msg->deadline_ns = rig.now + 1000;
+        nqtest_queue(&rig.a, puts[i]);
+        if (_i && !i) /* the first begins */
+            pull_some(&rig.a, 1);
+    }
+    nqtest_rig_lose(&rig, 0, 0);
+    nqtest_pass(&rig, NQI_NS_PER_S);
+    go_on();
+    ck_assert_int_eq(puts[0]->outcome, _i ? NQ_DELIVERED : NQ_EXPIRED);
+    ck_assert_int_eq(puts[1]->outcome, NQ_EXPIRED);
+    ck_assert_uint_eq(rig.b.delivered, (unsigned)_i);
+}
+END_TEST
+
 START_TEST(what_was_set_aside_is_kept_with_the_message)
 {
     nqtest_rig_greet(&rig);
@@ -773,6 +796,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(parts, the_end_settles_everything);
     tcase_add_test(goes_on, a_buffer_of_which_a_part_arrived_is_trimmed_again_and_again);
     tcase_add_test(goes_on, only_what_the_peer_does_not_have_is_sent_again);
+    tcase_add_loop_test(goes_on, what_has_begun_is_delivered_however_late, 0, 2);
     tcase_add_test(goes_on, what_was_set_aside_is_kept_with_the_message);
     tcase_add_loop_test(goes_on, a_session_that_ends_later_knows_what_was_reached, 0, 4);
     tcase_add_loop_test(goes_on, a_good_bye_is_said_on_the_next_link, 0, 5);
