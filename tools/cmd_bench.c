@@ -388,10 +388,22 @@ static int bench_parse_job(struct bench_run *run, const char *word)
     return nqi_opts_bad("there is no job \"%s\": rtt, oneway, both, sync, async or mix", word);
 }
 
+/* Whose peers find each other within one process only, by itself or below another. */
+static bool bench_is_one_process(const struct bench_run *run)
+{
+    bool one = strcmp(run->conf.transport, "loop") == 0;
+
+    for (size_t i = 0; i < run->conf.options.n; i++)
+        one |= strcmp(run->conf.options.items[i], "inner=loop") == 0;
+    return one;
+}
+
 static int bench_check_options(struct bench_run *run)
 {
     if (!run->conf.transport)
         return nqi_opts_bad("--transport T is missing");
+    if (bench_is_one_process(run))
+        return nqi_opts_bad("loop works within one process only, and bench measures between two");
     if (run->job == NQI_JOB_SYNC && run->warmup != UINT64_MAX)
         return nqi_opts_bad("sync is timed from its first message on: no --warmup");
     if (run->foreign && run->job != NQI_JOB_RTT)

@@ -588,6 +588,12 @@ bench_fails() {
         ends 3 nq bench rtt --transport tcp --option no-such=1 && says err 'no-such'
 }
 
+# At once, and not when a client has looked for its server for as long as it is let.
+bench_needs_two_processes() {
+    ends 2 nq bench rtt --transport loop && says err 'loop works within one process only' &&
+        ends 2 nq bench rtt --transport fault -o inner=loop && says err 'within one process only'
+}
+
 bench_small_limits() {
     ends 0 nq bench sync --transport tcp --size 2MiB --count 20 --queue-bytes 8MiB --credit 8MiB \
         --spin off --json
@@ -600,5 +606,6 @@ check "bench puts on another thread than it waits on" bench_foreign
 check "bench waits for answers to a window" bench_window
 check "bench measures a transport that stands on another" bench_stands_on_another
 check "bench says what is wrong with a transport" bench_fails
+check "bench says that loop is no way between two processes" bench_needs_two_processes
 
 tap_done
