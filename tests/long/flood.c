@@ -127,6 +127,7 @@ static int64_t flood_cpu(const struct flood_server *server)
 
 static struct pollfd flood_fds[FLOOD_SILENT + FLOOD_SLOW]; /* the slow ones last */
 static uint64_t flood_ended;                               /* by the server */
+static int64_t flood_say_at;                               /* when the slow ones say a byte */
 
 /* Another source for each of them, so that no source has too many. */
 static int flood_knock(unsigned port, unsigned number)
@@ -159,11 +160,10 @@ static void flood_say(int fd, unsigned *said)
 static void flood_turn(unsigned port, unsigned count)
 {
     static unsigned said[FLOOD_SILENT + FLOOD_SLOW];
-    static int64_t say_at;
-    bool say = nqtest_now_ns() >= say_at;
+    bool say = nqtest_now_ns() >= flood_say_at;
 
     if (say)
-        say_at = nqtest_now_ns() + FLOOD_SLOWLY_NS;
+        flood_say_at = nqtest_now_ns() + FLOOD_SLOWLY_NS;
     if (poll(flood_fds, count, 0) < 0)
         nqtest_bail("poll", NULL);
     for (unsigned i = 0; i < count; i++) {
@@ -191,13 +191,21 @@ static void flood_end(unsigned count)
         close(flood_fds[i].fd);
 }
 
+/* Until that time, a byte is to be said, or the server sends somebody away. */
+static void flood_wait(unsigned count, int64_t until)
+{
+    int64_t left_ns = (until < flood_say_at ? until : flood_say_at) - nqtest_now_ns();
+
+    (void)poll(flood_fds, count, left_ns > 0 ? (int)(left_ns / 1000000 + 1) : 0);
+}
+
 static void flood_go_on(unsigned port, unsigned count, int64_t ns)
 {
     int64_t until = nqtest_now_ns() + ns;
 
     while (nqtest_now_ns() < until) {
         flood_turn(port, count);
-        usleep(1000);
+        flood_wait(count, until);
     }
 }
 
