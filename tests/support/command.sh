@@ -23,6 +23,30 @@ config() {
         "$2" "${port:?}" "${3:-}" >"$1"
 }
 
+# server.json and client.json, on a free port; MORE as above, the server's.
+two_sides() {
+    port=$(free_port)
+    config server.json server "${1:-}"
+    config client.json client
+}
+
+# A get in the background; its pid is in $getter.  Not through nq: a signal must reach the command
+# itself.
+start_get() { # options of get
+    "$NETQUEUE" get -c server.json --timeout 60s "$@" &
+    getter=$!
+}
+
+# got CODE: the getter has ended with it.
+got() {
+    wait "$getter"
+    code=$?
+    [ "$code" -eq "$1" ] && return
+    echo "get ended with $code instead of $1"
+    [ ! -s get.err ] || cat get.err
+    return 1
+}
+
 # ends CODE COMMAND...: its output goes to out and err.
 ends() {
     want=$1

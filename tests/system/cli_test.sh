@@ -6,26 +6,7 @@
 . "${top_srcdir:-.}/tests/support/tap.sh"
 . "$top_srcdir/tests/support/command.sh"
 
-port=$(free_port)
-config server.json server
-config client.json client
-
-# A get in the background; its pid is in $getter.  Not through nq: a signal must reach the command
-# itself.
-start_get() { # options of get
-    "$NETQUEUE" get -c server.json --timeout 60s "$@" &
-    getter=$!
-}
-
-# got CODE: the getter has ended with it.
-got() {
-    wait "$getter"
-    code=$?
-    [ "$code" -eq "$1" ] && return
-    echo "get ended with $code instead of $1"
-    [ ! -s get.err ] || cat get.err
-    return 1
-}
+two_sides
 
 sum() {
     sha256sum <"$1"

@@ -4,10 +4,8 @@
 . "${top_srcdir:-.}/tests/support/tap.sh"
 . "$top_srcdir/tests/support/command.sh"
 
-port=$(free_port)
 socket=$PWD/queue.stats
-config server.json server ", \"stats\": {\"socket\": \"$socket\"}"
-config client.json client
+two_sides ", \"stats\": {\"socket\": \"$socket\"}"
 
 asks() { # OPTION...
     ends 0 nq stats "$socket" "$@"
@@ -85,7 +83,7 @@ watch_goes_on() {
 }
 
 a_closed_queue_has_no_socket() {
-    [ "$server_code" -eq 130 ] && [ ! -e "$socket" ] && ends 4 nq stats "$socket" && says err 'is not there: is the program running'
+    [ "$server_ended" -eq 0 ] && [ ! -e "$socket" ] && ends 4 nq stats "$socket" && says err 'is not there: is the program running'
 }
 
 # ---- nobody there, or somebody else -----------------------------------------------------------
@@ -170,8 +168,8 @@ not_allowed() {
 }
 
 # A server that gets for ever.  It listens from the moment on that a client's message has come.
-"$NETQUEUE" get -c server.json --timeout forever >got 2>get.err &
-server=$!
+start_get --timeout forever >got 2>get.err
+server=$getter
 started "$server"
 check "a queue runs" ends 0 nq put -c client.json --timeout 30s client.json
 check "the table names process, counters and transports" table_works
@@ -195,8 +193,8 @@ check "--watch asks again and again" watch_goes_on
 exec 3>&-
 wait "$putter"
 kill -INT "$server"
-wait "$server"
-server_code=$?
+got 130
+server_ended=$?
 check "a queue that closes takes its socket along" a_closed_queue_has_no_socket
 check "wrong usage" usage_codes
 check "what is no socket is named" no_socket

@@ -3,9 +3,7 @@
 . "${top_srcdir:-.}/tests/support/tap.sh"
 . "$top_srcdir/tests/support/command.sh"
 
-port=$(free_port)
-config server.json server
-config client.json client
+two_sides
 
 printf '%s\n' '{"name": "a", "list": [1, 2.5, null, true]}' '"text"' '[]' >lines
 printf '%s\n' '{"name":"a","list":[1,2.5,null,true]}' '"text"' '[]' >compact
@@ -13,8 +11,7 @@ printf '%s\n' '{"name":"a","list":[1,2.5,null,true]}' '"text"' '[]' >compact
 # moved COUNT GET_OPTIONS PUT_OPTIONS: what get prints is in printed, what it says in get.err.
 moved() {
     # shellcheck disable=SC2086 # lists of words
-    "$NETQUEUE" get -c server.json --timeout 60s -n "$1" $2 >printed 2>get.err &
-    getter=$!
+    start_get -n "$1" $2 >printed 2>get.err
     # shellcheck disable=SC2086
     nq put -c client.json --timeout 30s $3 2>put.err
     put_code=$?
