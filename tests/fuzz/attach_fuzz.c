@@ -1,12 +1,13 @@
 /* A whole queue and strangers at its door: greetings, proofs, and what comes behind them.
  *
- *     byte 0     bit 0: the queue is a client, 1: a server with pre-shared keys
+ *     byte 0     bit 0: the queue is a client, 1: a server with pre-shared keys; bits 2 and 3: its
+ *                wire: ours, ours, that of net-queue, both (a client: the former)
  *     then       operations: a byte, and what it needs (enum below); links are of four slots
  *
  * The transport is the fake one of the tests, and who talks over it knows the protocol as well as
  * we do: greetings and proofs are made by core/attach.c and then changed, so that the input need
  * not guess a digest.  Nobody gets a session without its key, or one of his own without a key where
- * keys are asked for. */
+ * keys are asked for; and nobody hears a wire that is not spoken there. */
 #include "core/keyring.h"
 #include "core/plugin.h"
 #include "core/queue.h"
@@ -27,6 +28,7 @@ enum {
     OP_CHALLENGE, /* u8 place, u8 bits: of a server */
     OP_WELCOME,   /* u8 kind, u8 place, u8 bits */
     OP_RECORD,    /* u8: one of records.h */
+    OP_INI,       /* u8 who, u8 place, u8 bits: of a client of the older wire */
     OP_LOSE,      /* the slot's link */
     OP_WRITABLE,
     OP_PUT, /* u16 bytes, to everybody */
@@ -50,6 +52,7 @@ struct attach_way {
 struct attach_fuzz {
     struct nqi_buf in;
     bool client, keyed, proven; /* proven: somebody has shown a key */
+    unsigned wire;              /* index into attach_wires */
     nq_queue *queue;
     struct attach_way way[SLOTS];
     struct {
@@ -62,6 +65,9 @@ struct attach_fuzz {
 
 static struct attach_fuzz fuzz;
 static uint8_t attach_psk[NQI_KEY];
+
+enum { WIRE_OURS, WIRE_OURS_TOO, WIRE_OLDER, WIRE_BOTH };
+static const char *const attach_wires[] = {"netqueue", "netqueue", "net-queue", "both"};
 
 /* ---- in place of parts of the core ---- */
 
@@ -109,17 +115,19 @@ static void queue_open(void)
 {
     static const char text[] = "{\"purpose\": \"%s\", \"transport\": \"fake\","
                                " \"id\": \"11111111-1111-4111-8111-111111111111\","
+                               " \"wire\": \"%s\","
                                " \"session\": {\"keepalive\": \"off\", \"expiry\": \"1h\"},"
                                " \"limits\": {\"max_message\": 100000, \"peers\": 2},"
                                " \"security\": {\"insecure\": true},"
                                " \"progress\": {\"mode\": \"manual\"}}";
     static const char keys[] = "{\"key\": \"0123456789abcdef0123456789abcdef\"}";
-    char json[sizeof(text) + 16];
+    char json[sizeof(text) + 32];
     struct nqi_keyring *ring;
     nq_uuid nobody = {{1}};
 
     nqtest_fake_reset();
-    snprintf(json, sizeof(json), text, fuzz.client ? "client" : "server");
+    nqtest_fake.caps |= NQT_CAP_PLAIN;
+    snprintf(json, sizeof(json), text, fuzz.client ? "client" : "server", attach_wires[fuzz.wire]);
     MUST(!nq_open_json(json, strlen(json), &fuzz.queue));
     if (fuzz.keyed) {
         MUST(!nqi_keyring_parse("keys", keys, sizeof(keys) - 1, &ring));
@@ -252,6 +260,16 @@ static void client_hello(struct attach_way *way)
     way_say(way, way->hello, sizeof(way->hello));
 }
 
+static void client_ini(struct attach_way *way)
+{
+    uint8_t frame[NQI_HEAD + sizeof(nq_uuid)] = {[NQI_HEAD - 1] = sizeof(nq_uuid)};
+    nq_uuid id = client_id(nqi_buf_u8(&fuzz.in) % CLIENTS);
+
+    memcpy(frame + NQI_HEAD, id.bytes, sizeof(id.bytes));
+    (void)way_spoil(frame, sizeof(frame));
+    way_say(way, frame, sizeof(frame));
+}
+
 static void client_auth(struct attach_way *way)
 {
     static const uint8_t methods[] = {NQI_AUTH_OPEN, NQI_AUTH_RESUME, NQI_AUTH_PSK, 9};
@@ -286,6 +304,23 @@ static void client_auth(struct attach_way *way)
     way_say(way, record, sizeof(record));
 }
 
+/* What the queue says first is an ini. */
+static bool way_is_older(const struct attach_way *way)
+{
+    uint8_t head[NQI_HEAD];
+
+    return way_heard(way, 0, sizeof(head), head) && nqi_load_u64(head) == sizeof(nq_uuid);
+}
+
+/* And that tells which wire it takes this link for. */
+static void wire_judge(const struct attach_way *way)
+{
+    uint8_t first;
+
+    if (way_heard(way, 0, 1, &first))
+        MUST(way_is_older(way) ? fuzz.wire >= WIRE_OLDER : fuzz.wire != WIRE_OLDER);
+}
+
 /* What the server answered: nobody comes in who must not, and who came in knows his session. */
 static void client_judge(struct attach_way *way)
 {
@@ -293,7 +328,8 @@ static void client_judge(struct attach_way *way)
     struct nqi_welcome welcome;
     nq_uuid id = client_id(way->who);
 
-    if (way->judged || !way_heard(way, NQI_HELLO_RECORD, sizeof(record), record))
+    if (way->judged || !way_heard(way, NQI_HELLO_RECORD, sizeof(record), record) ||
+        way_is_older(way))
         return;
     way->judged = true;
     if (record[0] != NQI_WELCOME || nqi_welcome_read(record, &welcome))
@@ -391,6 +427,9 @@ static void fuzz_step_link(uint8_t op, struct attach_way *way)
     case OP_RECORD:
         way_say_record(way);
         break;
+    case OP_INI:
+        client_ini(way);
+        break;
     case OP_LOSE:
         way_lose(way);
         break;
@@ -425,6 +464,8 @@ static void fuzz_step(void)
         fuzz_step_link(op, way);
         break;
     }
+    for (unsigned i = 0; i < SLOTS; i++)
+        wire_judge(&fuzz.way[i]);
     for (unsigned i = 0; i < SLOTS && !fuzz.client; i++)
         client_judge(&fuzz.way[i]);
     MUST(!fuzz.keyed || fuzz.proven || !queue_peers());
@@ -439,6 +480,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     how = nqi_buf_u8(&fuzz.in);
     fuzz.client = how & 1;
     fuzz.keyed = how & 2 && !fuzz.client;
+    fuzz.wire = how >> 2 & (fuzz.client ? 2 : 3);
     queue_open();
     while (nqi_buf_left(&fuzz.in))
         fuzz_step();
@@ -473,6 +515,24 @@ static void seed_talk(unsigned slot)
     }
 }
 
+/* Both wires at one door, each in two pieces. */
+static void seed_wires(unsigned how)
+{
+    static const uint8_t ini[] = {0, 0, 0, 0, 0, 0, 0, 16};
+
+    for (unsigned kind = 0; kind < 8; kind++) {
+        fuzz_add_u8(how);
+        fuzz_add((const uint8_t[]){OP_ACCEPT, OP_INI, 0, 0, 0}, 5);
+        fuzz_add((const uint8_t[]){1 << 6 | OP_ACCEPT, 1 << 6 | OP_BYTES, 0}, 3);
+        fuzz_add_u8(kind);
+        fuzz_add(ini, kind);
+        fuzz_add((const uint8_t[]){1 << 6 | OP_INI, 1, (uint8_t)kind, (uint8_t)kind}, 4);
+        seed_attach(2, 2, how & 2 ? 2 : 0, 0);
+        fuzz_add((const uint8_t[]){OP_PUT, 0, 100, OP_TURN, OP_INI, 2, 0, 0, OP_GET}, 9);
+        fuzz_seed();
+    }
+}
+
 static void seed_server(unsigned how)
 {
     const unsigned method = how & 2 ? 2 : 0;
@@ -496,6 +556,10 @@ void fuzz_seeds(void)
 
     seed_server(0);
     seed_server(2);
+    for (unsigned wire = 0; wire < 4; wire++) {
+        seed_wires(wire << 2);
+        seed_wires(wire << 2 | 2);
+    }
     for (unsigned kind = 0; kind < 5; kind++) {
         fuzz_add(client, sizeof(client));
         fuzz_add_u8(kind);

@@ -255,8 +255,8 @@ static const struct nqt_ops fake_bare_ops = {.size = sizeof(struct nqt_ops), FAK
     {                                                                                              \
         .magic = NQT_MAGIC, .abi_major = 1, .size = sizeof(struct nqt_module),                     \
         .threading = NQT_THREADING_LOOP, .opt_size = sizeof(struct nqt_opt),                       \
-        .caps = NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT, .name = "fake", .version = "0", \
-        .wire = "fake", .license = "MIT", .summary = "For tests", .ops = &(table)                  \
+        .caps = NQT_CAP_STREAM | NQT_CAP_LISTEN | NQT_CAP_CONNECT | NQT_CAP_PLAIN, .name = "fake", \
+        .version = "0", .wire = "fake", .license = "MIT", .summary = "For tests", .ops = &(table)  \
     }
 
 const struct nqt_module *nqtest_fake_module(bool bare)
