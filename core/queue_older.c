@@ -73,6 +73,19 @@ static nq_reason older_admit(nq_queue *queue, struct nqi_link *link, const nq_uu
     return NQ_REASON_NONE;
 }
 
+static const char *older_text(const struct nqi_link *link, nq_reason reason)
+{
+    nq_uuid proven;
+
+    if (reason == NQ_REASON_WIRE)
+        return "a session of this id speaks the wire \"netqueue\"";
+    if (reason == NQ_REASON_AUTH)
+        return "this id has a pre-shared key, which the wire \"net-queue\" cannot prove";
+    if (reason == NQ_REASON_IDENTITY && !nqi_link_identity(link, &proven))
+        return "on the wire \"net-queue\" only a certificate proves an id: \"tls\" needs \"uuid\"";
+    return nq_reason_text(reason);
+}
+
 void nqi_queue_on_older(void *arg, struct nqi_link *link, const nq_uuid *id)
 {
     nq_queue *queue = arg;
@@ -92,10 +105,6 @@ void nqi_queue_on_older(void *arg, struct nqi_link *link, const nq_uuid *id)
         nqi_peer_announce(peer);
         return;
     }
-    nqi_queue_refused(queue, link, id, reason,
-                      reason == NQ_REASON_WIRE ? "a session of this id speaks the wire \"netqueue\""
-                      : reason == NQ_REASON_AUTH ? "this id has a pre-shared key, which the wire "
-                                                   "\"net-queue\" cannot prove"
-                                                 : nq_reason_text(reason));
+    nqi_queue_refused(queue, link, id, reason, older_text(link, reason));
     nqi_link_close(link);
 }

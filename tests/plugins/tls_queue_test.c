@@ -174,6 +174,77 @@ START_TEST(without_uuid_a_certificate_takes_nobodys_place)
 }
 END_TEST
 
+/* ---- the older wire --------------------------------------------------------------------- */
+
+/* A server of both wires; `tls` is more of that object.  A client's words on the older wire are an
+ * id, which nothing proves but a certificate. */
+static nq_queue *server_of_both(const char *tls)
+{
+    return nqtest_open("{'purpose': 'server', 'id': '%s', 'wire': 'both', 'transport': '%s',"
+                       " 'port': %u, 'tls': {'ca': '%s', 'cert': '%s', 'key': '%s'%s}}",
+                       NQTEST_CERT_SERVER, transport, port, nqtest_certs[NQTEST_CA_PEM],
+                       nqtest_certs[NQTEST_SERVER_PEM], nqtest_certs[NQTEST_SERVER_KEY], tls);
+}
+
+static nq_queue *older_client(const char *id, const char *more)
+{
+    return nqtest_open("{'purpose': 'client', 'id': '%s', 'wire': 'net-queue', 'transport': '%s',"
+                       " 'port': %u, 'tls': {'ca': '%s', 'cert': '%s', 'key': '%s'}%s}",
+                       id, transport, port, nqtest_certs[NQTEST_CA_PEM],
+                       nqtest_certs[NQTEST_CLIENT_PEM], nqtest_certs[NQTEST_CLIENT_KEY], more);
+}
+
+START_TEST(a_certificate_proves_the_id_on_the_older_wire)
+{
+    nq_queue *server = server_of_both(", 'uuid': true");
+    nq_queue *client = older_client(NQTEST_CERT_CLIENT, "");
+
+    nqtest_event(client, NQ_EVENT_PEER_UP);
+    nqtest_put(client, nqtest_msg("it is me"));
+    nqtest_get_text(server, "it is me");
+    nqtest_put(server, nqtest_msg("so it is"));
+    nqtest_get_text(client, "so it is");
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* With `uuid` it must be the certificate's; without it nothing is proven, and whom certificates are
+ * asked of must have proven something. */
+START_TEST(who_proves_another_id_or_none_is_refused_on_the_older_wire)
+{
+    nq_queue *server = server_of_both(_i ? "" : ", 'uuid': true");
+    nq_queue *client = older_client(_i ? NQTEST_CERT_CLIENT : STRANGE_ID, "");
+    struct nq_event event = nqtest_event(server, NQ_EVENT_REFUSED);
+
+    ck_assert_int_eq(event.reason, NQ_REASON_IDENTITY);
+    ck_assert_msg(strstr(event.text, _i ? "\"tls\" needs \"uuid\"" : "is for another id"), "%s",
+                  event.text);
+    ck_assert_uint_eq(nqtest_stats(server).peers, 0);
+    ends(client, server);
+}
+END_TEST
+
+START_TEST(of_two_that_are_named_alike_the_later_one_stays_on_the_older_wire)
+{
+    nq_queue *server = server_of_both(", 'uuid': true"), *fresh;
+    nq_queue *old = older_client(NQTEST_CERT_CLIENT, ", 'progress': {'mode': 'manual'}");
+
+    nqtest_event(old, NQ_EVENT_PEER_UP);
+    nqtest_event(server, NQ_EVENT_PEER_UP);
+    fresh = older_client(NQTEST_CERT_CLIENT, "");
+    nqtest_event(fresh, NQ_EVENT_PEER_UP);
+    nqtest_put(fresh, nqtest_msg("it is me now"));
+    nqtest_get_text(server, "it is me now");
+    ck_assert_uint_eq(nqtest_stats(server).peers, 1);
+    nqtest_end(fresh);
+    nqtest_event(old, NQ_EVENT_PEER_GONE);
+    ck_assert_int_ge(nq_close(old, 0, NULL), 0);
+    nq_free(old);
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- certificates for some -------------------------------------------------------------- */
 
 static void write_key(char path[128])
@@ -389,6 +460,9 @@ static TCase *each_transport(const char *name, void (*fixture)(void))
     tcase_add_test(tc, who_is_named_by_his_certificate_takes_the_place_of_his_former_life);
     tcase_add_test(tc, of_two_that_are_named_alike_the_later_one_stays);
     tcase_add_test(tc, without_uuid_a_certificate_takes_nobodys_place);
+    tcase_add_test(tc, a_certificate_proves_the_id_on_the_older_wire);
+    tcase_add_loop_test(tc, who_proves_another_id_or_none_is_refused_on_the_older_wire, 0, 2);
+    tcase_add_test(tc, of_two_that_are_named_alike_the_later_one_stays_on_the_older_wire);
     tcase_add_test(tc, certificates_for_some_and_keys_for_others_are_two_entries);
     if (nqtest_transport_of("shm") >= 0)
         tcase_add_test(tc, whose_certificate_is_refused_is_left_for_the_next_transport);
