@@ -1,0 +1,1 @@
+"""The parts of bench/compare; bench/README.md has the list."""
