@@ -87,6 +87,7 @@ static void rival_peer(const struct bench_opts *opts, int fd, void *arg)
     for (uint64_t i = 0; i < opts->warmup + opts->count; i++) {
         if (opts->job == BENCH_RTT)
             rival_recv(&end, opts->size, i);
+        bench_due(opts, i, 1);
         rival_send(&end, opts->size, i);
     }
     bench_hear(fd, &done, 1); /* all of it has arrived */
@@ -103,10 +104,11 @@ static void rival_measure(const struct bench_opts *opts, struct rival_end *end,
 
         if (i == opts->warmup)
             start = last = bench_now_ns();
-        if (result->samples)
+        if (opts->job == BENCH_RTT)
             rival_send(end, opts->size, i);
         rival_recv(end, opts->size, i);
-        if (!result->samples || i < opts->warmup)
+        bench_arrived(opts, result, i);
+        if (opts->job != BENCH_RTT || i < opts->warmup)
             continue;
         now = bench_now_ns();
         bench_samples_add(result->samples, now - last);
@@ -124,14 +126,15 @@ int main(int argc, char **argv)
     struct bench_peer peer;
     struct rival_end end;
 
-    bench_options(&opts, "iceoryx", 0, argc, argv);
+    bench_options(&opts, "iceoryx", BENCH_OPT_PACED, argc, argv);
     peer = bench_peer_start(&opts, rival_peer, NULL);
     rival_open(&end, "bench", 0, opts.size);
-    if (opts.job == BENCH_RTT) {
+    if (opts.job != BENCH_ONEWAY) {
         bench_samples_init(&samples, opts.count);
         result.samples = &samples;
     }
     snprintf(result.settings, sizeof(result.settings), "both spin, chunks written at their ends");
+    bench_cpu_start();
     rival_measure(&opts, &end, &result);
     bench_tell(peer.fd, "d", 1);
     bench_peer_wait(&peer);

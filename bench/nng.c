@@ -1,7 +1,7 @@
 /* The rival NNG, with its default settings (its own threads, TCP_NODELAY on, its own
  * queue lengths; a sender that finds them full waits, so nothing is dropped).
  *
- * Patterns: rtt over pair0, oneway over push0/pull0; --pattern pair0|pair1|push tries
+ * Patterns: rtt over pair0, oneway and paced over push0/pull0; --pattern pair0|pair1|push tries
  * another.  Messages move by nng_sendmsg() and nng_recvmsg(), which hand memory over
  * without copying; rtt sends the very message that came back.  A sender has to allocate
  * each message, because the library frees what it has sent; it does not fill them. */
@@ -52,7 +52,7 @@ static nng_socket rival_open(const struct bench_opts *opts, int end)
         rival_check(nng_socket_set_size(sock, NNG_OPT_RECVMAXSZ, 0), "receive limit");
         return sock;
     }
-    bench_die("--pattern", "not pair0, pair1 or (oneway) push");
+    bench_die("--pattern", "not pair0, pair1 or (not rtt) push");
 }
 
 static void rival_send(nng_socket sock, nng_msg *msg)
@@ -98,8 +98,10 @@ static void rival_peer(const struct bench_opts *opts, int fd, void *arg)
     sock = rival_open(opts, 1);
     bench_hear(fd, addr, sizeof(addr));
     rival_check(nng_dial(sock, addr, NULL, 0), addr);
-    for (uint64_t i = 0; i < opts->warmup + opts->count; i++)
+    for (uint64_t i = 0; i < opts->warmup + opts->count; i++) {
+        bench_due(opts, i, 1);
         rival_send(sock, opts->job == BENCH_RTT ? rival_recv(opts, sock) : rival_alloc(opts));
+    }
     bench_hear(fd, &done, 1); /* all of it has arrived: closing would drop the rest */
     nng_close(sock);
 }
@@ -139,6 +141,7 @@ static void rival_oneway(const struct bench_opts *opts, nng_socket sock,
         if (i == opts->warmup)
             start = bench_now_ns();
         nng_msg_free(rival_recv(opts, sock));
+        bench_arrived(opts, result, i);
     }
     result->seconds = (double)(bench_now_ns() - start) / 1e9;
     result->messages = opts->count;
@@ -155,7 +158,9 @@ int main(int argc, char **argv)
     char addr[BENCH_PATH_MAX] = {0};
     int port = 0;
 
-    bench_options(&opts, "nng", BENCH_OPT_PATTERN | BENCH_OPT_BUFFER | BENCH_OPT_PATH, argc, argv);
+    bench_options(&opts, "nng",
+                  BENCH_OPT_PATTERN | BENCH_OPT_BUFFER | BENCH_OPT_PATH | BENCH_OPT_PACED, argc,
+                  argv);
     if (!opts.pattern)
         opts.pattern = opts.job == BENCH_RTT ? "pair0" : "push";
     peer = bench_peer_start(&opts, rival_peer, NULL);
@@ -171,13 +176,15 @@ int main(int argc, char **argv)
     bench_tell(peer.fd, addr, sizeof(addr));
     snprintf(result.settings, sizeof(result.settings), "%s, queues %s", opts.pattern,
              opts.buffer < 0 ? "default" : "set");
-    if (opts.job == BENCH_RTT) {
+    if (opts.job != BENCH_ONEWAY) {
         bench_samples_init(&samples, opts.count);
         result.samples = &samples;
-        rival_rtt(&opts, sock, &result);
-    } else {
-        rival_oneway(&opts, sock, &result);
     }
+    bench_cpu_start();
+    if (opts.job == BENCH_RTT)
+        rival_rtt(&opts, sock, &result);
+    else
+        rival_oneway(&opts, sock, &result);
     bench_tell(peer.fd, "d", 1);
     bench_peer_wait(&peer);
     nng_close(sock);

@@ -281,6 +281,7 @@ int main(int argc, char **argv)
     peer = bench_peer_start(&opts, paho_other, NULL);
     paho_connect();
     bench_hear(peer.fd, &go, 1);
+    bench_cpu_start();
     bench_tell(peer.fd, &go, 1);
     if (opts.job == BENCH_RTT) {
         bench_samples_init(&samples, opts.count);

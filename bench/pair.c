@@ -44,6 +44,15 @@ struct bench_pair bench_pair_connect(void)
     return pair;
 }
 
+struct bench_pair bench_pair_unix(void)
+{
+    struct bench_pair pair;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair.fd) != 0)
+        bench_die("socketpair", NULL);
+    return pair;
+}
+
 void bench_count_bytes(const struct bench_opts *opts, bench_receive_fn receive, void *arg,
                        struct bench_result *result)
 {

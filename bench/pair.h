@@ -16,6 +16,9 @@ struct bench_pair {
  * bench_peer_start(); each process then closes the other's end.  A failure ends the program. */
 struct bench_pair bench_pair_connect(void);
 
+/* The same of a pair of unix sockets. */
+struct bench_pair bench_pair_unix(void);
+
 /* One read of at most `len` bytes, at least one; 0 = the other side has gone. */
 typedef size_t (*bench_receive_fn)(void *arg, char *buf, size_t len);
 

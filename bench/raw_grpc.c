@@ -252,6 +252,7 @@ int main(int argc, char **argv)
     }
     snprintf(result.settings, sizeof(result.settings), "%s, gRPC %s", waits[opts.wait],
              grpc_version_string());
+    bench_cpu_start();
     raw_measure(&end, &result);
     bench_tell(peer.fd, "d", 1);
     bench_peer_wait(&peer);

@@ -1,24 +1,28 @@
 /* The measure for netqueue over shm: the least that two processes can do with shared memory, and
- * what the ring of the plugin does, both spinning.
+ * what the ring of the plugin does.
  *
  *   --pattern bare   a ring of slots of 8 + `size` bytes, rounded up to lines: a sequence number,
  *                    stored last, and the payload; the receiver tells every quarter of the ring
- *                    what it is done with.  It checks nothing.
+ *                    what it is done with.  It checks nothing.  Both spin
+ *   --pattern futex  the same; who finds nothing sleeps on a futex, and is woken when somebody
+ * sleeps
  *   --pattern ring   plugins/shm/shm_ring.c: `size` bytes and a head of 8, as a record of the
- *                    session
- *   --pattern socket a pair of unix sockets, with calls that block: what sleeping peers cost
+ *                    session.  Both spin
  *
  *   rtt     one message there and back
  *   oneway  one after the other as fast as they go; the receiver copies each out and looks at its
  *           first word, which is its number
+ *   paced   the same, each when a schedule says so
  *
  * Clocks cost as much as a message here: a sample is the mean of RAW_ROUNDS round trips. */
 #include "plugins/shm/shm_ring.h"
 #include "report.h"
+#include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define RAW_ROUNDS 16
 #define RAW_CELLS 256u
@@ -32,6 +36,8 @@
 
 struct raw_bare {
     _Alignas(128) _Atomic uint64_t taken; /* the receiver's */
+    _Atomic uint32_t wants_room;          /* 1: the sender sleeps, or is about to */
+    _Alignas(128) _Atomic uint32_t wants; /* the same of the receiver */
     _Alignas(128) uint8_t slots[];        /* the sender's */
 };
 
@@ -39,29 +45,68 @@ struct raw_bare_end {
     struct raw_bare *out, *in;
     size_t stride, slots;
     uint64_t sent, seen, got, told;
+    bool sleeps; /* the pattern futex */
 };
+
+static long bare_futex(_Atomic uint32_t *word, int op, uint32_t value)
+{
+    return syscall(SYS_futex, word, op, value, NULL, NULL, 0);
+}
+
+/* Until `word` is not `old` any more. */
+static void bare_await(const struct raw_bare_end *end, _Atomic uint32_t *wants,
+                       _Atomic uint64_t *word, uint64_t old)
+{
+    while (atomic_load_explicit(word, memory_order_acquire) == old) {
+        if (!end->sleeps) {
+            bench_relax();
+            continue;
+        }
+        atomic_store(wants, 1);
+        if (atomic_load(word) == old)
+            bare_futex(wants, FUTEX_WAIT, 1);
+        atomic_store(wants, 0);
+    }
+}
+
+/* What somebody may sleep for has been stored. */
+static void bare_wake(const struct raw_bare_end *end, _Atomic uint32_t *wants)
+{
+    if (!end->sleeps)
+        return;
+    /* Either this sees that it wants, or it sees what was stored. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(wants, memory_order_relaxed) && atomic_exchange(wants, 0))
+        bare_futex(wants, FUTEX_WAKE, 1);
+}
 
 static void bare_send(struct raw_bare_end *end, const void *data, size_t len)
 {
     uint8_t *slot = end->out->slots + end->sent % end->slots * end->stride;
 
-    while (end->sent - end->seen == end->slots)
+    if (end->sent - end->seen == end->slots)
         end->seen = atomic_load_explicit(&end->out->taken, memory_order_acquire);
+    if (end->sent - end->seen == end->slots) {
+        bare_await(end, &end->out->wants_room, &end->out->taken, end->seen);
+        end->seen = atomic_load_explicit(&end->out->taken, memory_order_acquire);
+    }
     memcpy(slot + 8, data, len);
     atomic_store_explicit((_Atomic uint64_t *)(void *)slot, ++end->sent, memory_order_release);
+    bare_wake(end, &end->out->wants);
 }
 
 static void bare_recv(struct raw_bare_end *end, void *data, size_t len)
 {
     uint8_t *slot = end->in->slots + end->got % end->slots * end->stride;
 
-    while (atomic_load_explicit((_Atomic uint64_t *)(void *)slot, memory_order_acquire) !=
-           end->got + 1)
-        bench_relax();
+    /* Before the message there stands the one of the turn before, or nothing. */
+    bare_await(end, &end->in->wants, (_Atomic uint64_t *)(void *)slot,
+               end->got < end->slots ? 0 : end->got + 1 - end->slots);
     memcpy(data, slot + 8, len);
     if (++end->got - end->told >= end->slots / 4) {
         end->told = end->got;
         atomic_store_explicit(&end->in->taken, end->got, memory_order_release);
+        bare_wake(end, &end->in->wants_room);
     }
 }
 
@@ -103,27 +148,12 @@ static void ring_recv(struct raw_ring_end *end, void *data, size_t len)
     memcpy(data, record + RAW_HEAD, len);
 }
 
-/* ---- sockets --------------------------------------------------------------------------------- */
-
-static void socket_send(int fd, const uint8_t *data, size_t len)
-{
-    while (len) {
-        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-
-        if (n <= 0)
-            bench_die("send", NULL);
-        data += n;
-        len -= (size_t)n;
-    }
-}
-
 /* ---- all ------------------------------------------------------------------------------------ */
 
-enum raw_pattern { RAW_BARE, RAW_RING, RAW_SOCKET };
+enum raw_pattern { RAW_BARE, RAW_FUTEX, RAW_RING };
 
 struct raw_end {
     enum raw_pattern pattern;
-    int fd; /* of the pattern socket */
     struct raw_bare_end b;
     struct raw_ring_end r;
 };
@@ -138,11 +168,11 @@ static void *raw_share(size_t len)
     return mem;
 }
 
-static const char *const raw_patterns[] = {"bare", "ring", "socket"};
+static const char *const raw_patterns[] = {"bare", "futex", "ring"};
 
 static enum raw_pattern raw_pattern(const char *name)
 {
-    for (int i = RAW_BARE; name && i <= RAW_SOCKET; i++)
+    for (int i = RAW_BARE; name && i <= RAW_RING; i++)
         if (strcmp(raw_patterns[i], name) == 0)
             return (enum raw_pattern)i;
     return RAW_RING;
@@ -153,21 +183,20 @@ static void raw_setup(struct raw_end ends[2], const struct bench_opts *opts)
     const struct shm_sizes sizes = {.ncell = RAW_CELLS, .ntoken = RAW_CELLS, .nbyte = RAW_INLINE};
     size_t stride = (8 + opts->size + 63) / 64 * 64;
     size_t fit = RAW_SLOTS_BYTES / stride, slots = fit < RAW_CELLS ? fit : RAW_CELLS;
-    int fds[2];
     struct raw_bare *bares[2];
     struct shm_outbox boxes[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0)
-        bench_die("socketpair", NULL);
     for (int i = 0; i < 2; i++) {
         bares[i] = raw_share(sizeof(struct raw_bare) + slots * stride);
         boxes[i] = shm_outbox_at(raw_share(shm_outbox_size(&sizes)), &sizes);
     }
     for (int i = 0; i < 2; i++) {
         ends[i].pattern = raw_pattern(opts->pattern);
-        ends[i].fd = fds[i];
-        ends[i].b = (struct raw_bare_end){
-            .out = bares[i], .in = bares[!i], .stride = stride, .slots = slots};
+        ends[i].b = (struct raw_bare_end){.out = bares[i],
+                                          .in = bares[!i],
+                                          .stride = stride,
+                                          .slots = slots,
+                                          .sleeps = ends[i].pattern == RAW_FUTEX};
         shm_tx_init(&ends[i].r.tx, &boxes[i], &boxes[!i], ends[i].r.ends);
         shm_rx_init(&ends[i].r.rx, &boxes[i], &boxes[!i]);
     }
@@ -175,22 +204,18 @@ static void raw_setup(struct raw_end ends[2], const struct bench_opts *opts)
 
 static void raw_send(struct raw_end *end, const void *data, size_t len)
 {
-    if (end->pattern == RAW_BARE)
-        bare_send(&end->b, data, len);
-    else if (end->pattern == RAW_SOCKET)
-        socket_send(end->fd, data, len);
-    else
+    if (end->pattern == RAW_RING)
         ring_send(&end->r, data, len);
+    else
+        bare_send(&end->b, data, len);
 }
 
 static void raw_recv(struct raw_end *end, void *data, size_t len)
 {
-    if (end->pattern == RAW_BARE)
-        bare_recv(&end->b, data, len);
-    else if (end->pattern == RAW_SOCKET)
-        bench_hear(end->fd, data, len);
-    else
+    if (end->pattern == RAW_RING)
         ring_recv(&end->r, data, len);
+    else
+        bare_recv(&end->b, data, len);
 }
 
 static void raw_peer(const struct bench_opts *opts, int fd, void *arg)
@@ -205,6 +230,7 @@ static void raw_peer(const struct bench_opts *opts, int fd, void *arg)
             raw_recv(end, buf, opts->size);
         else
             memcpy(buf, &i, opts->size < sizeof(i) ? opts->size : sizeof(i));
+        bench_due(opts, i, 1);
         raw_send(end, buf, opts->size);
     }
 }
@@ -242,6 +268,7 @@ static void raw_oneway(const struct bench_opts *opts, struct raw_end *end,
         raw_recv(end, buf, opts->size);
         if (opts->size >= sizeof(i) && memcmp(buf, &i, sizeof(i)) != 0)
             bench_die("oneway", "a message is wrong, lost or doubled");
+        bench_arrived(opts, result, i);
     }
     result->seconds = (double)(bench_now_ns() - start) / 1e9;
     result->messages = opts->count;
@@ -255,20 +282,22 @@ int main(int argc, char **argv)
     struct bench_result result = {.program = "raw_shm"};
     struct bench_peer peer;
 
-    bench_options(&opts, "raw_shm", BENCH_OPT_PATTERN, argc, argv);
+    bench_options(&opts, "raw_shm", BENCH_OPT_PATTERN | BENCH_OPT_PACED, argc, argv);
     if (opts.size > RAW_SIZE_MAX ||
         (raw_pattern(opts.pattern) == RAW_RING && opts.size > RAW_RECORD_MAX))
         bench_die("--size", "at most 4 MiB, of the pattern ring 4096");
     raw_setup(ends, &opts);
     snprintf(result.settings, sizeof(result.settings), "%s", raw_patterns[ends[0].pattern]);
     peer = bench_peer_start(&opts, raw_peer, ends);
-    if (opts.job == BENCH_RTT) {
+    if (opts.job != BENCH_ONEWAY) {
         bench_samples_init(&samples, opts.count);
         result.samples = &samples;
-        raw_rtt(&opts, &ends[0], &result);
-    } else {
-        raw_oneway(&opts, &ends[0], &result);
     }
+    bench_cpu_start();
+    if (opts.job == BENCH_RTT)
+        raw_rtt(&opts, &ends[0], &result);
+    else
+        raw_oneway(&opts, &ends[0], &result);
     bench_peer_wait(&peer);
     bench_print(&opts, &result);
     return 0;

@@ -1,4 +1,6 @@
-/* The measure for netqueue over tcp: the least that a C program can do with sockets.
+/* The measure for netqueue over tcp: the least that a C program can do with sockets; with
+ * --pattern unix a pair of unix sockets, which is what processes of one host have without shared
+ * memory.
  *
  *   rtt     one message there and back, a send() and a recv() on each side
  *   oneway  below 4 KiB: a 16-byte header (length, sequence number) and the payload,
@@ -6,6 +8,7 @@
  *           the receiver walks the headers of whatever a read brought and checks them.
  *           From 4 KiB on: no header, the pages of --batch messages in one writev();
  *           the receiver counts bytes.
+ *   paced   as oneway with headers; what is due goes in one write
  *
  * Best settings known: TCP_NODELAY, cubic where the kernel has it (bbr paces loopback),
  * buffers that begin on a page on both sides (some copies in the kernel are slow in other
@@ -134,7 +137,8 @@ static void raw_send_framed(const struct bench_opts *opts, int fd)
     char *payload = bench_pages(opts->size);
 
     for (uint64_t seq = 0; seq < total;) {
-        uint64_t n = total - seq < opts->batch ? total - seq : opts->batch;
+        uint64_t left = total - seq < opts->batch ? total - seq : opts->batch;
+        uint64_t n = bench_due(opts, seq, left);
 
         for (uint64_t i = 0; i < n; i++, seq++) {
             struct raw_header header = {.len = opts->size, .seq = seq};
@@ -147,7 +151,8 @@ static void raw_send_framed(const struct bench_opts *opts, int fd)
 }
 
 /* Walk the whole records in `len` bytes.  @return bytes used up */
-static size_t raw_walk(const struct bench_opts *opts, const char *buf, size_t len, uint64_t *seq)
+static size_t raw_walk(const struct bench_opts *opts, const char *buf, size_t len, uint64_t *seq,
+                       struct bench_result *result)
 {
     size_t at = 0;
 
@@ -162,7 +167,7 @@ static size_t raw_walk(const struct bench_opts *opts, const char *buf, size_t le
         if (len - at - sizeof(header) < header.len)
             return at;
         at += sizeof(header) + header.len;
-        ++*seq;
+        bench_arrived(opts, result, (*seq)++);
     }
 }
 
@@ -178,7 +183,7 @@ static void raw_recv_framed(const struct bench_opts *opts, int fd, struct bench_
 
         if (n == 0)
             bench_die("recv", "the other side has gone");
-        used = raw_walk(opts, buf, have + n, &seq);
+        used = raw_walk(opts, buf, have + n, &seq, result);
         have = have + n - used;
         memmove(buf, buf + used, have);
         if (start == 0 && seq >= opts->warmup) {
@@ -265,12 +270,12 @@ static void raw_settings(const struct bench_opts *opts, int fd, struct bench_res
 {
     static const char *const waits[] = {"sleep", "spin", "adaptive"};
     char name[16];
-    int n = snprintf(result->settings, sizeof(result->settings), "%s, nodelay, %s",
-                     raw_congestion(fd, name), waits[opts->wait]);
+    int n = snprintf(result->settings, sizeof(result->settings), "%s, %s",
+                     opts->pattern ? opts->pattern : raw_congestion(fd, name), waits[opts->wait]);
     char *at = result->settings + n;
     size_t room = sizeof(result->settings) - (size_t)n;
 
-    if (opts->job == BENCH_ONEWAY)
+    if (opts->job != BENCH_RTT)
         snprintf(at, room, ", batch %u, read %zu", opts->batch, opts->read_size);
     else if (opts->wait == BENCH_ADAPTIVE)
         snprintf(at, room, " %lld us", (long long)opts->spin_ns / 1000);
@@ -284,20 +289,29 @@ int main(int argc, char **argv)
     struct bench_peer peer;
     struct bench_pair pair;
 
-    bench_options(&opts, "raw_tcp", BENCH_OPT_WAIT | BENCH_OPT_BATCH | BENCH_OPT_READ, argc, argv);
-    pair = bench_pair_connect();
+    bench_options(&opts, "raw_tcp",
+                  BENCH_OPT_WAIT | BENCH_OPT_BATCH | BENCH_OPT_READ | BENCH_OPT_PATTERN |
+                      BENCH_OPT_PACED,
+                  argc, argv);
+    if (opts.pattern && strcmp(opts.pattern, "unix") != 0)
+        bench_die("--pattern", "only unix");
+    if (opts.job == BENCH_PACED && opts.size >= RAW_FRAMED)
+        bench_die("--size", "less than 4096 by schedule");
+    pair = opts.pattern ? bench_pair_unix() : bench_pair_connect();
     raw_settings(&opts, pair.fd[0], &result);
     peer = bench_peer_start(&opts, opts.job == BENCH_RTT ? raw_echo : raw_sender, &pair);
     close(pair.fd[1]);
-    if (opts.job == BENCH_RTT) {
+    if (opts.job != BENCH_ONEWAY) {
         bench_samples_init(&samples, opts.count);
         result.samples = &samples;
-        raw_rtt(&opts, pair.fd[0], &result);
-    } else if (opts.size < RAW_FRAMED) {
-        raw_recv_framed(&opts, pair.fd[0], &result);
-    } else {
-        raw_recv_plain(&opts, pair.fd[0], &result);
     }
+    bench_cpu_start();
+    if (opts.job == BENCH_RTT)
+        raw_rtt(&opts, pair.fd[0], &result);
+    else if (opts.size < RAW_FRAMED)
+        raw_recv_framed(&opts, pair.fd[0], &result);
+    else
+        raw_recv_plain(&opts, pair.fd[0], &result);
     bench_peer_wait(&peer);
     bench_print(&opts, &result);
     return 0;

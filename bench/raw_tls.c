@@ -98,6 +98,7 @@ int main(int argc, char **argv)
     ssl = tls_on(ctx, pair.fd[0], SSL_accept);
     snprintf(result.settings, sizeof(result.settings), "%s %s, read %zu", SSL_get_version(ssl),
              SSL_get_cipher_name(ssl), opts.read_size);
+    bench_cpu_start();
     bench_count_bytes(&opts, tls_receive, ssl, &result);
     bench_peer_wait(&peer);
     bench_print(&opts, &result);

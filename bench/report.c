@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,9 @@
 #include <unistd.h>
 
 static const char *report_program = "bench"; /* for messages; set once by bench_options() */
+static pid_t report_peer;                    /* set once by bench_peer_start() */
+static double report_cpu_before = -1;        /* seconds; set once by bench_cpu_start() */
+static _Atomic int64_t *report_schedule;     /* when message 0 is due; shared by both processes */
 
 _Noreturn void bench_die(const char *what, const char *why)
 {
@@ -61,8 +65,10 @@ static _Noreturn void report_usage(unsigned allowed, int code)
 {
     FILE *out = code ? stderr : stdout;
 
-    fprintf(out, "usage: %s rtt|oneway [--size BYTES] [--count N] [--warmup N] [--pin CPU,CPU]\n",
-            report_program);
+    fprintf(out, "usage: %s rtt|oneway%s [--size BYTES] [--count N] [--warmup N] [--pin CPU,CPU]\n",
+            report_program, allowed & BENCH_OPT_PACED ? "|paced" : "");
+    if (allowed & BENCH_OPT_PACED)
+        fprintf(out, "    --rate N                    paced: messages in a second (10000)\n");
     if (allowed & BENCH_OPT_WAIT)
         fprintf(out, "    --wait sleep|spin|adaptive  how to wait for bytes (sleep)\n"
                      "    --spin US                   adaptive: before sleeping (100)\n");
@@ -133,6 +139,7 @@ static const struct {
     {{"buffer", required_argument, NULL, 'q'}, BENCH_OPT_BUFFER},
     {{"port", required_argument, NULL, 'o'}, BENCH_OPT_PORT},
     {{"path", required_argument, NULL, 'a'}, BENCH_OPT_PATH},
+    {{"rate", required_argument, NULL, 'e'}, BENCH_OPT_PACED},
 };
 
 #define REPORT_OPTIONS (sizeof(report_table) / sizeof(report_table[0]))
@@ -178,8 +185,34 @@ static void report_option(struct bench_opts *opts, int key, const char *text, un
             bench_die("--path", "too long");
         opts->path = text;
         break;
+    case 'e':
+        opts->rate = report_number("--rate", text, 1, 100000000);
+        break;
     default:
         report_usage(allowed, key == 'h' ? 0 : 2);
+    }
+}
+
+static const char *const report_jobs[] = {"rtt", "oneway", "paced"};
+
+static enum bench_job report_job(const char *name, unsigned allowed)
+{
+    for (int i = BENCH_RTT; i <= (allowed & BENCH_OPT_PACED ? BENCH_PACED : BENCH_ONEWAY); i++)
+        if (strcmp(name, report_jobs[i]) == 0)
+            return (enum bench_job)i;
+    report_usage(allowed, 2);
+}
+
+/* Messages of about a second. */
+static uint64_t report_count(const struct bench_opts *opts)
+{
+    switch (opts->job) {
+    case BENCH_RTT:
+        return 10000;
+    case BENCH_PACED:
+        return opts->rate;
+    default:
+        return opts->size < 4096 ? 1000000 : 2000;
     }
 }
 
@@ -199,6 +232,7 @@ void bench_options(struct bench_opts *opts, const char *program, unsigned allowe
         .read_size = 256 * 1024,
         .buffer = -1,
         .port = 1883,
+        .rate = 10000,
     };
     for (size_t i = 0; i < REPORT_OPTIONS; i++)
         if ((report_table[i].need & allowed) == report_table[i].need)
@@ -208,11 +242,9 @@ void bench_options(struct bench_opts *opts, const char *program, unsigned allowe
 
     if (optind + 1 != argc)
         report_usage(allowed, 2);
-    if (strcmp(argv[optind], "rtt") != 0 && strcmp(argv[optind], "oneway") != 0)
-        report_usage(allowed, 2);
-    opts->job = strcmp(argv[optind], "rtt") == 0 ? BENCH_RTT : BENCH_ONEWAY;
+    opts->job = report_job(argv[optind], allowed);
     if (opts->count == 0)
-        opts->count = opts->job == BENCH_RTT ? 10000 : opts->size < 4096 ? 1000000 : 2000;
+        opts->count = report_count(opts);
     if (opts->warmup == 0)
         opts->warmup = opts->count / 10 + 1;
 }
@@ -238,6 +270,10 @@ struct bench_peer bench_peer_start(const struct bench_opts *opts, bench_peer_fn 
     int fds[2];
 
     signal(SIGPIPE, SIG_IGN);
+    report_schedule = mmap(NULL, sizeof(*report_schedule), PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (report_schedule == MAP_FAILED)
+        bench_die("memory", NULL);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
         bench_die("socketpair", NULL);
     peer.pid = fork();
@@ -254,6 +290,7 @@ struct bench_peer bench_peer_start(const struct bench_opts *opts, bench_peer_fn 
     }
     close(fds[1]);
     peer.fd = fds[0];
+    report_peer = peer.pid;
     report_pin(opts->cpu[0]);
     return peer;
 }
@@ -284,6 +321,90 @@ void bench_hear(int fd, void *data, size_t len)
         bench_die("other process", got < 0 ? NULL : "has gone");
 }
 
+/* ---- processor time -------------------------------------------------------------------- */
+
+static double report_seconds(const struct timespec *ts)
+{
+    return (double)ts->tv_sec + (double)ts->tv_nsec / 1e9;
+}
+
+static double report_used(const struct rusage *use)
+{
+    return (double)(use->ru_utime.tv_sec + use->ru_stime.tv_sec) +
+           (double)(use->ru_utime.tv_usec + use->ru_stime.tv_usec) / 1e6;
+}
+
+void bench_cpu_start(void)
+{
+    struct timespec own, other;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(report_peer, &clock) != 0 || clock_gettime(clock, &other) != 0 ||
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own) != 0)
+        bench_die("processor time", NULL);
+    report_cpu_before = report_seconds(&own) + report_seconds(&other);
+}
+
+/* Of a child that has been waited for, the kernel knows what it used in all. */
+static double report_cpu(void)
+{
+    struct rusage children;
+    struct timespec own;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    getrusage(RUSAGE_CHILDREN, &children);
+    return report_seconds(&own) + report_used(&children) - report_cpu_before;
+}
+
+/* ---- a schedule -------------------------------------------------------------------------- */
+
+#define REPORT_NAP_NS 100000 /* a wait that is longer begins asleep */
+#define REPORT_WAKE_NS 60000 /* what waking takes, and is left of it */
+
+static int64_t report_due_at(const struct bench_opts *opts, uint64_t number)
+{
+    return atomic_load_explicit(report_schedule, memory_order_acquire) +
+           (int64_t)((double)number * 1e9 / (double)opts->rate);
+}
+
+/* Others may need this processor: the rivals have threads of their own. */
+static int64_t report_wait_until(int64_t due)
+{
+    int64_t now;
+
+    while ((now = bench_now_ns()) < due) {
+        int64_t until = due - REPORT_WAKE_NS;
+        struct timespec ts = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+
+        if (due - now > REPORT_NAP_NS)
+            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+        else
+            sched_yield();
+    }
+    return now;
+}
+
+uint64_t bench_due(const struct bench_opts *opts, uint64_t number, uint64_t max)
+{
+    uint64_t due = 1;
+    int64_t now;
+
+    if (opts->job != BENCH_PACED)
+        return max;
+    if (number == 0)
+        atomic_store_explicit(report_schedule, bench_now_ns(), memory_order_release);
+    now = report_wait_until(report_due_at(opts, number));
+    while (due < max && report_due_at(opts, number + due) <= now)
+        due++;
+    return due;
+}
+
+void bench_arrived(const struct bench_opts *opts, struct bench_result *result, uint64_t number)
+{
+    if (opts->job == BENCH_PACED && number >= opts->warmup)
+        bench_samples_add(result->samples, bench_now_ns() - report_due_at(opts, number));
+}
+
 /* ---- results ------------------------------------------------------------------------- */
 
 void bench_samples_init(struct bench_samples *samples, size_t cap)
@@ -292,6 +413,7 @@ void bench_samples_init(struct bench_samples *samples, size_t cap)
     samples->ns = bench_pages(cap * sizeof(*samples->ns));
     samples->n = 0;
     samples->cap = cap;
+    samples->sorted = false;
 }
 
 void bench_samples_add(struct bench_samples *samples, int64_t ns)
@@ -319,34 +441,64 @@ double bench_percentile_us(struct bench_samples *samples, double q)
 
     if (samples->n == 0)
         return 0;
-    qsort(samples->ns, samples->n, sizeof(*samples->ns), report_order);
+    /* Once is enough; the samples are complete now. */
+    if (!samples->sorted)
+        qsort(samples->ns, samples->n, sizeof(*samples->ns), report_order);
+    samples->sorted = true;
     return samples->ns[at < samples->n ? at : samples->n - 1] / 1e3;
+}
+
+/* Not getrusage() for this process: that still counts the program that started it. */
+static long report_own_peak(void)
+{
+    FILE *status = fopen("/proc/self/status", "re");
+    long kib = 0;
+    char line[256];
+
+    while (status && kib == 0 && fgets(line, sizeof(line), status))
+        if (sscanf(line, "VmHWM: %ld", &kib) != 1)
+            kib = 0;
+    if (status)
+        fclose(status);
+    return kib;
 }
 
 static long report_peak_rss(void)
 {
-    struct rusage self, child;
+    struct rusage child;
+    long own = report_own_peak();
 
-    getrusage(RUSAGE_SELF, &self);
     getrusage(RUSAGE_CHILDREN, &child);
-    return 1024 * (self.ru_maxrss > child.ru_maxrss ? self.ru_maxrss : child.ru_maxrss);
+    return 1024 * (own > child.ru_maxrss ? own : child.ru_maxrss);
+}
+
+static void report_print_samples(struct bench_samples *samples)
+{
+    if (samples)
+        printf("\"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, ",
+               bench_percentile_us(samples, 0.5), bench_percentile_us(samples, 0.99),
+               bench_percentile_us(samples, 0.999));
+    else
+        printf("\"p50_us\": null, \"p99_us\": null, \"p999_us\": null, ");
 }
 
 void bench_print(const struct bench_opts *opts, const struct bench_result *result)
 {
     long rss = report_peak_rss(); /* before sorting touches anything */
+    double cpu = report_cpu();
+    double ways = opts->job == BENCH_RTT ? 2 : 1;
+    double all = (double)(opts->warmup + opts->count) * ways;
     double rate = (double)result->messages / result->seconds;
-    double bytes = rate * (double)opts->size * (opts->job == BENCH_RTT ? 2 : 1);
 
     printf("{\"program\": \"%s\", \"job\": \"%s\", \"size\": %zu, \"settings\": \"%s\", "
            "\"messages\": %" PRIu64 ", \"seconds\": %.6f, \"messages_per_s\": %.1f, "
            "\"bytes_per_s\": %.0f, ",
-           result->program, opts->job == BENCH_RTT ? "rtt" : "oneway", opts->size, result->settings,
-           result->messages, result->seconds, rate, bytes);
-    if (result->samples)
-        printf("\"p50_us\": %.2f, \"p99_us\": %.2f, ", bench_percentile_us(result->samples, 0.5),
-               bench_percentile_us(result->samples, 0.99));
+           result->program, report_jobs[opts->job], opts->size, result->settings, result->messages,
+           result->seconds, rate, rate * (double)opts->size * ways);
+    report_print_samples(result->samples);
+    if (report_cpu_before >= 0)
+        printf("\"cpu_us_per_message\": %.4f, ", cpu * 1e6 / all);
     else
-        printf("\"p50_us\": null, \"p99_us\": null, ");
+        printf("\"cpu_us_per_message\": null, ");
     printf("\"peak_rss_bytes\": %ld}\n", rss);
 }

@@ -2,7 +2,8 @@
  * percentiles, and the one line of JSON that each run prints.
  *
  * Every program has two processes.  The first one measures and prints; the second one
- * answers (rtt) or sends (oneway).  Both are single threads as far as this code goes;
+ * answers (rtt) or sends (oneway: as fast as it goes; paced: each message when a schedule says so).
+ * Both are single threads as far as this code goes;
  * the rivals start threads of their own.  A failure ends the program with a message:
  * half a measurement is none. */
 #ifndef NQ_BENCH_REPORT_H
@@ -13,7 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum bench_job { BENCH_RTT, BENCH_ONEWAY };
+enum bench_job { BENCH_RTT, BENCH_ONEWAY, BENCH_PACED };
 enum bench_wait { BENCH_SLEEP, BENCH_SPIN, BENCH_ADAPTIVE };
 
 /* Options; each program says with `allowed` which of the last group it knows. */
@@ -23,6 +24,7 @@ struct bench_opts {
     uint64_t count;  /* messages that are timed; rtt: round trips */
     uint64_t warmup; /* messages before them; count / 10 + 1 */
     int cpu[2];      /* of the measuring process and the other; -1 = wherever */
+    uint64_t rate;   /* paced: messages in a second; 1..10^8; 10000 */
 
     enum bench_wait wait;
     int64_t spin_ns;     /* adaptive: look this long before sleeping; 100 us */
@@ -41,7 +43,8 @@ struct bench_opts {
 #define BENCH_OPT_BUFFER 16u
 #define BENCH_OPT_PORT 32u
 #define BENCH_OPT_PATH 64u
-#define BENCH_PATH_MAX 128u /* with its NUL */
+#define BENCH_OPT_PACED 128u /* the job */
+#define BENCH_PATH_MAX 128u  /* with its NUL */
 
 /* Read the command line into `opts`; on a mistake and for --help print the usage of
  * `program` and exit. */
@@ -80,12 +83,32 @@ void bench_peer_wait(struct bench_peer *peer);
 void bench_tell(int fd, const void *data, size_t len);
 void bench_hear(int fd, void *data, size_t len);
 
+/* From here on the processor time of both processes counts, that of all their threads: call it when
+ * they are connected, before the first message. */
+void bench_cpu_start(void);
+
+/* ---- a schedule ------------------------------------------------------------------- */
+
+/* Of the job paced message `i` is due `i / rate` seconds after message 0, whether those before it
+ * have left or not; how late it arrives counts from there.  So whoever stands still for a while
+ * pays for all messages that were due meanwhile. */
+
+/* The sender: wait until message `number` is due.  @return how many are due by now, 1..max; for
+ * other jobs `max`, at once */
+uint64_t bench_due(const struct bench_opts *opts, uint64_t number, uint64_t max);
+
+struct bench_result;
+
+/* The receiver: message `number` is here; a sample, but for the warm-up and other jobs. */
+void bench_arrived(const struct bench_opts *opts, struct bench_result *result, uint64_t number);
+
 /* ---- results ---------------------------------------------------------------------- */
 
-/* Times of round trips in ns. */
+/* Times of round trips, or of one way by schedule, in ns. */
 struct bench_samples {
     uint32_t *ns; /* capped at 4.29 s */
     size_t n, cap;
+    bool sorted; /* and complete */
 };
 
 void bench_samples_init(struct bench_samples *samples, size_t cap);
@@ -101,13 +124,14 @@ struct bench_result {
     char settings[160];            /* what was chosen, for people */
     uint64_t messages;             /* that were timed */
     double seconds;                /* they took */
-    struct bench_samples *samples; /* rtt only, else NULL */
+    struct bench_samples *samples; /* not for oneway: NULL */
 };
 
 /* One line of JSON on stdout.  Keys: program, job, size, settings, messages, seconds,
- * messages_per_s, bytes_per_s (rtt: both directions added), p50_us, p99_us (null for
- * oneway), peak_rss_bytes (the larger of the two processes; the child must have been
- * waited for). */
+ * messages_per_s, bytes_per_s (rtt: both directions added), p50_us, p99_us, p999_us (null for
+ * oneway), cpu_us_per_message (of both processes, warm-up and end included; a round trip is two;
+ * null without bench_cpu_start()), peak_rss_bytes (the larger of the two processes; the child must
+ * have been waited for). */
 void bench_print(const struct bench_opts *opts, const struct bench_result *result);
 
 #endif

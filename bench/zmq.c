@@ -1,7 +1,7 @@
 /* The rival ZeroMQ, with its default settings: one I/O thread, high-water marks of 1000
  * (a sender that reaches one waits, so nothing is dropped).
  *
- * Patterns: rtt over PAIR, oneway over PUSH/PULL, the ones that were fastest where this
+ * Patterns: rtt over PAIR, oneway and paced over PUSH/PULL, the ones that were fastest where this
  * was written; --pattern pair|push|dealer tries another.  Sends hand over memory
  * that never changes (zmq_send_const: no copy, no allocation in the call), the echo sends
  * the received message itself, so nobody copies outside the library. */
@@ -29,10 +29,10 @@ static int rival_type(const struct bench_opts *opts, int end)
         const struct rival_pattern *pattern = &rival_patterns[i];
 
         if (strcmp(pattern->name, opts->pattern) == 0 &&
-            (pattern->both_ways || opts->job == BENCH_ONEWAY))
+            (pattern->both_ways || opts->job != BENCH_RTT))
             return pattern->type[end];
     }
-    bench_die("--pattern", "not pair, dealer or (oneway) push");
+    bench_die("--pattern", "not pair, dealer or (not rtt) push");
 }
 
 static void rival_check(bool good, const char *what)
@@ -95,8 +95,10 @@ static void rival_peer(const struct bench_opts *opts, int fd, void *arg)
     } else {
         const char *payload = bench_pages(opts->size);
 
-        for (uint64_t i = 0; i < opts->warmup + opts->count; i++)
+        for (uint64_t i = 0; i < opts->warmup + opts->count; i++) {
+            bench_due(opts, i, 1);
             rival_send(sock, payload, opts->size);
+        }
     }
     bench_hear(fd, &done, 1); /* all of it has arrived */
     zmq_close(sock);
@@ -117,10 +119,11 @@ static void rival_measure(const struct bench_opts *opts, void *sock, struct benc
 
         if (i == opts->warmup)
             start = last = bench_now_ns();
-        if (result->samples)
+        if (opts->job == BENCH_RTT)
             rival_send(sock, payload, opts->size);
         rival_recv(opts, sock, &msg);
-        if (!result->samples || i < opts->warmup)
+        bench_arrived(opts, result, i);
+        if (opts->job != BENCH_RTT || i < opts->warmup)
             continue;
         now = bench_now_ns();
         bench_samples_add(result->samples, now - last);
@@ -141,7 +144,9 @@ int main(int argc, char **argv)
     size_t len = sizeof(addr);
     void *ctx, *sock;
 
-    bench_options(&opts, "zmq", BENCH_OPT_PATTERN | BENCH_OPT_BUFFER | BENCH_OPT_PATH, argc, argv);
+    bench_options(&opts, "zmq",
+                  BENCH_OPT_PATTERN | BENCH_OPT_BUFFER | BENCH_OPT_PATH | BENCH_OPT_PACED, argc,
+                  argv);
     if (!opts.pattern)
         opts.pattern = opts.job == BENCH_RTT ? "pair" : "push";
     peer = bench_peer_start(&opts, rival_peer, NULL);
@@ -152,12 +157,13 @@ int main(int argc, char **argv)
     rival_check(zmq_bind(sock, addr) == 0, "zmq_bind");
     rival_check(zmq_getsockopt(sock, ZMQ_LAST_ENDPOINT, addr, &len) == 0, "address");
     bench_tell(peer.fd, addr, sizeof(addr));
-    if (opts.job == BENCH_RTT) {
+    if (opts.job != BENCH_ONEWAY) {
         bench_samples_init(&samples, opts.count);
         result.samples = &samples;
     }
     snprintf(result.settings, sizeof(result.settings), "%s, high-water mark %d", opts.pattern,
              opts.buffer < 0 ? 1000 : opts.buffer);
+    bench_cpu_start();
     rival_measure(&opts, sock, &result);
     bench_tell(peer.fd, "d", 1);
     bench_peer_wait(&peer);

@@ -11,6 +11,7 @@ ICEORYX = "iceoryx/v2.0.3"  # its headers, below /usr/include
 
 RIVALS = {  # name: (source, header that must be there, package, libraries)
     "raw": ("raw_tcp.c", None, None, []),
+    "unix": ("raw_tcp.c", None, None, []),
     "raw_tls": ("raw_tls.c", "openssl/ssl.h", "libssl-dev", ["-lssl", "-lcrypto"]),
     "zmq": ("zmq.c", "zmq.h", "libzmq3-dev", ["-lzmq"]),
     "nng": ("nng.c", "nng/nng.h", "libnng-dev", ["-lnng", "-lpthread"]),

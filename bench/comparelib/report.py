@@ -11,8 +11,8 @@ from comparelib.programs import OURS
 
 UNITS = {"p50_us": (1, "us p50"), "messages_per_s": (1e6, "M messages/s"),
          "bytes_per_s": (1e9, "GB/s"), "peak_rss_bytes": (MIB, "MiB peak")}
-COLUMNS = ["netqueue", "base", "raw", "raw_tls", "raw_grpc", "raw_shm", "zmq", "nng", "iceoryx",
-           "paho"]
+COLUMNS = ["netqueue", "base", "raw", "raw_tls", "raw_grpc", "raw_shm", "unix", "zmq", "nng",
+           "iceoryx", "paho"]
 
 
 def cell(values, scale):

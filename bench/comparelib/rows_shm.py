@@ -13,7 +13,7 @@ def shm_jobs(quick, folder):
     """
     cut = 4 if quick else 1
     jobs = [Job("shm rtt 40 B, sleeping", "p50_us", {
-        "raw_shm": words(f"rtt --size 40 --count {15000 // cut} --pattern socket"),
+        "unix": words(f"rtt --size 40 --count {15000 // cut} --pattern unix"),
         "netqueue": words(f"bench rtt --transport shm --size 40 --json --count {15000 // cut} "
                           "--spin off")})]
     for name, size, trips, many in SHM_SIZES:
