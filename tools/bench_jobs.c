@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define JOBS_BATCH 64
@@ -71,6 +72,8 @@ static int jobs_send_all(const struct nqi_bench *bench)
             code = jobs_hear(bench);
             answered += step;
         }
+        if (bench->pace)
+            nqi_pace_wait(bench->pace, i);
         code = code ? code : jobs_send(bench, i);
     }
     for (; bench->window && total - answered >= step && !code; answered += step)
@@ -136,6 +139,8 @@ static int jobs_receive_all(const struct nqi_bench *bench, struct nqi_bench_resu
                              &n);
         if (code)
             break;
+        if (bench->pace)
+            nqi_pace_arrived(bench->pace, got, n);
         code = jobs_take(bench, got, msgs, n);
         jobs_stamp(bench, ret, got, n);
         if (bench->window && !code)
@@ -265,22 +270,6 @@ static int jobs_echo(const struct nqi_bench *bench)
     return code;
 }
 
-static int jobs_order(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a;
-    uint32_t y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* The smallest sample that at least the share `per_cent` of all does not exceed, in us. */
-static double jobs_percentile(const uint32_t *ns, uint64_t n, uint64_t per_cent)
-{
-    uint64_t rank = (n * per_cent + 99) / 100;
-
-    return n ? (double)ns[rank ? rank - 1 : 0] / 1e3 : 0;
-}
-
 /* The answer to message `number`.  @param ret [out] when it came, in ns */
 static int jobs_answer(const struct nqi_bench *bench, uint64_t number, int64_t *ret)
 {
@@ -322,13 +311,14 @@ static int jobs_trip(struct nqi_putter *putter, const struct nqi_bench *bench, u
 static int jobs_trips(const struct nqi_bench *bench, struct nqi_bench_result *ret)
 {
     const struct nqi_load *load = &bench->load;
-    uint32_t *ns = calloc(load->count + 1, sizeof(*ns)); /* each at most 4.29 s */
     struct nqi_putter putter = {.told = 0};
+    struct nqi_samples samples;
     int64_t took = 0;
     int code = 0;
 
-    if (!ns || (bench->foreign && !nqi_putter_start(&putter, bench, jobs_send))) {
-        free(ns);
+    if (!nqi_samples_init(&samples, load->count) ||
+        (bench->foreign && !nqi_putter_start(&putter, bench, jobs_send))) {
+        nqi_samples_fini(&samples);
         return nqi_say_error(NQ_ERR_NOMEM);
     }
     for (uint64_t i = 0; i < load->warmup && !code; i++)
@@ -336,14 +326,11 @@ static int jobs_trips(const struct nqi_bench *bench, struct nqi_bench_result *re
     ret->start_ns = ret->end_ns = nqi_now_ns();
     for (uint64_t i = 0; i < load->count && !code; i++) {
         code = jobs_trip(&putter, bench, load->warmup + i, &took, &ret->end_ns);
-        ns[i] = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
+        nqi_samples_add(&samples, took);
     }
     if (bench->foreign)
         nqi_putter_end(&putter);
-    qsort(ns, load->count, sizeof(*ns), jobs_order);
-    ret->p50_us = jobs_percentile(ns, load->count, 50);
-    ret->p99_us = jobs_percentile(ns, load->count, 99);
-    free(ns);
+    nqi_samples_end(&samples, ret);
     return code;
 }
 
@@ -385,6 +372,22 @@ static int jobs_sync(const struct nqi_bench *bench, struct nqi_bench_result *ret
     return code ? code : jobs_send_all(bench);
 }
 
+/* By a schedule, from the client to the server. */
+static int jobs_paced(struct nqi_bench *bench, struct nqi_bench_result *ret)
+{
+    struct nqi_pace *pace = bench->pace;
+    int code = nqi_pace_meet(bench);
+
+    if (code || !bench->server)
+        return code ? code : jobs_send_all(bench);
+    pace->warmup = bench->load.warmup;
+    if (!nqi_samples_init(&pace->samples, bench->load.count))
+        return nqi_say_error(NQ_ERR_NOMEM);
+    code = jobs_receive_all(bench, ret);
+    nqi_samples_end(&pace->samples, ret);
+    return code;
+}
+
 static int jobs_job(struct nqi_bench *bench, struct nqi_bench_result *ret)
 {
     switch (bench->job) {
@@ -392,6 +395,8 @@ static int jobs_job(struct nqi_bench *bench, struct nqi_bench_result *ret)
         return bench->server ? jobs_echo(bench) : jobs_trips(bench, ret);
     case NQI_JOB_ONEWAY:
         return bench->server ? jobs_receive_all(bench, ret) : jobs_send_all(bench);
+    case NQI_JOB_PACED:
+        return jobs_paced(bench, ret);
     case NQI_JOB_SYNC:
         return jobs_sync(bench, ret);
     default:
@@ -430,14 +435,27 @@ static uint64_t jobs_peak_rss(void)
     return kib * 1024;
 }
 
+/* Processor time that this process has used, with all its threads. */
+static int64_t jobs_cpu_ns(void)
+{
+    struct timespec ts = {0};
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return ts.tv_sec * NQI_NS_PER_S + ts.tv_nsec;
+}
+
 void nqi_bench_run(struct nqi_bench *bench, struct nqi_bench_result *ret)
 {
+    int64_t cpu_ns;
+
     memset(ret, 0, sizeof(*ret));
     ret->code = jobs_meet(bench);
     ret->start_ns = nqi_now_ns();
+    cpu_ns = jobs_cpu_ns();
     if (!ret->code)
         ret->code = jobs_job(bench, ret);
     if (!ret->code)
         ret->code = jobs_close(bench);
+    ret->cpu_ns = jobs_cpu_ns() - cpu_ns;
     ret->peak_rss_bytes = jobs_peak_rss();
 }

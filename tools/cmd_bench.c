@@ -4,13 +4,14 @@
  * out where to listen, opens its queue, and then tells the child through a pipe where to
  * connect.  The child's findings come back through another. */
 #include "tools/bench.h"
-#include "tools/json.h"
 #include "tools/say.h"
 #include "tools/signals.h"
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,23 +19,10 @@
 #include <unistd.h>
 
 #define BENCH_MAX_EXPONENT 40
+#define BENCH_RATE 10000
+#define BENCH_MAX_RATE 100000000
+#define BENCH_JOBS "rtt, oneway, paced, both, sync, async or mix"
 #define BENCH_CONFIG 65536 /* bytes of the configuration that passes through the pipe */
-
-static const char *const bench_jobs[] = {"rtt", "oneway", "both", "sync", "async", "mix"};
-
-struct bench_run {
-    /* options */
-    struct nqi_bench_conf conf;
-    const char *pin;
-    uint64_t size, count, warmup, max_exponent, window;
-    int64_t timeout_ns;
-    bool json, foreign, loan;
-
-    enum nqi_job job;
-    int cpu[2]; /* of the server, of the client; -1 = wherever */
-    int to_child[2], from_child[2];
-    pid_t child;
-};
 
 /* ---- the two processes --------------------------------------------------------------------- */
 
@@ -76,28 +64,44 @@ static void bench_close(int *fd)
     *fd = -1;
 }
 
-static void bench_pin(const struct bench_run *run, bool server)
+/* All threads that this process has; those that come later are started by one of them. */
+static void bench_pin(const struct nqi_bench_run *run, bool server)
 {
     int cpu = run->cpu[server ? 0 : 1];
+    const struct dirent *thread;
+    DIR *threads;
     cpu_set_t set;
 
     if (cpu < 0)
         return;
     CPU_ZERO(&set);
     CPU_SET((size_t)cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) != 0)
-        nqi_say_errno("--pin", errno);
+    threads = opendir("/proc/self/task");
+    while (threads && (thread = readdir(threads)))
+        if (thread->d_name[0] != '.' && sched_setaffinity(atoi(thread->d_name), sizeof(set), &set))
+            nqi_say_errno("--pin", errno);
+    if (threads)
+        closedir(threads);
+}
+
+/* A library that finds a single processor never spins.  So it looks before its process has only
+ * one, unless that is the partner's as well. */
+static bool bench_pins_first(const struct nqi_bench_run *run)
+{
+    return run->cpu[0] == run->cpu[1];
 }
 
 /* Open the queue and do this side's half.  The child is told to begin with `client_config`
  * once the server listens. */
-static void bench_half(struct bench_run *run, bool server, const char *config,
+static void bench_half(struct nqi_bench_run *run, bool server, const char *config,
                        const char *client_config, struct nqi_bench_result *ret)
 {
+    struct nqi_pace pace = {.rate = run->rate};
     struct nqi_bench bench = {.job = run->job,
                               .server = server,
                               .foreign = run->foreign,
                               .window = run->window,
+                              .pace = run->job == NQI_JOB_PACED ? &pace : NULL,
                               .block = strcmp(run->conf.policy, "block") == 0,
                               .timeout_ns = run->timeout_ns,
                               .partner = server ? run->child : getppid()};
@@ -105,7 +109,8 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
     nq_err err;
 
     memset(ret, 0, sizeof(*ret));
-    bench_pin(run, server);
+    if (bench_pins_first(run))
+        bench_pin(run, server);
     err = nqi_load_init(&bench.load, run->size, exponent);
     if (!err)
         err = nq_open_json(config, strlen(config), &bench.queue);
@@ -114,6 +119,7 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
         nqi_load_fini(&bench.load);
         return;
     }
+    bench_pin(run, server);
     bench.load.loan = run->loan;
     bench.load.warmup = run->warmup;
     bench.load.count = exponent ? run->count * bench.load.nexponents : run->count;
@@ -127,7 +133,7 @@ static void bench_half(struct bench_run *run, bool server, const char *config,
     nqi_load_fini(&bench.load);
 }
 
-_Noreturn static void bench_child(struct bench_run *run, pid_t parent)
+_Noreturn static void bench_child(struct nqi_bench_run *run, pid_t parent)
 {
     struct nqi_bench_result result = {0};
     char *config = calloc(1, BENCH_CONFIG + 1);
@@ -147,7 +153,7 @@ _Noreturn static void bench_child(struct bench_run *run, pid_t parent)
     exit(result.code);
 }
 
-static int bench_start(struct bench_run *run)
+static int bench_start(struct nqi_bench_run *run)
 {
     pid_t parent = getpid();
 
@@ -170,7 +176,7 @@ static int bench_start(struct bench_run *run)
 
 /* Wait for the child; one that will not be needed any more is ended, as it may wait for
  * this process in put.  @return its exit code */
-static int bench_end(struct bench_run *run, bool failed)
+static int bench_end(struct nqi_bench_run *run, bool failed)
 {
     int status = 0;
 
@@ -183,105 +189,10 @@ static int bench_end(struct bench_run *run, bool failed)
     return WIFEXITED(status) ? WEXITSTATUS(status) : NQI_EXIT_FAILED;
 }
 
-/* ---- the report ------------------------------------------------------------------------------ */
-
-struct bench_report {
-    double seconds, messages_per_s, bytes_per_s, p50_us, p99_us;
-    uint64_t count, size, peak_rss_bytes;
-};
-
-static int64_t bench_min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t bench_max(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* From the first start to the last end of what counts for the job. */
-static double bench_seconds(const struct bench_run *run, const struct nqi_bench_result *server,
-                            const struct nqi_bench_result *client)
-{
-    int64_t ns;
-
-    switch (run->job) {
-    case NQI_JOB_ONEWAY:
-        ns = server->end_ns - server->start_ns;
-        break;
-    case NQI_JOB_RTT:
-        ns = client->end_ns - client->start_ns;
-        break;
-    case NQI_JOB_SYNC:
-        ns = client->end_ns - bench_min(server->start_ns, client->start_ns);
-        break;
-    default:
-        ns = bench_max(server->end_ns, client->end_ns) -
-             bench_min(server->start_ns, client->start_ns);
-    }
-    return ns > 0 ? (double)ns / 1e9 : 1e-9;
-}
-
-static struct bench_report bench_report(const struct bench_run *run,
-                                        const struct nqi_bench_result *server,
-                                        const struct nqi_bench_result *client)
-{
-    struct bench_report report = {.count = run->count, .size = run->size};
-    double ways = run->job == NQI_JOB_ONEWAY ? 1 : 2;
-    struct nqi_load load;
-    uint64_t bytes = run->count * run->size;
-
-    if (run->job == NQI_JOB_MIX && nqi_load_init(&load, 0, (unsigned)run->max_exponent) == NQ_OK) {
-        report.size = UINT64_C(1) << run->max_exponent;
-        report.count = load.count = run->count * load.nexponents;
-        bytes = nqi_load_bytes(&load);
-        nqi_load_fini(&load);
-    }
-    report.seconds = bench_seconds(run, server, client);
-    report.messages_per_s = ways * (double)report.count / report.seconds;
-    report.bytes_per_s = ways * (double)bytes / report.seconds;
-    report.p50_us = client->p50_us;
-    report.p99_us = client->p99_us;
-    report.peak_rss_bytes = server->peak_rss_bytes > client->peak_rss_bytes
-                                ? server->peak_rss_bytes
-                                : client->peak_rss_bytes;
-    return report;
-}
-
-static void bench_print_json(const struct bench_run *run, const struct bench_report *report)
-{
-    printf("{\"transport\": ");
-    nqi_json_text(stdout, run->conf.transport);
-    printf(", \"job\": \"%s\", \"size\": %llu, \"count\": %llu", bench_jobs[run->job],
-           (unsigned long long)report->size, (unsigned long long)report->count);
-    if (run->job == NQI_JOB_RTT)
-        printf(", \"p50_us\": %.3f, \"p99_us\": %.3f", report->p50_us, report->p99_us);
-    else
-        printf(", \"p50_us\": null, \"p99_us\": null");
-    printf(", \"messages_per_s\": %.1f, \"bytes_per_s\": %.1f, \"peak_rss_bytes\": %llu, "
-           "\"seconds\": %.6f}\n",
-           report->messages_per_s, report->bytes_per_s, (unsigned long long)report->peak_rss_bytes,
-           report->seconds);
-}
-
-static void bench_print(const struct bench_run *run, const struct bench_report *report)
-{
-    printf("%s %s, %llu messages of %s%llu B%s: %.3f s\n", run->conf.transport,
-           bench_jobs[run->job], (unsigned long long)report->count,
-           run->job == NQI_JOB_MIX ? "up to " : "", (unsigned long long)report->size,
-           run->job == NQI_JOB_ONEWAY ? "" : " each way", report->seconds);
-    if (run->job == NQI_JOB_RTT)
-        printf("  round trip      p50 %.1f us, p99 %.1f us\n", report->p50_us, report->p99_us);
-    printf("  messages/s      %.0f\n  throughput      %.3f GB/s\n  peak memory     %.1f MiB\n",
-           report->messages_per_s, report->bytes_per_s / 1e9,
-           (double)report->peak_rss_bytes / (1 << 20));
-}
-
 /* ---- the run -----------------------------------------------------------------------------------
  */
 
-static int bench_server(struct bench_run *run, struct nqi_bench_result *ret)
+static int bench_server(struct nqi_bench_run *run, struct nqi_bench_result *ret)
 {
     const struct nq_transport_info *info = NULL;
     nq_err err = nq_transport_info(run->conf.transport, &info);
@@ -300,10 +211,9 @@ static int bench_server(struct bench_run *run, struct nqi_bench_result *ret)
     return ret->code;
 }
 
-static int bench_all(struct bench_run *run)
+static int bench_all(struct nqi_bench_run *run)
 {
     struct nqi_bench_result server = {0}, client = {0};
-    struct bench_report report;
     bool heard = false;
     int code, child;
 
@@ -321,11 +231,7 @@ static int bench_all(struct bench_run *run)
         code = child;
     if (code || !heard)
         return code ? code : NQI_EXIT_FAILED;
-    report = bench_report(run, &server, &client);
-    if (run->json)
-        bench_print_json(run, &report);
-    else
-        bench_print(run, &report);
+    nqi_bench_report(run, &server, &client);
     return NQI_EXIT_OK;
 }
 
@@ -338,7 +244,7 @@ static uint64_t bench_clamp(uint64_t value, uint64_t least, uint64_t most)
 }
 
 /* About a gigabyte or a second's worth of small messages. */
-static void bench_defaults(struct bench_run *run)
+static void bench_defaults(struct nqi_bench_run *run)
 {
     bool seed = run->job == NQI_JOB_SYNC || run->job == NQI_JOB_ASYNC;
     uint64_t fit;
@@ -346,7 +252,11 @@ static void bench_defaults(struct bench_run *run)
     if (run->size == UINT64_MAX)
         run->size = seed ? UINT64_C(2) << 20 : 64;
     fit = (UINT64_C(1) << 30) / (run->size ? run->size : 1);
-    if (!run->count && run->job == NQI_JOB_RTT)
+    if (!run->rate)
+        run->rate = BENCH_RATE;
+    if (!run->count && run->job == NQI_JOB_PACED)
+        run->count = run->rate;
+    else if (!run->count && run->job == NQI_JOB_RTT)
         run->count = bench_clamp(fit, 50, 20000);
     else if (!run->count && run->job == NQI_JOB_MIX)
         run->count = 1;
@@ -359,7 +269,7 @@ static void bench_defaults(struct bench_run *run)
         run->conf.policy = "block";
 }
 
-static int bench_parse_pin(struct bench_run *run)
+static int bench_parse_pin(struct nqi_bench_run *run)
 {
     char *end;
     long server, client;
@@ -377,19 +287,19 @@ static int bench_parse_pin(struct bench_run *run)
     return -1;
 }
 
-static int bench_parse_job(struct bench_run *run, const char *word)
+static int bench_parse_job(struct nqi_bench_run *run, const char *word)
 {
-    for (size_t i = 0; i < NQI_LEN(bench_jobs); i++) {
-        if (strcmp(word, bench_jobs[i]) == 0) {
+    for (size_t i = 0; i < NQI_LEN(nqi_bench_jobs); i++) {
+        if (strcmp(word, nqi_bench_jobs[i]) == 0) {
             run->job = (enum nqi_job)i;
             return -1;
         }
     }
-    return nqi_opts_bad("there is no job \"%s\": rtt, oneway, both, sync, async or mix", word);
+    return nqi_opts_bad("there is no job \"%s\": " BENCH_JOBS, word);
 }
 
 /* Whose peers find each other within one process only, by itself or below another. */
-static bool bench_is_one_process(const struct bench_run *run)
+static bool bench_is_one_process(const struct nqi_bench_run *run)
 {
     bool one = strcmp(run->conf.transport, "loop") == 0;
 
@@ -398,7 +308,7 @@ static bool bench_is_one_process(const struct bench_run *run)
     return one;
 }
 
-static int bench_check_options(struct bench_run *run)
+static int bench_check_options(struct nqi_bench_run *run)
 {
     if (!run->conf.transport)
         return nqi_opts_bad("--transport T is missing");
@@ -410,6 +320,10 @@ static int bench_check_options(struct bench_run *run)
         return nqi_opts_bad("--foreign is for rtt");
     if (run->window && run->job != NQI_JOB_ONEWAY)
         return nqi_opts_bad("--window is for oneway");
+    if (run->rate && run->job != NQI_JOB_PACED)
+        return nqi_opts_bad("--rate is for paced");
+    if (run->rate > BENCH_MAX_RATE)
+        return nqi_opts_bad("--rate: at most %d messages in a second", BENCH_MAX_RATE);
     if (run->job == NQI_JOB_MIX && run->size != UINT64_MAX)
         return nqi_opts_bad("mix has its own sizes: --max-exponent says how large");
     if (run->max_exponent < 8 || run->max_exponent > BENCH_MAX_EXPONENT)
@@ -425,13 +339,14 @@ static int bench_check_options(struct bench_run *run)
     return bench_parse_pin(run);
 }
 
-static int bench_parse(struct bench_run *run, int argc, char **argv)
+static int bench_parse(struct nqi_bench_run *run, int argc, char **argv)
 {
     static const struct nqi_usage usage = {
         "bench JOB --transport T [OPTION]...",
         "Measures a transport between two processes on this machine. Jobs:\n"
         "  rtt     one message there and back, again and again\n"
         "  oneway  client to server as fast as it goes\n"
+        "  paced   client to server by a schedule: how late each message comes\n"
         "  both    both directions at once\n"
         "  sync    all messages to the server, then as many back (2 MiB each)\n"
         "  async   the same, both directions at once\n"
@@ -459,6 +374,7 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
          &run->conf.policy, NQI_OPT_TEXT, 0},
         {"window", "N", "oneway: the server answers, so that N messages are on their way",
          &run->window, NQI_OPT_COUNT, 0},
+        {"rate", "N", "paced: messages in a second (10000)", &run->rate, NQI_OPT_COUNT, 0},
         {"foreign", NULL, "rtt: another thread puts than the one that waits", &run->foreign,
          NQI_OPT_FLAG, 0},
         {"loan", NULL, "fill messages in place, in memory that the transport lends", &run->loan,
@@ -467,8 +383,8 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
         {"timeout", "DUR", "give up when nothing comes for so long (60s)", &run->timeout_ns,
          NQI_OPT_DURATION, 0},
         {"json", NULL,
-         "print one JSON object: transport, job, size, count,\np50_us, p99_us, "
-         "messages_per_s, bytes_per_s,\npeak_rss_bytes, seconds",
+         "print one JSON object: transport, job, size, count,\np50_us, p99_us, p999_us, "
+         "cpu_us_per_message,\nmessages_per_s, bytes_per_s, peak_rss_bytes, seconds",
          &run->json, NQI_OPT_FLAG, 0},
     };
     int code = nqi_opts_parse(&usage, opts, NQI_LEN(opts), argc, argv);
@@ -476,7 +392,7 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
     if (code >= 0)
         return code;
     if (argc - optind != 1)
-        return nqi_opts_bad("one JOB: rtt, oneway, both, sync, async or mix");
+        return nqi_opts_bad("one JOB: " BENCH_JOBS);
     code = bench_parse_job(run, argv[optind]);
     if (code >= 0)
         return code;
@@ -488,11 +404,11 @@ static int bench_parse(struct bench_run *run, int argc, char **argv)
 
 int nqi_cmd_bench(int argc, char **argv)
 {
-    struct bench_run run = {.size = UINT64_MAX,
-                            .warmup = UINT64_MAX,
-                            .max_exponent = 28,
-                            .timeout_ns = 60 * NQI_NS_PER_S,
-                            .cpu = {-1, -1}};
+    struct nqi_bench_run run = {.size = UINT64_MAX,
+                                .warmup = UINT64_MAX,
+                                .max_exponent = 28,
+                                .timeout_ns = 60 * NQI_NS_PER_S,
+                                .cpu = {-1, -1}};
     int code = bench_parse(&run, argc, argv);
 
     if (code < 0)

@@ -525,8 +525,8 @@ check "a server killed within a message: put says what was not delivered" server
 
 bench_keys() {
     ends 0 nq bench rtt --transport tcp --size 64 --count 200 --json || return 1
-    for key in transport job size count p50_us p99_us messages_per_s bytes_per_s peak_rss_bytes \
-        seconds; do
+    for key in transport job size count p50_us p99_us p999_us cpu_us_per_message messages_per_s \
+        bytes_per_s peak_rss_bytes seconds; do
         says out "\"$key\": " || return 1
     done
     [ "$(wc -l <out)" -eq 1 ]
@@ -557,6 +557,30 @@ bench_stands_on_another() {
         -o cut=1000 -o after_min=1KiB -o after_max=1KiB
 }
 
+bench_paced() {
+    ends 2 nq bench rtt --transport tcp --rate 5 && says err 'rate is for paced' &&
+        ends 2 nq bench paced --transport tcp --rate 1000000000 && says err 'at most' &&
+        ends 0 nq bench paced --transport tcp --rate 2000 --count 200 && says out 'after due' &&
+        says out 'p99.9' && ends 0 nq bench paced --transport tcp --rate 100000 --count 500 --json &&
+        ! grep -q null out
+}
+
+# A schedule is kept: a hundred messages at a thousand a second cannot take less than their time.
+bench_keeps_its_pace() {
+    ends 0 nq bench paced --transport tcp --rate 1000 --count 100 --warmup 1 --json &&
+        sed -n 's/.*"messages_per_s": \([0-9]*\).*/\1/p' out | {
+            read -r rate && [ "$rate" -le 1100 ]
+        }
+}
+
+# Whether they share one or not; more than one thread each.
+bench_pinned() {
+    [ "$(nproc)" -gt 1 ] && two=0,1 || two=0,0
+    for cpus in 0,0 "$two"; do
+        ends 0 nq bench oneway --transport tcp --count 500 --pin "$cpus" && [ ! -s err ] || return 1
+    done
+}
+
 bench_window() {
     ends 2 nq bench rtt --transport tcp --window 5 && says err 'window is for oneway' || return 1
     for window in 1 2 7 1000; do
@@ -585,6 +609,9 @@ check "bench runs every job with every kind of message" bench_jobs
 check "bench runs with small limits" bench_small_limits
 check "bench puts on another thread than it waits on" bench_foreign
 check "bench waits for answers to a window" bench_window
+check "bench sends by a schedule and says how late each message came" bench_paced
+check "bench keeps to its schedule" bench_keeps_its_pace
+check "bench pins its processes" bench_pinned
 check "bench measures a transport that stands on another" bench_stands_on_another
 check "bench says what is wrong with a transport" bench_fails
 check "bench says that loop is no way between two processes" bench_needs_two_processes

@@ -54,7 +54,7 @@ bash_options() {
 }
 
 bash_values() {
-    jobs=$(printf '%s\n' async both mix oneway rtt sync)
+    jobs=$(printf '%s\n' async both mix oneway paced rtt sync)
     transports=$(nq transports | sed '1d; s/ .*//' | sort)
     [ -n "$transports" ] && same_words "$transports" "$(offered netqueue bench --transport '')" &&
         same_words "$transports" "$(offered netqueue bench --transport =)" &&
