@@ -1,4 +1,5 @@
 """The programs that take part: what they need, how they are compiled, where netqueue is."""
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -7,70 +8,107 @@ import sys
 
 BENCH = pathlib.Path(__file__).resolve().parent.parent
 TREE = BENCH.parent
-ICEORYX = "iceoryx/v2.0.3"  # its headers, below /usr/include
+ICEORYX = "/usr/include/iceoryx/v2.0.3"  # its headers
+SHM = TREE / "plugins/shm"  # whose ring raw_shm measures
 
-RIVALS = {  # name: (source, header that must be there, package, libraries)
-    "raw": ("raw_tcp.c", None, None, []),
-    "unix": ("raw_tcp.c", None, None, []),
-    "raw_tls": ("raw_tls.c", "openssl/ssl.h", "libssl-dev", ["-lssl", "-lcrypto"]),
-    "zmq": ("zmq.c", "zmq.h", "libzmq3-dev", ["-lzmq"]),
-    "nng": ("nng.c", "nng/nng.h", "libnng-dev", ["-lnng", "-lpthread"]),
-    "paho": ("paho.c", "MQTTAsync.h", "libpaho-mqtt-dev", ["-lpaho-mqtt3as", "-lpthread"]),
-    "raw_grpc": ("raw_grpc.c", "grpc/grpc.h", "libgrpc-dev", ["-lgrpc", "-lgpr"]),
-    "raw_shm": ("raw_shm.c", None, None, []),
-    "iceoryx": ("iceoryx.c", f"{ICEORYX}/iceoryx_binding_c/runtime.h",
-                "iceoryx libiceoryx-binding-c-dev", ["-liceoryx_binding_c"]),
+
+@dataclasses.dataclass
+class Rival:
+    """A C program of ours that uses a library, or a program of a package that a script of ours
+    starts, so that all have the same options and print the same line."""
+    source: str  # below bench/
+    packages: str = ""
+    needs: str = ""  # the header, or the command, that tells whether they are there
+    flags: tuple = ()
+    reads: tuple = ()  # files that it is compiled of, beside the common ones
+
+    def is_script(self):
+        return not self.source.endswith(".c")
+
+    def is_there(self):
+        if not self.needs:
+            return True
+        if self.is_script():
+            return shutil.which(self.needs) is not None
+        return any((pathlib.Path(top) / self.needs).exists()
+                   for top in ("/usr/include", "/usr/local/include"))
+
+
+RIVALS = {
+    "raw": Rival("raw_tcp.c"),
+    "unix": Rival("raw_tcp.c"),
+    "raw_shm": Rival("raw_shm.c", flags=(f"-I{TREE}", str(SHM / "shm_ring.c")),
+                     reads=(SHM / "shm_ring.c", *sorted(SHM.glob("shm_*.h")))),
+    "futex": Rival("raw_shm.c", flags=(f"-I{TREE}", str(SHM / "shm_ring.c"))),
+    "raw_tls": Rival("raw_tls.c", "libssl-dev", "openssl/ssl.h", ("-lssl", "-lcrypto")),
+    "raw_grpc": Rival("raw_grpc.c", "libgrpc-dev", "grpc/grpc.h", ("-lgrpc", "-lgpr")),
+    "paho": Rival("paho.c", "libpaho-mqtt-dev", "MQTTAsync.h", ("-lpaho-mqtt3as", "-lpthread")),
+    "zmq": Rival("zmq.c", "libzmq3-dev", "zmq.h", ("-lzmq",)),
+    "nng": Rival("nng.c", "libnng-dev", "nng/nng.h", ("-lnng", "-lpthread")),
+    "iceoryx": Rival("iceoryx.c", "iceoryx libiceoryx-binding-c-dev",
+                     f"{ICEORYX}/iceoryx_binding_c/runtime.h",
+                     ("-isystem", ICEORYX, "-liceoryx_binding_c")),
 }
-
-MORE = {"raw_shm.c": [f"-I{TREE}", str(TREE / "plugins/shm/shm_ring.c")],
-        "iceoryx.c": ["-isystem", f"/usr/include/{ICEORYX}"]}  # to compile it
-READS = {"raw_shm.c": sorted((TREE / "plugins/shm").glob("shm_*.h"))}  # beside its own headers
-
-
-OURS = ("netqueue", "base")  # the library's own command, of this build and of another
 
 
 def note(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def has_header(header):
-    return header is None or any((pathlib.Path(top) / header).exists()
-                                 for top in ("/usr/include", "/usr/local/include"))
-
-
 def install_missing(allowed):
-    missing = [package for _, header, packages, _ in RIVALS.values() if not has_header(header)
-               for package in packages.split()]
+    missing = [package for rival in RIVALS.values() if not rival.is_there()
+               for package in rival.packages.split()]
     if not missing or not allowed or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     note("installing " + " ".join(missing))
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     apt = ["apt-get", "-qq", "-y"]
     subprocess.run(apt + ["update"], env=env, stdout=sys.stderr, check=False)
-    subprocess.run(apt + ["install", "--no-install-recommends"] + missing, env=env,
-                   stdout=sys.stderr, check=False)
+    # One by one: a package that this release does not have keeps no other from being installed.
+    for package in missing:
+        subprocess.run(apt + ["install", "--no-install-recommends", package], env=env,
+                       stdout=sys.stderr, check=False)
+
+
+def build_rival(rival, out):
+    """The program, compiled unless it is newer than all it is made of.  None: that fails."""
+    if rival.is_script():
+        return BENCH / rival.source
+    target = out / rival.source.removesuffix(".c")
+    files = [BENCH / rival.source, BENCH / "report.c", BENCH / "pair.c"]
+    reads = [*files, BENCH / "report.h", BENCH / "pair.h", *rival.reads]
+    newest = max(file.stat().st_mtime for file in reads)
+    if target.exists() and target.stat().st_mtime >= newest:
+        return target
+    command = [os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O2",
+               *map(str, files), "-o", str(target), *rival.flags]
+    return target if subprocess.run(command, check=False).returncode == 0 else None
 
 
 def build_rivals(out):
-    """Compile what can be compiled; {name: program}."""
+    """Compile what can be compiled.  @return {name: program}, {name: why it is absent}"""
     out.mkdir(parents=True, exist_ok=True)
-    flags = [os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O2"]
-    built = {}
-    for name, (source, header, package, libs) in RIVALS.items():
-        if not has_header(header):
-            note(f"{name} is left out: {package} is not installed")
+    built, absent = {}, {}
+    for name, rival in RIVALS.items():
+        if not rival.is_there():
+            absent[name] = f"not installed (Debian: {rival.packages})"
             continue
-        files = [BENCH / source, BENCH / "report.c", BENCH / "pair.c"]
-        target = out / source.removesuffix(".c")
-        reads = [BENCH / "report.h", BENCH / "pair.h", *READS.get(source, []),
-                 *(pathlib.Path(word) for word in MORE.get(source, []) if word.endswith(".c"))]
-        newest = max(file.stat().st_mtime for file in files + reads)
-        if not target.exists() or target.stat().st_mtime < newest:
-            subprocess.run(flags + [*map(str, files), *MORE.get(source, []), "-o", str(target),
-                                    *libs], check=True)
-        built[name] = target
-    return built
+        program = build_rival(rival, out)
+        if program:
+            built[name] = program
+        else:
+            absent[name] = f"bench/{rival.source} does not compile here"
+    return built, absent
+
+
+def versions():
+    """{package: version} of those that the rivals come from."""
+    names = sorted({package for rival in RIVALS.values() for package in rival.packages.split()})
+    if not shutil.which("dpkg-query"):
+        return {}
+    asked = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *names],
+                           capture_output=True, text=True, check=False)
+    return dict(line.split(" ", 1) for line in asked.stdout.splitlines() if " " in line.strip())
 
 
 def find_netqueue(given, build):
@@ -106,3 +144,11 @@ def has_transport(netqueue, name):
     asked = subprocess.run([str(netqueue), "transports", name], env=environment(netqueue),
                            capture_output=True, check=False)
     return asked.returncode == 0
+
+
+def version_of(netqueue):
+    if not netqueue:
+        return "netqueue not found"
+    asked = subprocess.run([str(netqueue), "--version"], env=environment(netqueue),
+                           capture_output=True, text=True, check=False)
+    return (asked.stdout.strip().splitlines() or ["unknown"])[0]

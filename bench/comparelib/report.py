@@ -1,109 +1,117 @@
-"""What is printed."""
-import os
-import pathlib
-import platform
-import statistics
-import subprocess
-import time
+"""What is printed: tables of a document, for people at a terminal."""
+from comparelib.job import MIB, OURS
 
-from comparelib.job import MIB
-from comparelib.programs import OURS
-
-UNITS = {"p50_us": (1, "us p50"), "messages_per_s": (1e6, "M messages/s"),
-         "bytes_per_s": (1e9, "GB/s"), "peak_rss_bytes": (MIB, "MiB peak")}
-COLUMNS = ["netqueue", "base", "raw", "raw_tls", "raw_grpc", "raw_shm", "unix", "zmq", "nng",
-           "iceoryx", "paho"]
+UNITS = {"p50_us": (1, "us p50"), "p99_us": (1, "us p99"), "p999_us": (1, "us p99.9"),
+         "messages_per_s": (1e6, "M messages/s"), "bytes_per_s": (1e9, "GB/s"),
+         "peak_rss_bytes": (MIB, "MiB peak"), "cpu_us_per_message": (1, "us CPU/message")}
+COLUMNS = ["netqueue", "base", "raw", "raw_tls", "raw_grpc", "raw_shm", "futex", "unix", "ucx",
+           "iperf", "zmq", "nng", "nano", "iceoryx", "paho"]
 
 
-def cell(values, scale):
-    if not values:
+def number(value, scale):
+    value /= scale
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+
+
+def cell(figure, scale):
+    if not figure:
         return "-"
-    low, mid, high = min(values), statistics.median(values), max(values)
-    digits = 1 if mid / scale >= 10 else 2 if mid / scale >= 1 else 3
-    return " ".join([f"{mid / scale:.{digits}f}",
-                     f"[{low / scale:.{digits}f}-{high / scale:.{digits}f}]"])
+    return (f"{number(figure['median'], scale)} "
+            f"[{number(figure['low'], scale)}-{number(figure['high'], scale)}]")
 
 
-def print_table(jobs, figures):
-    columns = [name for name in COLUMNS if any((job.name, name) in figures for job in jobs)]
-    rows = [["", "", *columns]]
-    for job in jobs:
-        scale, unit = UNITS[job.key]
-        rows.append([job.name, unit, *(cell(figures.get((job.name, column)), scale)
-                                       for column in columns)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def columns_of(rows):
+    return [name for name in COLUMNS if any(name in row["programs"] for row in rows)]
+
+
+def sections_of(rows):
+    """{section: its rows}, in their order."""
+    found = {}
     for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+        if row["programs"]:
+            found.setdefault(row["section"], []).append(row)
+    return found
 
 
-def cpu_model():
-    with open("/proc/cpuinfo", encoding="utf-8") as info:
-        names = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def print_columns(lines):
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
 
 
-def head(runner):
-    version = "netqueue not found"
-    if "netqueue" in runner.programs:
-        asked = subprocess.run([str(runner.programs["netqueue"]), "--version"],
-                               env=runner.env["netqueue"], capture_output=True, text=True,
-                               check=False)
-        version = (asked.stdout.strip().splitlines() or ["unknown"])[0]
-    congestion = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text("ascii")
-    placement = ("CPUs " + ",".join(map(str, sorted(runner.cpus))) if runner.cpus
-                 else "wherever the scheduler puts them")
-    return {
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "kernel": platform.release(), "cpu": cpu_model(), "cpus": os.cpu_count(),
-        "congestion": congestion.strip(), "placement": placement,
-        "load": round(os.getloadavg()[0], 2), "netqueue": version, "repetitions": runner.runs,
-    }
+def print_tables(document):
+    for section, rows in sections_of(document["rows"]).items():
+        columns = columns_of(rows)
+        lines = [[section, "", *columns]]
+        for row in rows:
+            scale, unit = UNITS[row["key"]]
+            lines.append([row["row"], unit, *(cell(row["programs"].get(name, {}).get(row["key"]),
+                                                   scale) for name in columns)])
+        print_columns(lines)
+        print()
 
 
-def print_head(facts):
-    print(f"Linux {facts['kernel']}, {facts['cpus']} x {facts['cpu']}; loopback, system's "
-          f"congestion control {facts['congestion']}")
-    print(f"both processes {facts['placement']}; load before: {facts['load']}; "
-          f"{facts['netqueue']}")
-    print(f"medians of {facts['repetitions']} [min-max]\n")
+def shown(promise):
+    """The figure of a promise, or the ratio."""
+    if promise["verdict"] == "NOT MEASURED":
+        return "-"
+    if promise["absolute"]:
+        scale, unit = UNITS[promise["key"]]
+        return f"{number(promise['median'], scale)} {unit}"
+    return f"{promise['median']:.3g} x [{promise['low']:.3g}-{promise['high']:.3g}]"
 
 
-def print_quiet(records):
-    """Say how much of the machine was not ours: figures from a busy one decide nothing."""
-    if not records:
-        return
-    for key, what in (("foreign", "other work"), ("steal", "the host")):
-        shares = sorted(record["result"][key] for record in records)
-        print(f"{what} took {100 * statistics.median(shares):.0f} % of the processors in the "
-              f"median run, {100 * shares[-1]:.0f} % in the worst")
+def print_promises(document):
+    lines = [[promise["verdict"] + ("" if promise.get("settled", True) else " (not settled)"),
+              shown(promise), promise["text"]] for promise in document["promises"]]
+    if lines:
+        print_columns(lines)
+        print("not settled: the limit lies within the interval, or the pairs are too few for one\n")
 
 
-def pair_ratios(jobs, records):
-    """{row: sorted ratios netqueue : base, one of each repetition that has both}"""
-    ratios = {}
-    for job in jobs:
-        of = {(record["repetition"], record["program"]): record["result"][job.key]
-              for record in records if record["row"] == job.name}
-        pairs = [(of[turn, "netqueue"], of[turn, "base"]) for turn, name in of
-                 if name == "base" and (turn, "netqueue") in of]
-        if pairs:
-            ratios[job.name] = sorted(ours / base for ours, base in pairs)
-    return ratios
+def print_pairs(document):
+    lines = [[f"{ratio['median']:.3f} x [{ratio['low']:.3f}-{ratio['high']:.3f}]",
+              f"{ratio['count']} pairs, {100 * ratio['coverage']:.1f} %", f"{row['row']}: {name}"]
+             for row in document["rows"] for name, ratio in row["ratios"].items()]
+    if lines:
+        print("netqueue : other, median of the pairs [interval], and how sure that is:")
+        print_columns(lines)
+        print()
 
 
-def print_pairs(ratios):
-    """Medians of what was measured side by side, and the middle half: moods of the machine that
-    last longer than a pair meet both."""
-    if ratios:
-        print("\nnetqueue : base, median of the pairs [middle half]:")
-    for name, pairs in ratios.items():
-        n = len(pairs)
-        print(f"  {statistics.median(pairs):.3f} x [{pairs[n // 4]:.3f}-{pairs[-1 - n // 4]:.3f}]"
-              f"  {name}, {n} pairs")
+def print_settings(document):
+    print("settings (of several, the best in short runs):")
+    for chosen in document["settings"]:
+        if chosen["program"] not in OURS:
+            print(f"  {chosen['row']}, {chosen['program']}: {' '.join(chosen['args'])}")
+    for name, why in document["absent"].items():
+        print(f"absent: {name}: {why}")
+    print()
 
 
-def print_settings(settings):
-    print("\nsettings (of several, the best in short runs):")
-    for (name, program), args in settings.items():
-        if program not in OURS:
-            print(f"  {name}, {program}: {' '.join(args)}")
+def machine_lines(facts):
+    """What has to be known about the machine to read the figures."""
+    yield (f"Linux {facts['kernel']}, {facts['cpus']} x {facts['cpu']}, "
+           f"{facts['memory_bytes'] / (1 << 30):.0f} GiB; hypervisor: {facts['hypervisor']}")
+    yield (f"placement: {facts['placement']}; frequency governor: {facts['governor']}; "
+           f"loopback, congestion control {facts['congestion']}")
+    yield f"{facts['netqueue']}; {facts['compiler']}; {facts['date']}"
+    work = facts["other_work"]
+    if work:
+        shares = [f"{what} took {100 * work[key]['median']:.0f} % of the processors in the median "
+                  f"run, {100 * work[key]['worst']:.0f} % in the worst"
+                  for key, what in (("foreign", "other work"), ("steal", "the host"))]
+        yield (f"load before {facts['load_before']}; {'; '.join(shares)}: "
+               f"{'quiet enough' if work['quiet'] else 'NOT QUIET, so nothing is decided'}")
+
+
+def print_all(document):
+    facts = document["machine"]
+    for line in machine_lines(facts):
+        print(line)
+    print(f"medians of {facts['repetitions']} repetitions [95 % interval of the median; below six "
+          "repetitions the range]\n")
+    print_tables(document)
+    print_promises(document)
+    print_pairs(document)
+    print_settings(document)

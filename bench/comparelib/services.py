@@ -7,19 +7,20 @@ import sys
 import time
 
 from comparelib.job import KIB, MIB
-from comparelib.programs import TREE, has_transport, note
+from comparelib.programs import TREE, has_transport
 
 sys.path.append(str(TREE / "tests/support"))
 
 # pylint: disable=wrong-import-position
-import mqtt
+import mqtt  # noqa: E402
+
+POOLS = [(128, 4096), (8 * KIB, 1024), (128 * KIB, 1024), (2 * MIB, 64), (8 * MIB, 32)]
 
 
 def make_certs(folder):
     """A certificate that signed itself, for both sides; False: there is no openssl command."""
     command = shutil.which("openssl")
     if not command:
-        note("tls is left out: the command openssl is not installed")
         return False
     subprocess.run([command, "req", "-x509", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=bench",
@@ -29,12 +30,13 @@ def make_certs(folder):
     return True
 
 
-def broker_for(netqueue):
-    """A broker while the `with` block runs; None there: mqtt is not measured."""
+def broker_for(netqueue, absent):
+    """A broker while the `with` block runs; None there: mqtt is not measured, `absent` says why."""
     if not has_transport(netqueue, "mqtt"):
+        absent["transport mqtt"] = "not built"
         return contextlib.nullcontext()
     if not mqtt.mosquitto():
-        note("mqtt is left out: mosquitto is not installed")
+        absent["transport mqtt"] = "mosquitto is not installed"
         return contextlib.nullcontext()
     return mqtt.Broker()
 
@@ -50,28 +52,27 @@ def is_ready(daemon, log):
 
 
 @contextlib.contextmanager
-def roudi(folder, programs):
+def roudi(folder, programs, absent):
     """iceoryx's daemon, if it is to be measured, while the `with` block runs: chunks of all sizes.
-    Where it does not start (it wants 600 MiB in /dev/shm) iceoryx is left out of `programs`."""
-    pools = [(128, 4096), (8 * KIB, 1024), (128 * KIB, 1024), (2 * MIB, 64), (8 * MIB, 32)]
-    command, conf = shutil.which("iox-roudi"), pathlib.Path(folder) / "roudi.toml"
-    log = pathlib.Path(folder) / "roudi.log"
+    Where it does not start (it wants 600 MiB in /dev/shm) iceoryx is taken out of `programs`.
+    Gives the process, or None."""
+    command, log = shutil.which("iox-roudi"), pathlib.Path(folder) / "roudi.log"
     if "iceoryx" not in programs or not command:
         if programs.pop("iceoryx", None):
-            note("iceoryx is left out: its daemon iox-roudi is not installed")
-        yield
+            absent["iceoryx"] = "its daemon iox-roudi is not installed"
+        yield None
         return
+    conf = pathlib.Path(folder) / "roudi.toml"
     conf.write_text("[general]\nversion = 1\n[[segment]]\n" + "".join(
-        f"[[segment.mempool]]\nsize = {size}\ncount = {count}\n" for size, count in pools),
+        f"[[segment.mempool]]\nsize = {size}\ncount = {count}\n" for size, count in POOLS),
         encoding="ascii")
-    with open(log, "wb") as out:
-        daemon = subprocess.Popen([command, "-m", "off", "-c", str(conf)], stdout=out, stderr=out)
-    try:
-        if not is_ready(daemon, log):
-            del programs["iceoryx"]
-            note("iceoryx is left out: its daemon does not start: " +
-                 " ".join(log.read_text(errors="replace").split())[-300:])
-        yield
-    finally:
-        daemon.terminate()
-        daemon.wait()
+    with open(log, "wb") as out, subprocess.Popen(
+            [command, "-m", "off", "-c", str(conf)], stdout=out, stderr=out) as daemon:
+        try:
+            if not is_ready(daemon, log):
+                del programs["iceoryx"]
+                said = " ".join(log.read_text(errors="replace").split())[-300:]
+                absent["iceoryx"] = f"its daemon does not start: {said}"
+            yield daemon
+        finally:
+            daemon.terminate()

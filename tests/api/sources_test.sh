@@ -26,7 +26,7 @@ forgotten() {
 }
 unlisted_tests() {
     bad=0
-    for file in tests/api/*_test.sh tests/docs/*_test.sh tests/system/*_test.sh; do
+    for file in tests/api/*_test.sh tests/bench/*_test.sh tests/docs/*_test.sh tests/system/*_test.sh; do
         grep -q "${file#tests/}" tests/tests.am || {
             echo "$file"
             bad=1
