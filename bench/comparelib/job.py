@@ -42,3 +42,12 @@ class Job:
 
 def words(*lines):
     return [line.split() for line in lines]
+
+
+UCX_TESTS = ("tag", "am", "stream")
+
+
+def ucx(job, size, count, layers):
+    """Variants of the program ucx.  @param layers  values of UCX_TLS"""
+    return words(*(f"{job} --size {size} --count {count} --tls {tls} --test {test}"
+                   for tls in layers for test in UCX_TESTS))

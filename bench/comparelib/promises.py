@@ -28,6 +28,7 @@ def tcp_promises():
     for waiting in ("spinning", "sleeping", "default"):
         yield Promise(f"rtt 64 B, {waiting}", "raw", 1.15,
                       f"tcp round trip, {waiting}: at most 1.15 x raw")
+    yield Promise("rtt 64 B, spinning", "ucx", 1.0, "tcp round trip: no slower than UCX, both spin")
     for rival in ("zmq", "nng"):
         yield Promise("rtt 64 B, default", rival, 1 / 5,
                       f"tcp round trip, defaults: 5 times faster than {rival}")
@@ -90,7 +91,7 @@ def shm_ahead(row, size, job):
         else:
             yield Promise(f"{row}, loaned", (rival, row), 1 / 10 if job == "rtt" else 10,
                           f"{row}, loaned: 10 times {rival}")
-    for rival in ("iceoryx",):
+    for rival in ("iceoryx", "ucx"):
         yield (ahead(row, rival) if size < KIB else
                ahead(f"{row}, loaned", (rival, row), f"{row}, loaned: ahead of {rival}"))
 

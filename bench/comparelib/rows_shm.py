@@ -1,5 +1,5 @@
 """The rows over shared memory, beside bare shared memory, sockets and rivals' `ipc`."""
-from comparelib.job import KIB, MIB, Job, words
+from comparelib.job import KIB, MIB, Job, ucx, words
 
 SECTION = "shm"
 SHM_SIZES = [("40 B", 40, 300000, 8000000), ("64 KiB", 64 * KIB, 20000, 40000),
@@ -38,6 +38,8 @@ def size_jobs(job, name, size, counts, folder):
         "unix": words(f"{theirs} --pattern unix --batch 64"),
         "zmq": words(f"{theirs} --path {folder}/zmq"),
         "nng": words(f"{theirs} --path {folder}/nng"),
+        "nano": words(f"{theirs} --path {folder}/nano"),
+        "ucx": ucx(job, size, counts[0], ("posix", "posix,cma") if size > KIB else ("posix",)),
         "iceoryx": words(theirs)}, SECTION)
     if size > KIB:
         # No more in flight than the pool has, or what is put is copied after all.

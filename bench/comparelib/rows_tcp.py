@@ -1,5 +1,5 @@
 """The rows over tcp, with and without TLS."""
-from comparelib.job import KIB, MIB, Job, words
+from comparelib.job import KIB, MIB, Job, ucx, words
 
 SECTION = "tcp"
 
@@ -12,6 +12,7 @@ def rtt_jobs(quick):
         Job("rtt 64 B, spinning", "p50_us", {
             "raw": words(f"rtt --wait spin --count {fast}"),
             "unix": words(f"rtt --pattern unix --wait spin --count {fast}"),
+            "ucx": ucx("rtt", 64, fast, ("tcp",)),
             "netqueue": words(f"{ours} --count {fast} --spin 10ms")}, SECTION),
         Job("rtt 64 B, sleeping", "p50_us", {
             "raw": words(f"rtt --wait sleep --count {slow}"),
@@ -21,13 +22,15 @@ def rtt_jobs(quick):
             "raw": words(f"rtt --wait adaptive --spin 100 --count {fast}"),
             "unix": words(f"rtt --pattern unix --wait adaptive --spin 100 --count {fast}"),
             "netqueue": words(f"{ours} --count {fast}"),
-            "zmq": asleep, "nng": asleep}, SECTION),
+            "zmq": asleep, "nng": asleep, "nano": asleep}, SECTION),
     ]
 
 
 PATTERNS = {"zmq": ("--pattern pair", "--pattern push", "--pattern dealer"),
             "nng": ("--pattern pair0", "--pattern push", "--pattern pair0 --buffer 1000",
-                    "--pattern push --buffer 1000")}
+                    "--pattern push --buffer 1000"),
+            "nano": ("--pattern pair", "--pattern push", f"--pattern pair --buffer {4 * MIB}",
+                     f"--pattern push --buffer {4 * MIB}")}
 
 
 def oneway_job(name, key, size, counts, raw):
@@ -37,10 +40,13 @@ def oneway_job(name, key, size, counts, raw):
         count = counts.get(program, counts[""])
         return words(*(f"oneway --size {size} --count {count} {more}" for more in variants))
     ours = f"bench oneway --transport tcp --size {size} --json --count {counts['']}"
-    return Job(name, key, {"raw": each("raw", raw), "netqueue": words(ours),
-                           "unix": each("unix", [f"{more} --pattern unix" for more in raw]),
-                           **{rival: each(rival, more) for rival, more in PATTERNS.items()}},
-               SECTION)
+    programs = {"raw": each("raw", raw), "netqueue": words(ours),
+                "unix": each("unix", [f"{more} --pattern unix" for more in raw]),
+                **{rival: each(rival, more) for rival, more in PATTERNS.items()},
+                "ucx": ucx("oneway", size, counts["zmq"], ("tcp",))}
+    if size > KIB:
+        programs["iperf"] = each("iperf", [""])
+    return Job(name, key, programs, SECTION)
 
 
 def oneway_jobs(quick):
@@ -51,7 +57,7 @@ def oneway_jobs(quick):
     alone = f"oneway --size 64 --count {400000 // cut} --batch 1"
 
     def counts(ours, zmq, nng):
-        return {"": ours // cut, "zmq": zmq // cut, "nng": nng // cut}
+        return {"": ours // cut, "zmq": zmq // cut, "nng": nng // cut, "nano": nng // cut}
     return [
         Job("oneway 64 B, a write each", "messages_per_s", {
             "raw": words(alone), "unix": words(f"{alone} --pattern unix")}, SECTION),
