@@ -24,6 +24,7 @@
 
 static struct {
     const struct bench_opts *opts;
+    struct bench_result *result; /* of the measuring process */
     MQTTAsync client;
     unsigned window;
     bool measures; /* this process is the one that measures */
@@ -101,8 +102,9 @@ static void paho_take(const MQTTAsync_message *msg)
     if ((size_t)msg->payloadlen != paho.opts->size)
         bench_die("message", "has the wrong size");
     memcpy(&number, msg->payload, sizeof(number));
-    if (number != seq++)
+    if (number != seq)
         bench_die("message", "lost or doubled");
+    bench_arrived(paho.opts, paho.result, seq++);
     if (seq % (paho.window / 4) == 0)
         paho_publish(&seq, sizeof(seq));
     if (seq == paho.opts->warmup || seq == total)
@@ -201,6 +203,7 @@ static void paho_send_all(void)
     for (uint64_t seq = 0; seq < total; seq++) {
         if (seq >= paho.window)
             paho_await(seq - paho.window + 1);
+        bench_due(paho.opts, seq, 1);
         memcpy(payload, &seq, sizeof(seq));
         paho_publish(payload, paho.opts->size);
     }
@@ -218,7 +221,7 @@ static void paho_other(const struct bench_opts *opts, int fd, void *arg)
     paho_connect();
     bench_tell(fd, &go, 1);
     bench_hear(fd, &go, 1);
-    if (opts->job == BENCH_ONEWAY)
+    if (opts->job != BENCH_RTT)
         paho_send_all();
     bench_hear(fd, &go, 1); /* the end */
     _exit(0);               /* paho's threads have nothing left to say */
@@ -267,7 +270,8 @@ int main(int argc, char **argv)
     struct bench_peer peer;
     char go = 1;
 
-    bench_options(&opts, "paho", BENCH_OPT_WAIT | BENCH_OPT_BUFFER | BENCH_OPT_PORT, argc, argv);
+    bench_options(&opts, "paho",
+                  BENCH_OPT_WAIT | BENCH_OPT_BUFFER | BENCH_OPT_PORT | BENCH_OPT_PACED, argc, argv);
     if (opts.size < sizeof(uint64_t))
         bench_die("--size", "at least 8");
     paho.opts = &opts;
@@ -278,18 +282,20 @@ int main(int argc, char **argv)
     snprintf(paho.to_us, sizeof(paho.to_us), "bench/%ld/b", (long)getpid());
     snprintf(result.settings, sizeof(result.settings), "QoS 0, 3.1.1, nodelay, window %u",
              paho.window);
+    if (opts.job != BENCH_ONEWAY) {
+        bench_samples_init(&samples, opts.count);
+        result.samples = &samples;
+    }
+    paho.result = &result;
     peer = bench_peer_start(&opts, paho_other, NULL);
     paho_connect();
     bench_hear(peer.fd, &go, 1);
     bench_cpu_start();
     bench_tell(peer.fd, &go, 1);
-    if (opts.job == BENCH_RTT) {
-        bench_samples_init(&samples, opts.count);
-        result.samples = &samples;
+    if (opts.job == BENCH_RTT)
         paho_rtt(&result);
-    } else {
+    else
         paho_oneway(&result);
-    }
     bench_tell(peer.fd, &go, 1);
     bench_peer_wait(&peer);
     bench_print(&opts, &result);

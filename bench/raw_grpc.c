@@ -204,8 +204,10 @@ static void raw_peer(const struct bench_opts *opts, int fd, void *arg)
     (void)arg;
     raw_init(&end, opts);
     raw_dial(&end, fd);
-    for (uint64_t i = 0; i < opts->warmup + opts->count; i++)
+    for (uint64_t i = 0; i < opts->warmup + opts->count; i++) {
+        bench_due(opts, i, 1);
         raw_send(&end, opts->job == BENCH_RTT ? raw_take(&end) : raw_message(opts, payload));
+    }
     bench_hear(fd, &done, 1); /* all of it has arrived */
 }
 
@@ -220,10 +222,11 @@ static void raw_measure(struct raw_end *end, struct bench_result *result)
 
         if (i == opts->warmup)
             start = last = bench_now_ns();
-        if (result->samples)
+        if (opts->job == BENCH_RTT)
             raw_send(end, raw_message(opts, payload));
         grpc_byte_buffer_destroy(raw_take(end));
-        if (!result->samples || i < opts->warmup)
+        bench_arrived(opts, result, i);
+        if (opts->job != BENCH_RTT || i < opts->warmup)
             continue;
         now = bench_now_ns();
         bench_samples_add(result->samples, now - last);
@@ -242,11 +245,11 @@ int main(int argc, char **argv)
     struct bench_peer peer;
     struct raw_end end;
 
-    bench_options(&opts, "raw_grpc", BENCH_OPT_WAIT, argc, argv);
+    bench_options(&opts, "raw_grpc", BENCH_OPT_WAIT | BENCH_OPT_PACED, argc, argv);
     peer = bench_peer_start(&opts, raw_peer, NULL); /* gRPC does not survive a fork */
     raw_init(&end, &opts);
     raw_serve(&end, peer.fd);
-    if (opts.job == BENCH_RTT) {
+    if (opts.job != BENCH_ONEWAY) {
         bench_samples_init(&samples, opts.count);
         result.samples = &samples;
     }

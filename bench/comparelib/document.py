@@ -14,6 +14,7 @@ def row_of(job, records):
     mine = [record for record in records if record["row"] == job.name]
     programs = list(dict.fromkeys(record["program"] for record in mine))
     row = {"row": job.name, "section": job.section, "key": job.key, "axis": job.axis,
+           "published": job.published,
            "programs": {name: program_figures([record["result"] for record in mine
                                                if record["program"] == name])
                         for name in programs}, "ratios": {}}

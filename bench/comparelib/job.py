@@ -20,10 +20,12 @@ class Job:
     decide which of them takes part: everybody competes with the best settings.
     """
 
-    def __init__(self, name, key, programs, section=None, axis=None):
-        """@param axis  where it stands in a plot: {"plot": of which, "x": at which place}"""
+    def __init__(self, name, key, programs, section=None, axis=None, published=None):
+        """@param axis  where it stands in a plot: {"plot": of which, "x": at which place}
+        @param published  {key: figure} that somebody else has measured somewhere else"""
         self.name, self.key, self.programs = name, key, programs
         self.section, self.axis = section or "Round trips and rates", axis
+        self.published = published
 
     def sequence(self, programs, turn):
         """[(group, program)]: who runs after whom in a repetition.  Each other program has a run of

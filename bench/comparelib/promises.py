@@ -36,6 +36,8 @@ def tcp_promises():
         yield Promise("rtt 64 B, default", rival, 1.0,
                       f"tcp round trip, defaults: 99.9th percentile no worse than {rival}",
                       "p999_us")
+        yield Promise("tcp at 10000/s", rival, 1.0,
+                      f"tcp, 10,000 messages/s: 99.9th percentile no worse than {rival}", "p999_us")
     yield Promise("oneway 64 B", None, 5e6, "tcp 64 B one way: at least 5 million/s")
     for rival in ("zmq", "nng"):
         yield Promise("oneway 64 B", rival, 2, f"tcp 64 B one way: at least 2 x {rival}")

@@ -51,6 +51,30 @@ def print_tables(document):
         print()
 
 
+PUBLISHED_UNITS = {**UNITS, "messages_per_s": (1, "messages/s")}
+
+
+def published_lines(document):
+    """Figures of other people's machines beside ours: a table of their own, as nothing can be said
+    of them but that they are there."""
+    units = [(key, *PUBLISHED_UNITS[key])
+             for key in ("bytes_per_s", "messages_per_s", "peak_rss_bytes")]
+    yield ["netqueue here / net-queue as published", *(unit for _, _, unit in units)]
+    for row in document["rows"]:
+        ours = row["programs"].get("netqueue")
+        if row["published"] and ours:
+            yield [row["row"], *(f"{number(ours[key]['median'], scale)} / "
+                                 f"{number(row['published'][key], scale)}"
+                                 for key, scale, _ in units)]
+
+
+def print_published(document):
+    lines = list(published_lines(document))
+    if len(lines) > 1:
+        print_columns(lines)
+        print()
+
+
 def shown(promise):
     """The figure of a promise, or the ratio."""
     if promise["verdict"] == "NOT MEASURED":
@@ -112,6 +136,7 @@ def print_all(document):
     print(f"medians of {facts['repetitions']} repetitions [95 % interval of the median; below six "
           "repetitions the range]\n")
     print_tables(document)
+    print_published(document)
     print_promises(document)
     print_pairs(document)
     print_settings(document)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(TREE / "bench"))
 
 # pylint: disable=wrong-import-position
 from comparelib import document, figures, machine, programs, promises, report  # noqa: E402
-from comparelib import rows_broker, rows_shm, rows_tcp  # noqa: E402
+from comparelib import rows_broker, rows_more, rows_seed, rows_shm, rows_tcp  # noqa: E402
 from comparelib.job import Job, better  # noqa: E402
 
 
@@ -30,10 +30,14 @@ def all_jobs(quick):
     return [*rows_tcp.rtt_jobs(quick), *rows_tcp.oneway_jobs(quick),
             *rows_tcp.memory_jobs(quick, "tcp"), *rows_tcp.tls_jobs(quick, "/certs"),
             *rows_broker.mqtt_jobs(quick, 1883), *rows_broker.grpc_jobs(quick),
-            *rows_shm.shm_jobs(quick, "/sockets")]
+            *rows_shm.shm_jobs(quick, "/sockets"),
+            *(job for transport in ("tcp", "mqtt", "grpc", "shm") for job in (
+                *rows_more.size_jobs(quick, transport, "/sockets", 1883),
+                *rows_more.paced_jobs(quick, transport, "/sockets", 1883),
+                *rows_seed.seed_jobs(quick, transport, 1883)))]
 
 
-# ---- statistics  ------------------------------------------------
+# ---- statistics ------------------------------------------------------------
 
 def interval_is_that_of_the_books():
     """the ranks of the interval are those that tables of order statistics have"""
@@ -95,7 +99,7 @@ def rows_are_paired_by_repetition():
     assert figures.pairs(records, ("a", "netqueue"), ("b", "netqueue"), "p50_us") == [2.0, 4.0]
 
 
-# ---- who runs after whom  ------------------------------------------------
+# ---- who runs after whom ------------------------------------------------------------
 
 def everybody_stands_beside_us():
     """in every order each rival has a run of netqueue right before or after it"""
@@ -133,11 +137,28 @@ def rows_are_whole():
         for job in jobs:
             assert set(job.programs) <= {"netqueue", *programs.RIVALS}, job.name
             for variants in job.programs.values():
-                assert all("--count" in args for args in variants), job.name
+                assert all("--count" in args for args in variants) or len(variants) == 1, job.name
             assert set(job.programs) <= set(report.COLUMNS) and job.key in report.UNITS
 
 
-# ---- the machine  ------------------------------------------------
+def counts_fit_the_time():
+    """the faster a program is and the smaller its messages, the more of them it gets"""
+    slow, fast = (100, 1e5, 1e9), (10, 1e6, 1e10)
+    for job in ("rtt", "oneway"):
+        assert rows_more.count_of(job, 64, slow) < rows_more.count_of(job, 64, fast)
+        assert rows_more.count_of(job, 1 << 26, slow) == 40
+        assert rows_more.count_of(job, 1 << 20, slow) < rows_more.count_of(job, 1 << 10, slow)
+
+
+def published_figures_agree():
+    """bytes and messages of what the seed published belong together, as far as it rounded them"""
+    for (job, transport), figures_of in rows_seed.PUBLISHED.items():
+        if job != "mix":
+            size = figures_of["bytes_per_s"] / figures_of["messages_per_s"]
+            assert 2.0e6 < size < 2.2e6, (job, transport, size)
+
+
+# ---- the machine ------------------------------------------------------------
 
 def pins_are_two_cores():
     """the two processes get two cores, two threads of one if there is no other, or one CPU"""
@@ -158,7 +179,7 @@ def busy_machine_is_called_so():
     assert machine.shares((0, 0, 0, 0), (10.0, 1.0, 6.0, 4.0)) == {"steal": 0.1, "foreign": 0.2}
 
 
-# ---- verdicts  ------------------------------------------------
+# ---- verdicts ------------------------------------------------------------
 
 def one_verdict(values, limit, other="raw", **more):
     promise = promises.Promise("a", other, limit, "text", **more)
@@ -205,7 +226,7 @@ def promises_are_about_rows():
             assert promise.other in jobs[promise.row].programs, promise
 
 
-# ---- what is written  ------------------------------------------------
+# ---- what is written ------------------------------------------------------------
 
 class Ran:
     """A runner that has run."""
