@@ -61,6 +61,7 @@ def note(text):
 def install_missing(allowed):
     missing = [package for rival in RIVALS.values() if not rival.is_there()
                for package in rival.packages.split()]
+    missing += [] if shutil.which("gnuplot") else ["gnuplot-nox"]
     if not missing or not allowed or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     note("installing " + " ".join(missing))

@@ -101,6 +101,12 @@ def shm_ahead(row, size, job):
 PROMISES = [*tcp_promises(), *broker_promises(), *memory_promises(), *shm_promises()]
 
 
+def rows():
+    """The names of the rows that promises are about."""
+    return {promise.row for promise in PROMISES} | {
+        promise.other[1] for promise in PROMISES if isinstance(promise.other, tuple)}
+
+
 def measured(promise, key, records):
     """The ratios, or the figures themselves."""
     if not promise.other:

@@ -69,10 +69,13 @@ class Runner:
                 args = program in self.programs and self.choose(job, program)
                 if args:
                     self.settings[job.name, program] = args
-        for turn in range(self.runs):
-            note(f"repetition {turn + 1} of {self.runs}")
-            for job in jobs if turn % 2 == 0 else jobs[::-1]:
-                self.run_row(job, turn)
+        try:
+            for turn in range(self.runs):
+                note(f"repetition {turn + 1} of {self.runs}")
+                for job in jobs if turn % 2 == 0 else jobs[::-1]:
+                    self.run_row(job, turn)
+        except KeyboardInterrupt:
+            note("interrupted: this is what there is")
 
     def run_row(self, job, turn):
         taking_part = [name for name in job.programs if (job.name, name) in self.settings]

@@ -12,7 +12,8 @@ TREE = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 sys.path.insert(0, str(TREE / "bench"))
 
 # pylint: disable=wrong-import-position
-from comparelib import document, figures, machine, programs, promises, report  # noqa: E402
+from comparelib import document, figures, machine, markdown, plot  # noqa: E402
+from comparelib import programs, promises, report  # noqa: E402
 from comparelib import rows_broker, rows_more, rows_seed, rows_shm, rows_tcp  # noqa: E402
 from comparelib.job import Job, better  # noqa: E402
 
@@ -224,6 +225,7 @@ def promises_are_about_rows():
             assert program in jobs[row].programs, promise
         elif promise.other:
             assert promise.other in jobs[promise.row].programs, promise
+    assert promises.rows() <= set(jobs) and len(promises.rows()) < len(jobs)
 
 
 # ---- what is written ------------------------------------------------------------
@@ -232,14 +234,18 @@ class Ran:
     """A runner that has run."""
     records = [one for turn in range(15) for one in (
         record("rtt", "netqueue", 10.0 + turn / 10, turn, p999_us=99.0),
-        record("rtt", "raw", 10.0, turn))]
+        record("rtt", "raw", 10.0, turn),
+        record("tcp one way, 64 B", "netqueue", 2e9, turn, key="bytes_per_s",
+               cpu_us_per_message=0.5, messages_per_s=3e6))]
     settings = {("rtt", "raw"): ["rtt", "--count", "5"]}
     failures = {"zmq rtt": "exit code 1"}
 
 
 def made():
     jobs = [Job("rtt", "p50_us", {"netqueue": [], "raw": []}, "tcp"),
-            Job("nobody ran", "p50_us", {"netqueue": []}, "tcp")]
+            Job("nobody ran", "p50_us", {"netqueue": []}, "tcp"),
+            Job("tcp one way, 64 B", "bytes_per_s", {"netqueue": []}, "by size",
+                {"plot": "tcp one way by size", "x": 64})]
     facts = {"kernel": "6.1", "cpus": 2, "cpu": "Some CPU", "memory_bytes": 1 << 34,
              "hypervisor": "none", "placement": "both on CPU 0", "governor": "performance",
              "congestion": "cubic", "netqueue": "netqueue 0.1.0", "compiler": "cc 12",
@@ -271,6 +277,46 @@ def print_says_it_all():
                   "absent: nng: not installed", "1.070 x", "15 pairs", "quiet enough"):
         assert words in said, (words, said)
     assert "nobody ran" not in said
+
+
+def page_gets_its_tables():
+    """the tables go between the marks of a page, and the rest of it stays"""
+    page = f"# Title\n\n{markdown.BEGIN}, --markdown -->\nold\n{markdown.END}\n\nmore\n"
+    found = markdown.insert(page, markdown.text(made()))
+    assert found.startswith("# Title\n\n" + markdown.BEGIN) and found.endswith("\n\nmore\n")
+    assert "\nold\n" not in found and markdown.insert(found, markdown.text(made())) == found
+    for words in ("| rtt | us p50 | 10.7 | 10.0 (1.07 x, 1.03-1.11) |", "| pass |",
+                  "### 99.9th percentiles", "| 99.0 |", "- nng: not installed",
+                  "### Processor time", "| 0.500 |", "- `zmq rtt`: exit code 1"):
+        assert words in found, (words, found)
+
+
+def page_without_marks_is_refused():
+    """a page that has no marks, or has them the wrong way round, is left alone"""
+    for page in ("", markdown.BEGIN, f"{markdown.END}\n{markdown.BEGIN}\n"):
+        try:
+            markdown.insert(page, "text")
+        except ValueError:
+            continue
+        raise AssertionError(page)
+
+
+def tables_are_tables():
+    """every line of a table has as many cells as its head"""
+    for block in markdown.text(made()).split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1, block
+
+
+def plots_have_points():
+    """a plot has a line of each program that was measured, with its interval"""
+    found = plot.files(made(), pathlib.Path("plots"))
+    assert {path.name for path in found} == {"tcp-one-way-by-size-bytes_per_s.svg",
+                                             "tcp-one-way-by-size-messages_per_s.svg"}
+    told = found[pathlib.Path("plots/tcp-one-way-by-size-bytes_per_s.svg")]
+    assert "64 2 2 2\n" in told and 'title "netqueue"' in told and 'title "raw"' not in told
+    for job in all_jobs(False):
+        assert not job.axis or job.key in plot.DRAWN, job.name
 
 
 CASES = [case for case in list(globals().values()) if callable(case) and case.__doc__
