@@ -2,7 +2,8 @@
 
 KIB, MIB = 1 << 10, 1 << 20
 
-LESS_IS_BETTER = ("p50_us", "p99_us", "p999_us", "peak_rss_bytes", "cpu_us_per_message")
+LESS_IS_BETTER = ("p50_us", "p99_us", "p999_us", "peak_rss_bytes", "cpu_us_per_message",
+                  "heap_bytes_per_peer", "attach_s")
 KEYS = (*LESS_IS_BETTER, "messages_per_s", "bytes_per_s")
 
 OURS = ("netqueue", "base")  # the library's own command, of this build and of another
@@ -17,15 +18,17 @@ class Job:
     """One row of the table: a job, the figure that counts, and a command per program.
 
     A program's value is a list of argument lists.  With more than one, short runs of each
-    decide which of them takes part: everybody competes with the best settings.
+    decide which of them takes part: everybody competes with the best settings.  A first word "@X"
+    has another program run than the one that the column is named after.
     """
 
-    def __init__(self, name, key, programs, section=None, axis=None, published=None):
+    def __init__(self, name, key, programs, section=None, axis=None, *, published=None, runs=None):
         """@param axis  where it stands in a plot: {"plot": of which, "x": at which place}
-        @param published  {key: figure} that somebody else has measured somewhere else"""
+        @param published  {key: figure} that somebody else has measured somewhere else
+        @param runs  repetitions at most, of what takes long"""
         self.name, self.key, self.programs = name, key, programs
         self.section, self.axis = section or "Round trips and rates", axis
-        self.published = published
+        self.published, self.runs = published, runs
 
     def sequence(self, programs, turn):
         """[(group, program)]: who runs after whom in a repetition.  Each other program has a run of

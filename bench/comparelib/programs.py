@@ -105,6 +105,15 @@ def build_rivals(out):
     return built, absent
 
 
+def build_peers(build):
+    """The program peers uses the library, so it is the build tree's.  None: there is none."""
+    if not (build / "Makefile").exists():
+        return None
+    done = subprocess.run(["make", "-s", "-C", str(build), "bench/peers"], stdout=sys.stderr,
+                          check=False)
+    return build / "bench/peers" if done.returncode == 0 else None
+
+
 def versions():
     """{package: version} of those that the rivals come from."""
     names = sorted({package for rival in RIVALS.values() for package in rival.packages.split()})

@@ -98,7 +98,22 @@ def shm_ahead(row, size, job):
                ahead(f"{row}, loaned", (rival, row), f"{row}, loaned: ahead of {rival}"))
 
 
-PROMISES = [*tcp_promises(), *broker_promises(), *memory_promises(), *shm_promises()]
+def peers_promises():
+    most = {"tcp": 10000, "shm": 1000}
+    for transport, peers in most.items():
+        yield Promise(f"{transport} spread, {peers} peers",
+                      ("netqueue", f"{transport} spread, 1 peers"), 1.5,
+                      f"{transport}: a message among {peers} peers costs at most 1.5 x that of one")
+    yield Promise("tcp broadcast, 10000 peers", "raw", 3,
+                  "tcp, 1 KiB to 10,000 peers: at most 3 x bare sockets")
+    row = "tcp spread, 10000 peers"
+    yield Promise(row, None, 6 * KIB, "10,000 tcp peers: at most 6 KiB of heap each",
+                  "heap_bytes_per_peer")
+    yield Promise(row, None, 10, "10,000 tcp peers: attached within 10 s", "attach_s")
+
+
+PROMISES = [*tcp_promises(), *broker_promises(), *memory_promises(), *shm_promises(),
+            *peers_promises()]
 
 
 def rows():

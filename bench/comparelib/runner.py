@@ -16,7 +16,7 @@ class Runner:
         """@param pins  two CPUs, or None"""
         self.programs, self.pins, self.runs = programs, pins, runs
         self.daemons = []  # processes that serve the runs, and are no other work
-        self.env = {name: environment(programs[name] if name in OURS else None)
+        self.env = {name: environment(programs[name] if name in OURS else programs.get("netqueue"))
                     for name in programs}
         self.records = []  # every timed run
         self.settings = {}  # (row, program): the arguments that take part
@@ -24,6 +24,8 @@ class Runner:
 
     def command(self, program, args):
         place = ["--pin", f"{self.pins[0]},{self.pins[1]}"] if self.pins else []
+        if args[0].startswith("@"):
+            program, args = args[0][1:], args[1:]
         return [str(self.programs[program]), *args, *place]
 
     def once(self, program, args):
@@ -73,7 +75,8 @@ class Runner:
             for turn in range(self.runs):
                 note(f"repetition {turn + 1} of {self.runs}")
                 for job in jobs if turn % 2 == 0 else jobs[::-1]:
-                    self.run_row(job, turn)
+                    if turn < (job.runs or self.runs):
+                        self.run_row(job, turn)
         except KeyboardInterrupt:
             note("interrupted: this is what there is")
 

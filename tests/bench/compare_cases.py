@@ -13,8 +13,9 @@ sys.path.insert(0, str(TREE / "bench"))
 
 # pylint: disable=wrong-import-position
 from comparelib import document, figures, machine, markdown, plot  # noqa: E402
-from comparelib import programs, promises, report  # noqa: E402
-from comparelib import rows_broker, rows_more, rows_seed, rows_shm, rows_tcp  # noqa: E402
+from comparelib import programs, promises, report, runner  # noqa: E402
+from comparelib import rows_broker, rows_more, rows_peers  # noqa: E402
+from comparelib import rows_seed, rows_shm, rows_tcp  # noqa: E402
 from comparelib.job import Job, better  # noqa: E402
 
 
@@ -35,7 +36,9 @@ def all_jobs(quick):
             *(job for transport in ("tcp", "mqtt", "grpc", "shm") for job in (
                 *rows_more.size_jobs(quick, transport, "/sockets", 1883),
                 *rows_more.paced_jobs(quick, transport, "/sockets", 1883),
-                *rows_seed.seed_jobs(quick, transport, 1883)))]
+                *rows_seed.seed_jobs(quick, transport, 1883))),
+            *(job for transport in ("tcp", "shm")
+              for job in rows_peers.peers_jobs(quick, transport))]
 
 
 # ---- statistics ------------------------------------------------------------
@@ -119,6 +122,14 @@ def order_alternates():
     job = Job("row", "p50_us", {"raw": [], "netqueue": []})
     one, other = (job.sequence(["raw", "netqueue"], turn) for turn in (0, 1))
     assert one == other[::-1] and one != other
+
+
+def other_programs_run():
+    """a row may have another program run for a column, on the same processors"""
+    run = runner.Runner({"netqueue": pathlib.Path("/ours"), "peers": pathlib.Path("/peers")},
+                        (2, 3), 1)
+    assert run.command("netqueue", ["bench", "rtt"]) == ["/ours", "bench", "rtt", "--pin", "2,3"]
+    assert run.command("netqueue", ["@peers", "spread"]) == ["/peers", "spread", "--pin", "2,3"]
 
 
 def absent_ones_do_not_run():
