@@ -105,13 +105,18 @@ def build_rivals(out):
     return built, absent
 
 
-def build_peers(build):
-    """The program peers uses the library, so it is the build tree's.  None: there is none."""
+OWN = ("peers", "beside")  # of bench/, that use the library
+
+
+def build_own(build):
+    """Those, which are the build tree's.  @return {name: path}, {name: why not}"""
+    names = [f"bench/{name}" for name in OWN]
     if not (build / "Makefile").exists():
-        return None
-    done = subprocess.run(["make", "-s", "-C", str(build), "bench/peers"], stdout=sys.stderr,
-                          check=False)
-    return build / "bench/peers" if done.returncode == 0 else None
+        return {}, {name: f"{build} is no configured build tree" for name in OWN}
+    done = subprocess.run(["make", "-s", "-C", str(build), *names], stdout=sys.stderr, check=False)
+    if done.returncode:
+        return {}, {name: "it does not compile here" for name in OWN}
+    return {name: build / f"bench/{name}" for name in OWN}, {}
 
 
 def versions():

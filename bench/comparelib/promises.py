@@ -5,7 +5,7 @@ whether more or less is better follows from the figure."""
 import dataclasses
 import statistics
 
-from comparelib import figures
+from comparelib import figures, rows_beside
 from comparelib.job import KIB, MIB, better
 from comparelib.rows_shm import SHM_SIZES
 
@@ -112,8 +112,16 @@ def peers_promises():
     yield Promise(row, None, 10, "10,000 tcp peers: attached within 10 s", "attach_s")
 
 
+def beside_promises():
+    for transport in rows_beside.TRANSPORTS:
+        for kind in rows_beside.KINDS:
+            yield Promise(rows_beside.row(transport, f"a {kind} peer"),
+                          ("netqueue", rows_beside.row(transport, "nobody")), 2,
+                          f"{transport}: a {kind} peer at most doubles another's 99th percentile")
+
+
 PROMISES = [*tcp_promises(), *broker_promises(), *memory_promises(), *shm_promises(),
-            *peers_promises()]
+            *peers_promises(), *beside_promises()]
 
 
 def rows():

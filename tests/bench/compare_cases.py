@@ -14,7 +14,7 @@ sys.path.insert(0, str(TREE / "bench"))
 # pylint: disable=wrong-import-position
 from comparelib import document, figures, machine, markdown, plot  # noqa: E402
 from comparelib import programs, promises, report, runner  # noqa: E402
-from comparelib import rows_broker, rows_more, rows_peers  # noqa: E402
+from comparelib import rows_beside, rows_broker, rows_more, rows_peers  # noqa: E402
 from comparelib import rows_seed, rows_shm, rows_tcp  # noqa: E402
 from comparelib.job import Job, better  # noqa: E402
 
@@ -38,7 +38,8 @@ def all_jobs(quick):
                 *rows_more.paced_jobs(quick, transport, "/sockets", 1883),
                 *rows_seed.seed_jobs(quick, transport, 1883))),
             *(job for transport in ("tcp", "shm")
-              for job in rows_peers.peers_jobs(quick, transport))]
+              for job in (*rows_peers.peers_jobs(quick, transport),
+                          *rows_beside.beside_jobs(quick, transport)))]
 
 
 # ---- statistics ------------------------------------------------------------
@@ -328,6 +329,15 @@ def plots_have_points():
     assert "64 2 2 2\n" in told and 'title "netqueue"' in told and 'title "raw"' not in told
     for job in all_jobs(False):
         assert not job.axis or job.key in plot.DRAWN, job.name
+
+
+def parts_are_in_the_release():
+    """every part of compare, and every program that it runs, is in a list of the build"""
+    listed = (TREE / "bench/bench.am").read_text("ascii")
+    parts = [f"comparelib/{path.name}" for path in (TREE / "bench/comparelib").glob("*.py")]
+    for name in (*parts, *(rival.source for rival in programs.RIVALS.values()),
+                 *(f"{name}.c" for name in programs.OWN)):
+        assert f"%D%/{name}" in listed, name
 
 
 CASES = [case for case in list(globals().values()) if callable(case) and case.__doc__
