@@ -15,7 +15,7 @@ sys.path.insert(0, str(TREE / "bench"))
 from comparelib import document, figures, machine, markdown, plot  # noqa: E402
 from comparelib import programs, promises, report, runner  # noqa: E402
 from comparelib import rows_beside, rows_broker, rows_more, rows_peers  # noqa: E402
-from comparelib import rows_seed, rows_shm, rows_tcp  # noqa: E402
+from comparelib import rows_seed, rows_shm, rows_tcp, trace  # noqa: E402
 from comparelib.job import Job, better  # noqa: E402
 
 
@@ -238,6 +238,39 @@ def promises_are_about_rows():
         elif promise.other:
             assert promise.other in jobs[promise.row].programs, promise
     assert promises.rows() <= set(jobs) and len(promises.rows()) < len(jobs)
+
+
+# ---- calls -----------------------------------------------------------------
+
+STRACE = """\
+7 execve("netqueue", ...) = 0
+7 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x7f) = 8
+8 clone3({flags=CLONE_VM|CLONE_THREAD, stack=0x7f <unfinished ...>
+7 clone3({flags=CLONE_VM|CLONE_THREAD, stack=0x7f}, 88) = 9
+8 <... clone3 resumed> => {parent_tid=[10]}, 88) = 10
+8 sendto(5, "a", 1, 0, NULL, 0) = 1
+8 clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, {tv_sec=1}, NULL) = 0
+7 recvfrom(6,  <unfinished ...>
+10 epoll_wait(3,  <unfinished ...>
+7 <... recvfrom resumed>"a", 1, 0, NULL, NULL) = 1
+9 read(4, "", 8) = 0
++++ exited with 0 +++
+""".splitlines()
+
+
+def calls_are_of_their_threads():
+    """the first process gets, the one that it forks puts, and threads of both are others"""
+    found = trace.count(STRACE)
+    assert found["put"] == {"clone3": 1, "sendto": 1}, found
+    assert found["get"] == {"execve": 1, "clone": 1, "clone3": 1, "recvfrom": 1}, found
+    assert found["others"] == {"epoll_wait": 1, "read": 1}, found
+
+
+def calls_of_a_message_are_a_difference():
+    """what each run does once is no part of a message"""
+    fewer = {"put": {"sendto": 10, "open": 5}, "get": {}}
+    more = {"put": {"sendto": 110, "open": 5}, "get": {"read": 50}}
+    assert trace.slope((fewer, more), (10, 110)) == {"put": {"sendto": 1.0}, "get": {"read": 0.5}}
 
 
 # ---- what is written ------------------------------------------------------------
