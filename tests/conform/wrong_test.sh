@@ -7,7 +7,7 @@ wrong=$top_builddir/tests/conform/.libs/wrong.so
 [ -e "$wrong" ] || skip_all "$wrong is not built"
 
 # Of those that never come, each is waited for so long; a slot that hangs, three times that.
-patience=2s
+patience=4s
 [ -z "$NQ_FLAGS" ] || patience=8s
 
 broken_rules() {

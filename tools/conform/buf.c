@@ -82,11 +82,17 @@ struct host_buf {
 /* Different for bytes that are different, nearly always. */
 static uint64_t sum_of(const struct nqt_buf *buf)
 {
-    uint64_t sum = 0;
+    uint64_t sum = 0, word;
 
     for (uint32_t s = 0; s < buf->nseg; s++)
-        for (size_t i = 0; i < buf->seg[s].iov_len; i++)
-            sum = sum * 31 + ((const uint8_t *)buf->seg[s].iov_base)[i];
+        for (size_t i = 0; i < buf->seg[s].iov_len; i += sizeof(word)) {
+            size_t left = buf->seg[s].iov_len - i;
+
+            word = 0;
+            memcpy(&word, (const char *)buf->seg[s].iov_base + i,
+                   left < sizeof(word) ? left : sizeof(word));
+            sum = sum * 31 + word;
+        }
     return sum;
 }
 
