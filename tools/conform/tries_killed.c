@@ -77,7 +77,9 @@ static _Noreturn void be_client(struct wire *wire)
     if (!link || !link->ups)
         _exit(0);
     say(wire, "up");
-    send_for_ever(link);
+    if (hear(wire))
+        send_for_ever(link);
+    _exit(0);
 }
 
 static _Noreturn void be_server(struct wire *wire)
@@ -169,6 +171,7 @@ static void a_client_is_killed(void)
     if (wire.over)
         nqtest_leave_out("no other process can connect to it");
     NQTEST_UNTIL(nqtest_has_accepted, server);
+    say(&wire, "send");
     other = connect_here(server);
     nqtest_until_or(NQTEST_RULE_UP, has_two, server, "another client");
     kill_in_the_midst(peer, server->accepted[0]);

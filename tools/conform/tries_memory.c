@@ -170,6 +170,16 @@ static void lives_leave_nothing(void)
                 "%zu bytes of malloc() or more are left after each life", least / LIVES);
 }
 
+static bool has_thirteen(const void *ep)
+{
+    const struct nqtest_ep *own = ep;
+    unsigned ups = 0;
+
+    for (unsigned i = 0; i < own->naccepted; i++)
+        ups += own->accepted[i]->ups;
+    return ups >= 13;
+}
+
 static void many_endpoints_live_beside_each_other(void)
 {
     struct nqtest_rig rig = nqtest_rig_usual();
@@ -184,7 +194,7 @@ static void many_endpoints_live_beside_each_other(void)
         NQTEST_MUST(NONE, links[i], "connect() of endpoint %zu failed", i);
         NQTEST_UNTIL(nqtest_is_up, links[i]);
     }
-    nqtest_settle(10);
+    nqtest_until_or(NQTEST_RULE_UP, has_thirteen, rig.server, "ACCEPT and LINK_UP of each");
     NQTEST_COMPARE(NONE, rig.server->naccepted, ==, 13);
     for (size_t i = 0; i < 12; i++)
         nqtest_push(links[i], 3000, 1000, 1, 3);
