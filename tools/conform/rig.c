@@ -10,19 +10,20 @@ const struct nqtest_transport *nqtest_tested;
 const struct nqtest_opt *nqtest_with_port(const struct nqtest_opt *base,
                                           const struct nqtest_ep *server)
 {
-    static struct nqtest_opt opts[16];
+    static struct nqtest_opt opts[NQTEST_OPTS_MOST];
     static char port[16];
     const char *colon = strrchr(server->name, ':');
     size_t n = 0;
 
     for (; base && base->name; base++)
-        if (!nqtest_tested->port || strcmp(base->name, nqtest_tested->port) != 0)
+        if (!nqtest_tested->port || strcmp(base->name, nqtest_tested->port) != 0) {
+            NQTEST_COMPARE(NONE, n, <, LEN(opts) - 2);
             opts[n++] = *base;
+        }
     if (nqtest_tested->port && colon) {
         snprintf(port, sizeof(port), "%.*s", (int)strcspn(colon + 1, "/"), colon + 1);
         opts[n++] = (struct nqtest_opt){nqtest_tested->port, port};
     }
-    NQTEST_COMPARE(NONE, n, <, LEN(opts));
     opts[n] = (struct nqtest_opt){NULL, NULL};
     return opts;
 }

@@ -16,6 +16,8 @@ struct nqtest_transport {
     const char *port;
 };
 
+#define NQTEST_OPTS_MOST 40 /* options of one side, and the end of the list */
+
 extern const struct nqtest_transport *nqtest_tested;
 
 /* It has one of these NQT_CAP_*. */

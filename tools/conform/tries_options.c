@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPTS_MOST 40
 #define TEXT_LONG 5000 /* longer than a path, or a name of a host, may be */
 #define ITEMS 100
 
@@ -18,7 +17,7 @@ static const struct nqtest_opt *with_value(const struct nqtest_opt *base, const 
 
     for (; base && base->name; base++)
         if (strcmp(base->name, name) != 0) {
-            NQTEST_COMPARE(NONE, n, <, OPTS_MOST - 2);
+            NQTEST_COMPARE(NONE, n, <, NQTEST_OPTS_MOST - 2);
             ret[n++] = *base;
         }
     ret[n++] = (struct nqtest_opt){name, value};
@@ -47,7 +46,7 @@ static void live_with(struct nqtest_host *host, const struct nqtest_opt *opts,
  * is theirs: a time-out of a nanosecond may well be over, and some transports do harm for tests. */
 static void try_value(const char *name, const char *value)
 {
-    struct nqtest_opt of_server[OPTS_MOST], of_client[OPTS_MOST];
+    struct nqtest_opt of_server[NQTEST_OPTS_MOST], of_client[NQTEST_OPTS_MOST];
     struct nqtest_host *hosts[] = {nqtest_host_new(nqtest_tested->module, 0),
                                    nqtest_host_new(nqtest_tested->module, 0)};
     struct nqtest_ep *server = NULL;
@@ -152,7 +151,8 @@ static void options_at_their_ends(void)
 
 static void keep_secret(const char *name)
 {
-    struct nqtest_opt of_server[OPTS_MOST], of_client[OPTS_MOST], alone[OPTS_MOST];
+    struct nqtest_opt of_server[NQTEST_OPTS_MOST], of_client[NQTEST_OPTS_MOST],
+        alone[NQTEST_OPTS_MOST];
     const struct nqtest_opt *client = with_value(nqtest_tested->client, name, SECRET, of_client);
     struct nqtest_host *host = nqtest_host_new(nqtest_tested->module, 0);
     struct nqtest_ep *server = NULL;
