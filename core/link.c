@@ -427,6 +427,13 @@ bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id)
     return !nqi_tlink_identity(link->tlink, &proven) || nq_uuid_equal(&proven, id);
 }
 
+bool nqi_link_may_be_named(const struct nqi_link *link, const nq_uuid *id)
+{
+    nq_uuid named;
+
+    return !nqi_tlink_named(link->tlink, &named) || nq_uuid_equal(&named, id);
+}
+
 bool nqi_link_is(const struct nqi_link *link, const nq_uuid *id)
 {
     nq_uuid proven;

@@ -137,6 +137,9 @@ bool nqi_link_is_older(const struct nqi_link *link);
 /* Who the transport has proven that the other end is.  False: nobody is proven. */
 bool nqi_link_identity(const struct nqi_link *link, nq_uuid *ret);
 
+/* False: the medium's name for the other end, which proves nothing, is another. */
+bool nqi_link_may_be_named(const struct nqi_link *link, const nq_uuid *id);
+
 /* False: the transport has proven that the other end is somebody else. */
 bool nqi_link_may_be(const struct nqi_link *link, const nq_uuid *id);
 

@@ -2,7 +2,7 @@
  *
  *     the id is                                        answer
  *     reserved, or this side's own                     refused
- *     not that of the certificate                      refused
+ *     not that of the certificate, or of the topic     refused
  *     not proven, where certificates are asked for     refused
  *     of somebody who has a pre-shared key             refused: he speaks the other wire
  *     that of a session of the other wire              refused: no session is ever downgraded
@@ -40,7 +40,8 @@ static nq_reason older_objection(nq_queue *queue, const struct nqi_link *link, c
         return NQ_REASON_PROTOCOL;
     if (nq_uuid_equal(id, &queue->conf->id))
         return NQ_REASON_DUPLICATE;
-    if (!nqi_link_may_be(link, id) || (ep->entry->certified && !nqi_link_identity(link, &proven)))
+    if (!nqi_link_may_be(link, id) || !nqi_link_may_be_named(link, id) ||
+        (ep->entry->certified && !nqi_link_identity(link, &proven)))
         return NQ_REASON_IDENTITY;
     if (older_has_key(link, id))
         return NQ_REASON_AUTH;
@@ -73,7 +74,7 @@ static nq_reason older_admit(nq_queue *queue, struct nqi_link *link, const nq_uu
     return NQ_REASON_NONE;
 }
 
-static const char *older_text(const struct nqi_link *link, nq_reason reason)
+static const char *older_text(const struct nqi_link *link, const nq_uuid *id, nq_reason reason)
 {
     nq_uuid proven;
 
@@ -81,6 +82,8 @@ static const char *older_text(const struct nqi_link *link, nq_reason reason)
         return "a session of this id speaks the wire \"netqueue\"";
     if (reason == NQ_REASON_AUTH)
         return "this id has a pre-shared key, which the wire \"net-queue\" cannot prove";
+    if (reason == NQ_REASON_IDENTITY && !nqi_link_may_be_named(link, id))
+        return "the name that it says is not that of its topic";
     if (reason == NQ_REASON_IDENTITY && !nqi_link_identity(link, &proven))
         return "on the wire \"net-queue\" only a certificate proves an id: \"tls\" needs \"uuid\"";
     return nq_reason_text(reason);
@@ -105,6 +108,6 @@ void nqi_queue_on_older(void *arg, struct nqi_link *link, const nq_uuid *id)
         nqi_peer_announce(peer);
         return;
     }
-    nqi_queue_refused(queue, link, id, reason, older_text(link, reason));
+    nqi_queue_refused(queue, link, id, reason, older_text(link, id, reason));
     nqi_link_close(link);
 }

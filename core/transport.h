@@ -119,6 +119,8 @@ const char *nqi_tlink_peer(const nqt_link *link); /* the other end's address; ""
 uint64_t nqi_tlink_caps(const nqt_link *link);    /* NQT_CAP_*; 0 unless up */
 /* The transport has proven who the other end is.  @param ret [out] untouched when it has not */
 bool nqi_tlink_identity(const nqt_link *link, nq_uuid *ret);
+/* The medium has a name for the other end, as that of a topic, which proves nothing. */
+bool nqi_tlink_named(const nqt_link *link, nq_uuid *ret);
 uint64_t nqi_tlink_max_message(const nqt_link *link); /* bytes in one buffer; 0 = no limit */
 struct nqi_serial *nqi_tlink_serial(nqt_link *link);
 

@@ -284,17 +284,27 @@ uint64_t nqi_tlink_caps(const nqt_link *link)
     return tlink_info(link).caps;
 }
 
-bool nqi_tlink_identity(const nqt_link *link, nq_uuid *ret)
+static bool tlink_read_identity(const nqt_link *link, bool proven, nq_uuid *ret)
 {
     static const char urn[] = "urn:uuid:";
     struct nqt_info info = tlink_info(link);
 
-    if (!(info.caps & NQT_CAP_PEER_IDENTITY) || !info.peer_identity)
+    if (!(info.caps & NQT_CAP_PEER_IDENTITY) == proven || !info.peer_identity)
         return false;
     if (strncmp(info.peer_identity, urn, sizeof(urn) - 1) != 0 ||
         nq_uuid_parse(info.peer_identity + sizeof(urn) - 1, ret))
-        *ret = (nq_uuid){0}; /* proven to be nobody that there could be */
+        *ret = (nq_uuid){0}; /* nobody that there could be */
     return true;
+}
+
+bool nqi_tlink_identity(const nqt_link *link, nq_uuid *ret)
+{
+    return tlink_read_identity(link, true, ret);
+}
+
+bool nqi_tlink_named(const nqt_link *link, nq_uuid *ret)
+{
+    return tlink_read_identity(link, false, ret);
 }
 
 uint64_t nqi_tlink_max_message(const nqt_link *link)

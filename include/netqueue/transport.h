@@ -319,7 +319,7 @@ struct nqt_info {
     uint64_t caps;             /* of this link, a subset of the module's */
     uint64_t max_message;      /* bytes in one buffer; 0 = no limit */
     const char *local, *peer;  /* for people; live as long as the link */
-    const char *peer_identity; /* PEER_IDENTITY; NULL = none */
+    const char *peer_identity; /* "urn:uuid:..."; without PEER_IDENTITY unproven; NULL = none */
 };
 
 /* ---- the transport ---------------------------------------------------------------------- */

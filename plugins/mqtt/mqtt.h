@@ -216,6 +216,7 @@ struct nqtp_link {
     uint64_t id;                /* the client's, as in its topics */
     char topic[MQTT_TOPIC_MAX]; /* to the peer */
     bool plain;                 /* the bare stream of the plain wire */
+    char named[46];             /* a server's, plain: "urn:uuid:" and the client, as in its topic */
     char local[MQTT_TEXT_MAX], peer[MQTT_TEXT_MAX];
 
     /* in the link's serial; the endpoint's until attached */

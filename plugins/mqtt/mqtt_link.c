@@ -487,8 +487,12 @@ void mqtt_close(struct nqtp_link *link)
 int mqtt_info(struct nqtp_link *link, struct nqt_info *out)
 {
     uint64_t caps = MQTT_CAPS & ~(NQT_CAP_LISTEN | NQT_CAP_CONNECT);
+    int rc;
 
     if (link->plain)
         caps = NQT_CAP_PLAIN | (caps & ~(NQT_CAP_RX_HOLD | NQT_CAP_PEER_PRESENCE));
-    return nqt_info_answer(out, caps, MQTT_MESSAGE_MAX, link->local, link->peer);
+    rc = nqt_info_answer(out, caps, MQTT_MESSAGE_MAX, link->local, link->peer);
+    if (!rc && link->named[0])
+        out->peer_identity = link->named;
+    return rc;
 }

@@ -44,6 +44,13 @@ static uint64_t plain_id(const char *client)
     return id * UINT64_C(0x9e3779b97f4a7c15) ^ strtoull(half, NULL, 16);
 }
 
+/* The digits of a topic as an UUID is written. */
+static void plain_write_named(const char *digits, char out[46])
+{
+    snprintf(out, 46, "urn:uuid:%.8s-%.4s-%.4s-%.4s-%.12s", digits, digits + 8, digits + 12,
+             digits + 16, digits + 20);
+}
+
 void mqtt_plain_name(struct nqtp_link *link, const char *client)
 {
     char *their = link->ep->listen ? link->peer : link->local;
@@ -52,6 +59,8 @@ void mqtt_plain_name(struct nqtp_link *link, const char *client)
     snprintf(link->topic, sizeof(link->topic), "%s/%.32s", link->ep->listen ? "s2c" : "c2s",
              client);
     snprintf(their, sizeof(link->peer), "%s/%.32s", link->ep->place, client);
+    if (link->ep->listen)
+        plain_write_named(client, link->named);
 }
 
 /* ---- in: under mtx ---------------------------------------------------------------------- */

@@ -577,6 +577,56 @@ START_TEST(a_stranger_who_sends_much_is_sent_away_by_a_queue_at_once)
 }
 END_TEST
 
+/* ---- the plain wire --------------------------------------------------------------------- */
+
+#define CLIENT "00000000-0000-4000-8000-000000000001"
+
+/* On the topic of CLIENT somebody says who he is; `last` is the last digit of that. */
+static void say_ini(struct nqtest_link *link, uint8_t last)
+{
+    const uint8_t ini[24] = {[7] = 16, [14] = 0x40, [16] = 0x80, [23] = last};
+    struct nqt_buf *buf = nqtest_buf(0, sizeof(ini), 1);
+    uint32_t taken;
+
+    memcpy(buf->seg[0].iov_base, ini, sizeof(ini));
+    ck_assert_int_eq(nqtest_send(link, &buf, 1, &taken), NQT_OK);
+    ck_assert_uint_eq(taken, 1);
+}
+
+/* What is said before the broker knows that the server hears it is lost. */
+static uint64_t serves(nq_queue *queue)
+{
+    struct nq_health_info info;
+    size_t n;
+
+    ck_assert_int_eq(nq_health(queue, &info, 1, &n), NQ_OK);
+    return info.state == NQ_HEALTH_READY;
+}
+
+START_TEST(who_says_another_name_than_that_of_his_topic_is_refused)
+{
+    nq_queue *server = nqtest_server(nqtest_transport_of("mqtt"), ", 'wire': 'net-queue'");
+    struct nqtest_host *host = nqtest_host_new(&mqtt_LTX_nqt1_module, 0);
+    const struct nqtest_opt opts[] = {
+        {"port", port}, {NQT_FACT_WIRE, "1"}, {NQT_FACT_ID, CLIENT}, {NULL, NULL}};
+    struct nq_event event;
+    struct nqtest_ep *ep;
+    struct nqtest_link *link;
+
+    ck_assert_int_eq(nqtest_ep_open(host, false, opts, &ep, NULL), 0);
+    link = nqtest_connect(ep, NULL);
+    NQTEST_UNTIL(nqtest_is_up, link);
+    nqtest_drive_until(server, serves, 1);
+    say_ini(link, _i ? 1 : 2);
+    event = nqtest_event(server, _i ? NQ_EVENT_PEER_UP : NQ_EVENT_REFUSED);
+    ck_assert_int_eq(event.reason, _i ? NQ_REASON_NONE : NQ_REASON_IDENTITY);
+    ck_assert(_i || strstr(event.text, "not that of its topic"));
+    nqtest_host_free(host);
+    ck_assert_int_ge(nq_close(server, 0, NULL), 0);
+    nq_free(server);
+}
+END_TEST
+
 static bool is_failing(const void *ep)
 {
     return nqtest_health_is(ep, NQT_HEALTH_FAILING, NULL);
@@ -670,6 +720,7 @@ static void add_broker(TCase *tc)
     tcase_add_test(tc, whoever_is_known_may_send_large_buffers_again);
     tcase_add_test(tc, before_the_core_has_a_link_no_more_than_a_greeting_is_kept_of_it);
     tcase_add_test(tc, a_stranger_who_sends_much_is_sent_away_by_a_queue_at_once);
+    tcase_add_loop_test(tc, who_says_another_name_than_that_of_his_topic_is_refused, 0, 2);
     tcase_add_test(tc, a_server_that_does_not_get_the_name_leaves_links_of_the_other_alone);
 }
 
