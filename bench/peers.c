@@ -372,6 +372,8 @@ int main(int argc, char **argv)
     peers_end(&peers);
     nq_free(server.queue);
     rmdir(folder);
+    free(server.fds);
+    free(server.ids);
     server_print(&peers, &figures);
     return 0;
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the test idle_clients of a build tree: tests/long/idle_clients.sh [SECONDS]
+# Run the test idle_clients of a build tree: tests/long/idle_clients.sh [SECONDS [CLIENTS]]
 # top_builddir names the tree (build/ when it is not set); the program prints TAP.
 tree=${top_builddir:-$(dirname "$0")/../../build}
 program=$tree/tests/long/idle_clients
