@@ -11,6 +11,8 @@ import sys
 import time
 
 WAIT_S = 150  # for both of them
+PERFTEST = ("iterations", "p50", "average", "overall_latency", "average_MBps", "overall_MBps",
+            "average_rate", "overall_rate")
 
 
 @dataclasses.dataclass
@@ -95,3 +97,11 @@ def print_result(given, ended, messages, **figures):
     result["cpu_us_per_message"] = round(sum(one.cpu_s for one in ended) * 1e6 / messages, 4)
     result["peak_rss_bytes"] = None
     print(json.dumps(result))
+
+
+def perftest(text):
+    """The figures of the last line of CSV of ucx_perftest, by name."""
+    rows = [line.split(",") for line in text.splitlines() if line.strip()[:1].isdigit()]
+    if not rows or len(rows[-1]) < len(PERFTEST):
+        sys.exit("ucx: no figures in: " + text[-300:])
+    return dict(zip(PERFTEST, map(float, rows[-1])))

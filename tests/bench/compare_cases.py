@@ -13,7 +13,7 @@ sys.path.insert(0, str(TREE / "bench"))
 
 # pylint: disable=wrong-import-position
 from comparelib import document, figures, machine, markdown, plot  # noqa: E402
-from comparelib import programs, promises, report, runner  # noqa: E402
+from comparelib import outside, programs, promises, report, runner  # noqa: E402
 from comparelib import rows_beside, rows_broker, rows_more, rows_peers  # noqa: E402
 from comparelib import rows_seed, rows_shm, rows_tcp, trace  # noqa: E402
 from comparelib.job import Job, better  # noqa: E402
@@ -131,6 +131,14 @@ def other_programs_run():
                         (2, 3), 1)
     assert run.command("netqueue", ["bench", "rtt"]) == ["/ours", "bench", "rtt", "--pin", "2,3"]
     assert run.command("netqueue", ["@peers", "spread"]) == ["/peers", "spread", "--pin", "2,3"]
+
+
+def trying_takes_few_messages():
+    """a try has few messages, peers and bytes, and leaves all else as it is"""
+    args = "spread --count 5000 --peers 10 --size 64 --count 7".split()
+    assert runner.few(args) == "spread --count 100 --peers 10 --size 64 --count 7".split()
+    assert runner.shorter(["rtt", "--count", "4000"]) == ["rtt", "--count", "1000"]
+    assert runner.shorter(["mix"]) == ["mix"]
 
 
 def absent_ones_do_not_run():
@@ -264,6 +272,15 @@ def calls_are_of_their_threads():
     assert found["put"] == {"clone3": 1, "sendto": 1}, found
     assert found["get"] == {"execve": 1, "clone": 1, "clone3": 1, "recvfrom": 1}, found
     assert found["others"] == {"epoll_wait": 1, "read": 1}, found
+
+
+def figures_of_ucx_are_the_last():
+    """of what ucx_perftest prints the last line counts, however it is set out"""
+    said = ("iterations,50.0_percentile_lat,avg_lat,overall_lat,avg_bw,overall_bw,avg_mr,overall\n"
+            "9,1,1,1,1,1,1,1\n   100,0.446,0.968,0.970,1008.87,1009.00,1033080,1033090\n")
+    found = outside.perftest(said)
+    assert (found["iterations"], found["p50"], found["overall_latency"]) == (100, 0.446, 0.97)
+    assert (found["overall_MBps"], found["overall_rate"]) == (1009.0, 1033090)
 
 
 def calls_of_a_message_are_a_difference():
