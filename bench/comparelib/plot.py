@@ -34,7 +34,7 @@ def axis_label(name):
             "messages in a second" if name.endswith("rates") else "peers")
 
 
-def program(name, rows, key, path):
+def script(name, rows, key, path):
     """What gnuplot is told; "" if there is nothing to draw."""
     series = {who: points(rows, who, key) for who in COLUMNS}
     series = {who: lines for who, lines in series.items() if lines}
@@ -57,7 +57,7 @@ def files(document, folder):
     for name, rows in plots(document).items():
         for key in DRAWN[rows[0]["key"]]:
             path = folder / f"{name} {key}.svg".replace(" ", "-").replace(",", "")
-            told = program(name, rows, key, path)
+            told = script(name, rows, key, path)
             if told:
                 found[path] = told
     return found
