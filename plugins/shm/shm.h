@@ -12,6 +12,7 @@
  *   shm_connect.c  the connecting side
  *   shm_link.c     life of a link: up, hold, shutdown, down, close
  *   shm_io.c       turns: wake and sleep, send
+ *   shm_loan.c     memory that is lent, and taken back
  *   shm_rx.c       receive
  *   shm_retire.c   memory that was lent is given up
  *
@@ -277,7 +278,6 @@ static inline bool shm_link_open(const struct nqtp_link *link)
 int shm_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, uint32_t flags,
              uint32_t *taken);
 int shm_send_bytes(struct nqtp_link *link, const void *data, size_t len);
-int shm_loan(struct nqtp_link *link, size_t len, struct nqt_buf **out);
 int shm_rx_poll(struct nqtp_link *link);
 int shm_rx_arm(struct nqtp_link *link, int on);
 /* The watch of an open link fired. */
@@ -287,8 +287,16 @@ void shm_io_end(struct nqtp_link *link);
 /* What the peer wrote makes no sense: the link is down. */
 void shm_io_broken(struct nqtp_link *link);
 
-/* What was lent: take back what is given back, and give up what was not used for a while. */
-void shm_io_sweep(struct nqtp_link *link);
+/* After a store that the peer may wait for: wake it, once a sleep.  `room`: it was room for it. */
+void shm_io_wake(struct nqtp_link *link, bool room);
+
+/* ---- shm_loan.c ---------------------------------------------------------------------------- */
+
+int shm_loan(struct nqtp_link *link, size_t len, struct nqt_buf **out);
+/* Take back what the peer has given back.  The link may be down then. */
+void shm_loan_take_back(struct nqtp_link *link);
+/* The same, and give up what was not used for a while. */
+void shm_loan_sweep(struct nqtp_link *link);
 
 /* ---- shm_bell.c ---------------------------------------------------------------------------- */
 

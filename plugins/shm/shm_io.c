@@ -1,4 +1,4 @@
-/* Turns: sleep and wake, and send.  Receiving is in shm_rx.c.
+/* Turns: sleep and wake, and send.  Receiving is in shm_rx.c, lending in shm_loan.c.
  *
  *     asleep   our wait word says so, the socket's watch will call     io_sleep()
  *     awake    somebody looks: a turn is running, or the core polls    io_awake()
@@ -28,8 +28,7 @@ static uint64_t io_word(const struct nqtp_link *link, uint64_t bits)
            (link->bell_watch ? SHM_HEARS_BELL : 0);
 }
 
-/* After a store that the peer may wait for: wake it, once a sleep.  `room`: it was room for it. */
-static void io_wake(struct nqtp_link *link, bool room)
+void shm_io_wake(struct nqtp_link *link, bool room)
 {
     const struct nqtp_mod *mod = link->ep->mod;
     uint64_t word;
@@ -82,7 +81,7 @@ static bool io_sleep(struct nqtp_link *link)
 void shm_io_end(struct nqtp_link *link)
 {
     atomic_store_explicit(link->ours.end, link->tx.sent + 1, memory_order_release);
-    io_wake(link, false);
+    shm_io_wake(link, false);
 }
 
 /* ---- sending ----------------------------------------------------------------------------- */
@@ -255,7 +254,7 @@ int shm_send(struct nqtp_link *link, struct nqt_buf *const *bufs, uint32_t n, ui
     if (link->state != SHM_UP)
         return NQT_OK; /* LINK_DOWN is on its way */
     if (link->tx.sent != before)
-        io_wake(link, false);
+        shm_io_wake(link, false);
     if (done == n && !link->left)
         return NQT_OK;
     link->writable_due |= done < n;
@@ -268,7 +267,7 @@ int shm_send_bytes(struct nqtp_link *link, const void *data, size_t len)
 {
     if (link->state != SHM_UP || link->blocked || !shm_tx_put_whole(&link->tx, data, len))
         return 0;
-    io_wake(link, false);
+    shm_io_wake(link, false);
     return 1;
 }
 
@@ -287,7 +286,7 @@ static void io_pump(struct nqtp_link *link)
     if (!shm_link_open(link))
         return;
     if (link->tx.sent != before)
-        io_wake(link, false);
+        shm_io_wake(link, false);
     if (link->blocked)
         return;
     link->writable_due = false;
@@ -295,105 +294,6 @@ static void io_pump(struct nqtp_link *link)
         shm_link_drained(link);
     else if (due)
         (void)NQT_EMIT_LINK(link, NQT_EV_WRITABLE);
-}
-
-/* ---- lending ------------------------------------------------------------------------------ */
-
-/* Take back what the peer has given back.  Without leases its release ring is not looked at. */
-static void io_take_back(struct nqtp_link *link)
-{
-    struct shm_lease_id id;
-    int rc = 0;
-
-    while (link->lent && (rc = shm_token_take(&link->returned, &id)) > 0) {
-        if (!shm_blocks_end(link->blocks, id)) {
-            rc = -1;
-            break;
-        }
-        link->lent--;
-    }
-    if (rc < 0)
-        shm_io_broken(link);
-}
-
-/* One segment more, which the peer learns of first.  @return 0 or NQT_E_* */
-static int io_grow(struct nqtp_link *link, size_t len)
-{
-    struct shm_memory memory;
-    int memfd, rc;
-    size_t size;
-
-    if (shm_tx_look(&link->tx))
-        shm_blocks_taken(link->blocks, link->tx.taken);
-    size = shm_blocks_grow(link->blocks, len);
-    if (!size || shm_memory_make(size, &memory, &memfd))
-        return NQT_E_NOMEM;
-    rc = shm_socket_say_segment(link->fd, shm_blocks_next(link->blocks), memory.len, memfd);
-    close(memfd);
-    if (!rc && shm_blocks_add(link->blocks, &memory)) {
-        shm_retire_watch(link);
-        shm_link_count(link);
-        return NQT_OK;
-    }
-    shm_memory_free(&memory);
-    return NQT_E_NOMEM;
-}
-
-void shm_io_sweep(struct nqtp_link *link)
-{
-    uint64_t before = link->tx.sent;
-
-    io_take_back(link);
-    if (!shm_link_open(link))
-        return;
-    shm_retire_idle(link);
-    if (link->tx.sent != before)
-        io_wake(link, false);
-}
-
-/* There is no room: leave to the peer what it keeps, and use what that gave. */
-static struct nqt_buf *io_loan_pressed(struct nqtp_link *link, size_t len)
-{
-    uint64_t before = link->tx.sent;
-    bool room = shm_retire_kept(link, len);
-
-    if (shm_link_open(link) && link->tx.sent != before)
-        io_wake(link, false);
-    if (!room || io_grow(link, len))
-        return NULL;
-    return shm_blocks_loan(link->blocks, len);
-}
-
-int shm_loan(struct nqtp_link *link, size_t len, struct nqt_buf **out)
-{
-    uint32_t leases = link->ours.sizes.ntoken;
-    struct nqt_buf *buf;
-    int rc;
-
-    if (link->state != SHM_UP)
-        return link->state == SHM_DOWN ? NQT_E_LOST : NQT_E_CLOSED;
-    if (!link->ep->opts.pool || len < SHM_LEND_MIN)
-        return NQT_E_UNSUPPORTED; /* it is as quick to copy */
-    if (leases > link->theirs.sizes.ntoken)
-        leases = link->theirs.sizes.ntoken;
-    if (!link->blocks)
-        link->blocks = shm_blocks_new(leases, link->ep->opts.pool);
-    if (!link->blocks)
-        return NQT_E_NOMEM;
-    io_take_back(link);
-    if (link->state != SHM_UP)
-        return NQT_E_LOST;
-    buf = shm_blocks_loan(link->blocks, len);
-    rc = buf ? NQT_OK : io_grow(link, len);
-    if (!rc && !buf)
-        buf = shm_blocks_loan(link->blocks, len);
-    if (!buf && shm_blocks_fits(link->blocks, len))
-        buf = io_loan_pressed(link, len);
-    if (!buf)
-        return link->state == SHM_UP ? NQT_E_NOMEM : NQT_E_LOST;
-    shm_retire_eased(link, len);
-    *out = buf;
-    return NQT_OK;
 }
 
 /* ---- turns ------------------------------------------------------------------------------- */
@@ -404,7 +304,7 @@ static void io_was_told(struct nqtp_link *link)
     if (link->rx.told == link->told)
         return;
     link->told = link->rx.told;
-    io_wake(link, true);
+    shm_io_wake(link, true);
 }
 
 static void io_tell(struct nqtp_link *link)
@@ -447,7 +347,7 @@ static void io_turn(struct nqtp_link *link)
         if (shm_link_open(link))
             io_tell(link);
         if (shm_link_open(link))
-            io_take_back(link);
+            shm_loan_take_back(link);
         if (shm_link_open(link))
             io_pump(link);
         if (shm_link_open(link) && !link->again)

@@ -40,7 +40,7 @@ static void retire_tick(void *arg)
 
     shm_link_enter(link);
     if (link->state == SHM_UP) /* behind the end of our direction there is no cell */
-        shm_io_sweep(link);
+        shm_loan_sweep(link);
     shm_link_count(link);
     if (link->state == SHM_UP && shm_blocks_count(link->blocks) > 1)
         retire_set(link);
