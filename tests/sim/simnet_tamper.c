@@ -10,6 +10,9 @@
 #define HEARD_MAX 2048
 #define HEAD 8
 #define RECORD_TYPES 12
+#define WELCOME 3
+#define WELCOME_RECORD 168
+#define WELCOME_RECEIVED (HEAD + 23) /* the last byte of how many records arrived */
 
 enum { CHANGE, LEAVE_OUT, REPEAT, MOVE, CUT_SHORT, SAY_AGAIN, MAKE_UP, TAMPERINGS };
 
@@ -72,9 +75,24 @@ static void say_again(struct packet *packet)
     memcpy(packet->data, middle.heard[from].data, packet->len);
 }
 
+/* He knows the protocol: there are few WELCOMEs, and what a server says that it has is worth a lie.
+ */
+static bool lie(struct packet *packet)
+{
+    if (!nqsim_state.weather.tamper_1000 || packet->len < WELCOME_RECORD ||
+        packet->data[0] != WELCOME || nqsim_draw(4))
+        return false;
+    packet->data[WELCOME_RECEIVED] ^= (unsigned char)(1 + nqsim_draw(7));
+    return true;
+}
+
 enum nqsim_fate nqsim_tamper(struct packet *packet)
 {
     hear(packet);
+    if (lie(packet)) {
+        middle.count++;
+        return NQSIM_GOES;
+    }
     if (nqsim_draw(1000) >= nqsim_state.weather.tamper_1000)
         return NQSIM_GOES;
     middle.count++;
