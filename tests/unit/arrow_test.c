@@ -416,15 +416,18 @@ START_TEST(over_shm_arrays_lie_in_shared_memory_until_they_are_released)
     server = nqtest_server(shm, "");
     client = nqtest_join(server, ", 'pool': '4MiB'");
     for (int i = 0; i < 40; i++) {
+        nq_future *future;
         nq_msg *msg;
 
         nqtest_array(schema, 100000, NQTEST_ROWS_PLAIN, (uint64_t)i, &array);
-        nqtest_put(client, put(client, schema, &array));
+        future = nqtest_put_future(client, put(client, schema, &array));
         msg = nqtest_get(server);
         get(msg, NULL, &got);
         nq_msg_free(msg);
         ck_assert_msg(is_shared(got.buffers[1]), "array %d lies elsewhere", i);
         got.release(&got);
+        /* Until it is acknowledged the client keeps it as well, to send it again. */
+        ck_assert_int_eq(nqtest_outcome(future, NULL), NQ_DELIVERED);
     }
     nqtest_end(client);
     nqtest_end(server);
