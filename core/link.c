@@ -141,9 +141,11 @@ bool nqi_link_send_bytes(struct nqi_link *link, const void *data, size_t len)
     return !link->lossy && nqi_tlink_send_bytes(link->tlink, data, len);
 }
 
-struct nqt_buf *nqi_link_loan(struct nqi_link *link, size_t len)
+nq_err nqi_link_loan(struct nqi_link *link, size_t len, struct nqt_buf **ret)
 {
-    return link->state == LINK_UP && !link->lossy ? nqi_tlink_loan(link->tlink, len) : NULL;
+    if (link->state != LINK_UP || link->lossy)
+        return NQ_ERR_UNSUPPORTED;
+    return nqi_tlink_loan(link->tlink, len, ret);
 }
 
 /* The other end is a peer, and no stranger that gets the least of everything. */

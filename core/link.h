@@ -114,7 +114,7 @@ bool nqi_link_copies(const struct nqi_link *link);
 bool nqi_link_send_bytes(struct nqi_link *link, const void *data, size_t len);
 
 /* As nqi_tlink_loan(). */
-struct nqt_buf *nqi_link_loan(struct nqi_link *link, size_t len);
+NQ_MUST_CHECK nq_err nqi_link_loan(struct nqi_link *link, size_t len, struct nqt_buf **ret);
 
 /* A place in a list of the owner's. */
 struct nqi_list *nqi_link_list(struct nqi_link *link);

@@ -108,6 +108,7 @@ struct nqi_peer {
 
     /* any thread */
     _Atomic uint64_t queued, queued_bytes; /* put and not begun, reservations included */
+    _Atomic bool loans_short;              /* the last loan was waited for in vain */
     _Atomic uint64_t taken_messages, taken_bytes, taken_seq; /* by the user; written by the queue */
     _Atomic uint32_t todo;                                   /* bits for todo_work */
     struct nqi_peer_shown shown;
@@ -186,9 +187,11 @@ static inline struct nqi_peer *nqi_peer_ref(struct nqi_peer *peer)
 }
 void nqi_peer_unref(struct nqi_peer *peer);
 
-/* Memory of the transport that carries the peer now; NULL = it has none, or another thread stays
- * inside.  The caller owns one reference.  Thread: any.  Blocks: for some microseconds. */
-struct nqt_buf *nqi_peer_loan(struct nqi_peer *peer, size_t len);
+/* Memory of the transport that carries the peer now.
+ * @param ret [out] the caller owns one reference
+ * @return NQ_OK, NQ_AGAIN (all of it is lent, or another thread stays inside), NQ_ERR_UNSUPPORTED
+ * Thread: any.  Blocks: for some microseconds. */
+NQ_MUST_CHECK nq_err nqi_peer_loan(struct nqi_peer *peer, size_t len, struct nqt_buf **ret);
 
 /* Send `msg`.  @param msg [take] one reference, on NQ_OK  @param part NULL = nobody asks
  * @return NQ_OK (also when it settled at once), NQ_AGAIN (full), NQ_ERR_NOMEM.  Thread: any. */

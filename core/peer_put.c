@@ -294,17 +294,17 @@ static bool loan_enter(struct nqi_strand *strand)
     return false;
 }
 
-struct nqt_buf *nqi_peer_loan(struct nqi_peer *peer, size_t len)
+nq_err nqi_peer_loan(struct nqi_peer *peer, size_t len, struct nqt_buf **ret)
 {
     struct nqi_strand *strand = peer->serial.strand;
-    struct nqt_buf *buf = NULL;
+    nq_err err = NQ_ERR_UNSUPPORTED;
 
     if (!loan_enter(strand))
-        return NULL;
+        return NQ_AGAIN;
     if (peer->link)
-        buf = nqi_link_loan(peer->link, len);
+        err = nqi_link_loan(peer->link, len, ret);
     nqi_strand_leave_idle(strand); /* the session knows nothing of it */
-    return buf;
+    return err;
 }
 
 /* ---- leaving the queue early ------------------------------------------------------------ */

@@ -5,7 +5,8 @@
 #include "core/older.h"
 #include <stdlib.h>
 
-#define PUT_HELP 64 /* puts to a peer that is behind, for one turn of the loop */
+#define PUT_HELP 64          /* puts to a peer that is behind, for one turn of the loop */
+#define LOAN_COPY_BYTES_NS 8 /* bytes that are copied in a nanosecond, in and out */
 
 /* What goes to one peer only: the common case, without any list.  NULL = there is none, or are
  * several.  put_single_end() must follow: the reference is ours, but for a client's server, which
@@ -297,13 +298,43 @@ static void loan_release(void *arg, void *data, size_t len)
     buf->ops->unref(buf);
 }
 
-/* A message in the transport's memory.  NQ_AGAIN: there is none for it. */
-static nq_err loan_lent(struct nqi_peer *peer, size_t size, void **data, nq_msg **msg)
+/* All is lent: what comes back meanwhile is used.  Longer than the copies take that it saves nobody
+ * waits, and who waited in vain waits no more until he gets one. */
+static nq_err loan_await(nq_queue *queue, struct nqi_peer *peer, size_t size, struct nqt_buf **ret)
 {
-    struct nqt_buf *buf = nqi_peer_loan(peer, size);
+    int64_t until = nqi_now() + (int64_t)(size / LOAN_COPY_BYTES_NS);
+    nq_err err = NQ_AGAIN;
+
+    if (atomic_load_explicit(&peer->loans_short, memory_order_relaxed) || nqi_room_in_callback())
+        return err;
+    while (err == NQ_AGAIN && nqi_now() < until) {
+        nqi_room_help(nqi_queue_room(queue));
+        err = nqi_peer_loan(peer, size, ret);
+    }
+    if (err == NQ_AGAIN)
+        atomic_store_explicit(&peer->loans_short, true, memory_order_relaxed);
+    return err;
+}
+
+static nq_err loan_take(nq_queue *queue, struct nqi_peer *peer, size_t size, struct nqt_buf **ret)
+{
+    nq_err err = nqi_peer_loan(peer, size, ret);
+
+    if (NQI_UNLIKELY(err == NQ_AGAIN))
+        return loan_await(queue, peer, size, ret);
+    if (!err && NQI_UNLIKELY(atomic_load_explicit(&peer->loans_short, memory_order_relaxed)))
+        atomic_store_explicit(&peer->loans_short, false, memory_order_relaxed);
+    return err;
+}
+
+/* A message in the transport's memory.  NQ_AGAIN: there is none for it. */
+static nq_err loan_lent(nq_queue *queue, struct nqi_peer *peer, size_t size, void **data,
+                        nq_msg **msg)
+{
+    struct nqt_buf *buf;
     nq_err err;
 
-    if (!buf)
+    if (loan_take(queue, peer, size, &buf))
         return NQ_AGAIN;
     err = nq_msg_wrap(buf->seg[0].iov_base, size, loan_release, buf, msg);
     if (err) {
@@ -330,7 +361,7 @@ nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, voi
     /* Memory that one peer reads is no other one's: for several it is ours, and each transport
      * copies. */
     peer = put_single(queue, peers, n);
-    err = peer ? loan_lent(peer, size, data, msg) : loan_check(queue, peers, n);
+    err = peer ? loan_lent(queue, peer, size, data, msg) : loan_check(queue, peers, n);
     if (peer)
         put_single_end(queue, peer, n);
     return err == NQ_AGAIN ? nq_msg_alloc(size, data, msg) : err;

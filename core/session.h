@@ -216,6 +216,7 @@ struct nqi_session {
     uint64_t consumed_seq;                    /* last record of the last message taken */
     uint64_t granted_messages, granted_bytes; /* credit announced */
     uint64_t acked_out, acked_bytes;          /* `received`, `rx_bytes` at the last ACK */
+    uint64_t considered_bytes;                /* `rx_bytes` when one was last thought of */
     int64_t acked_at;                         /* `last_rx` then */
 
     /* time; NQI_NEVER = not set */
@@ -379,6 +380,7 @@ static inline bool nqi_session_has_output(const struct nqi_session *session)
 }
 
 #define NQI_ACK_RECORDS 16
+#define NQI_ACK_BYTES ((uint64_t)1 << 20)
 #define NQI_ACK_NS (5 * NQI_NS_PER_MS) /* half of the longest that one is delayed */
 
 /* An acknowledgement is worth sending along with other output: it spares a send of its own later.
@@ -388,8 +390,9 @@ static inline bool nqi_session_ack_rides(const struct nqi_session *session)
     uint64_t records = session->received - session->acked_out;
 
     return session->ack_at != NQI_NEVER && records && !session->conf->ack_consumed &&
-           (records >= NQI_ACK_RECORDS || session->last_rx - session->acked_at >= NQI_ACK_NS ||
-            session->state != NQI_SESSION_UP);
+           (records >= NQI_ACK_RECORDS ||
+            session->rx_bytes >= session->acked_bytes + NQI_ACK_BYTES ||
+            session->last_rx - session->acked_at >= NQI_ACK_NS || session->state != NQI_SESSION_UP);
 }
 
 /* Whatever could be pulled, but for the stage and an acknowledgement, is nothing; these may go as

@@ -2,14 +2,15 @@
  *
  *     limit = what the user has taken + the window       told in every ACK; it never shrinks
  *
- * An ACK is due at once when the peer waits for it, when much came since the last one, or when a
- * quarter of a window is new; else within CREDIT_ACK_DELAY, so that one serves many records.  With
- * `ack_consumed` only what the user takes is acknowledged. */
+ * An ACK is due at once when the peer waits for it, when more comes after much did since the last
+ * one, or when a quarter of a window is new; else within CREDIT_ACK_DELAY, so that one serves many
+ * records.  "More comes": a large message alone is answered often, and then the ACK rides along
+ * (nqi_session_ack_rides()) instead of standing in the way of the answer.  With `ack_consumed` only
+ * what the user takes is acknowledged. */
 #include "core/session_inside.h"
 
 #define CREDIT_ACK_DELAY (10 * NQI_NS_PER_MS)
 #define CREDIT_ACK_RECORDS 4096u
-#define CREDIT_ACK_BYTES ((uint64_t)1 << 20)
 
 static uint64_t credit_add(uint64_t a, uint64_t b)
 {
@@ -43,10 +44,11 @@ void nqi_session_consider_ack(struct nqi_session *session, bool wanted, int64_t 
     if (!session->conf->ack_consumed) {
         if (wanted || session->closing ||
             session->received - session->acked_out >= CREDIT_ACK_RECORDS ||
-            session->rx_bytes - session->acked_bytes >= CREDIT_ACK_BYTES)
+            session->considered_bytes >= session->acked_bytes + NQI_ACK_BYTES)
             session->ack_due = true;
         else if (session->ack_at == NQI_NEVER)
             session->ack_at = now + CREDIT_ACK_DELAY;
+        session->considered_bytes = session->rx_bytes;
     }
     /* What the user takes is looked at when he takes it: besides that, only a message that is being
      * put together gives room. */

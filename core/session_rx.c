@@ -72,6 +72,7 @@ void nqi_session_rx_reset(struct nqi_session *session)
     memset(&session->rx, 0, sizeof(session->rx));
     session->received = session->rx_messages = session->rx_bytes = 0;
     session->consumed_seq = session->acked_out = session->acked_bytes = 0;
+    session->considered_bytes = 0;
     session->granted_messages = session->granted_bytes = 0;
     session->taken_messages = session->taken_bytes = 0;
 }

@@ -106,8 +106,9 @@ bool nqi_tlink_copies(const nqt_link *link);
 bool nqi_tlink_send_bytes(nqt_link *link, const void *data, size_t len);
 
 /* Memory of the transport's, for what will be sent over this link: one segment of `len` bytes,
- * 64-byte aligned; NULL = it has none now.  The caller owns one reference. */
-struct nqt_buf *nqi_tlink_loan(nqt_link *link, size_t len);
+ * 64-byte aligned.  @param ret [out] the caller owns one reference
+ * @return NQ_OK, NQ_AGAIN (all of it is lent), NQ_ERR_UNSUPPORTED */
+NQ_MUST_CHECK nq_err nqi_tlink_loan(nqt_link *link, size_t len, struct nqt_buf **ret);
 
 void nqi_tlink_hold(nqt_link *link, bool hold);
 /* Have the transport keep at most about `len` bytes that it cannot hand up yet; 0 = as it likes. */

@@ -207,18 +207,24 @@ static bool tlink_is_loan(const struct nqt_buf *buf, size_t len)
            (uintptr_t)buf->seg[0].iov_base % NQI_CACHE_LINE == 0;
 }
 
-struct nqt_buf *nqi_tlink_loan(nqt_link *link, size_t len)
+nq_err nqi_tlink_loan(nqt_link *link, size_t len, struct nqt_buf **ret)
 {
     const struct nqt_ops *ops = link->ep->core->module->ops;
     struct nqt_buf *buf = NULL;
+    int rc;
 
-    if (!link->up || !NQT_HAS(struct nqt_ops, ops, loan) || ops->loan(link->plug, len, &buf) < 0)
-        return NULL;
-    if (tlink_is_loan(buf, len))
-        return buf;
+    if (!link->up || !NQT_HAS(struct nqt_ops, ops, loan))
+        return NQ_ERR_UNSUPPORTED;
+    rc = ops->loan(link->plug, len, &buf);
+    if (rc < 0)
+        return rc == NQT_E_NOMEM ? NQ_AGAIN : NQ_ERR_UNSUPPORTED;
+    if (tlink_is_loan(buf, len)) {
+        *ret = buf;
+        return NQ_OK;
+    }
     buf->ops->unref(buf);
     nqi_tlink_breach(link, "loan() of another length, of several segments, or not aligned");
-    return NULL;
+    return NQ_ERR_UNSUPPORTED;
 }
 
 void nqi_tlink_hold(nqt_link *link, bool hold)

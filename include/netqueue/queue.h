@@ -120,7 +120,8 @@ NQ_API NQ_MUST_CHECK nq_err nq_get_many(nq_queue *queue, nq_msg **msgs, size_t c
  *  @param data   [out] the memory, 64-byte aligned; the message's; writable until the put
  *  @param msg    [out] owned by the caller, ends with nq_put() or nq_msg_free()
  *  @return NQ_OK, NQ_ERR_NO_PEER, NQ_ERR_TOO_BIG, NQ_ERR_CLOSED, NQ_ERR_NOMEM
- *  Thread: any.  Blocks: no. */
+ *  Thread: any.  Blocks: no; when the transport has lent all that it has, no longer than
+ *  copying `size` bytes takes. */
 NQ_API NQ_MUST_CHECK nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size,
                                     void **data, nq_msg **msg);
 

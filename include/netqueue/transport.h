@@ -362,8 +362,8 @@ struct nqt_ops {
                 uint32_t *taken);
     /* Optional (LOAN_TX): `len` bytes of writable memory, one segment, 64-byte aligned, one
      * reference: what is sent of them later, over this link and in whatever buffer, need not be
-     * copied.  They are memory like any other, and may outlive link and queue.  Negative: none
-     * now.  In serial. */
+     * copied.  They are memory like any other, and may outlive link and queue.  Negative: none;
+     * NQT_E_NOMEM: all of it is lent, and the core may ask again soon.  In serial. */
     int (*loan)(struct nqtp_link *, size_t len, struct nqt_buf **out);
     /* Optional (RX_HOLD): 1 = receive nothing more until 0.  In serial. */
     int (*rx_hold)(struct nqtp_link *, int hold);

@@ -58,9 +58,23 @@ START_TEST(many_records_or_bytes_are_acknowledged_without_delay)
         nqtest_rig_put(&rig.a, 8);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.a.session.in_flight, 0);
-    nqtest_rig_put(&rig.a, 1 << 20);
+    nqtest_rig_put(&rig.a, NQI_ACK_BYTES);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.a.session.in_flight, 1);
+    nqtest_rig_put(&rig.a, 8);
     nqtest_flow(&rig);
     ck_assert_uint_eq(rig.a.session.in_flight, 0);
+}
+END_TEST
+
+START_TEST(a_stream_of_large_messages_has_two_at_most_without_acknowledgement)
+{
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 20; i++) {
+        nqtest_rig_put(&rig.a, NQI_ACK_BYTES + i);
+        nqtest_flow(&rig);
+        ck_assert_uint_le(rig.a.session.in_flight, 1);
+    }
 }
 END_TEST
 
@@ -153,6 +167,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, an_acknowledgement_may_wait_a_little);
     tcase_add_loop_test(tc, an_awaited_message_is_acknowledged_at_once, 0, 4);
     tcase_add_test(tc, many_records_or_bytes_are_acknowledged_without_delay);
+    tcase_add_test(tc, a_stream_of_large_messages_has_two_at_most_without_acknowledgement);
     tcase_add_test(tc, an_acknowledgement_of_consumption_waits_for_the_user);
     tcase_add_loop_test(tc, a_message_larger_than_the_window_arrives, 0, 2);
     tcase_add_test(tc, no_mix_of_sizes_stops_for_want_of_credit);

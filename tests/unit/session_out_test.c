@@ -77,6 +77,22 @@ START_TEST(of_quick_round_trips_sixteen_share_an_acknowledgement)
 }
 END_TEST
 
+START_TEST(a_large_message_is_acknowledged_in_its_answer)
+{
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 20; i++) {
+        nqtest_rig_put(&rig.a, NQI_ACK_BYTES);
+        nqtest_flow(&rig);
+        ck_assert_uint_eq(rig.a.session.in_flight, 1);
+        nqtest_rig_put(&rig.b, 100);
+        nqtest_pull_all(&rig.b);
+        ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 1);
+        nqtest_flow(&rig);
+        ck_assert_uint_eq(rig.a.session.in_flight, 0);
+    }
+}
+END_TEST
+
 START_TEST(what_is_acknowledged_is_let_go)
 {
     struct nqtest_rig_put *put = nqtest_make(&rig.a, 2500000, 1);
@@ -279,7 +295,7 @@ START_TEST(control_records_that_wait_are_not_repeated)
     nqtest_rig_put(&rig.a, 2 << 20);
     nqtest_flow(&rig);
     for (unsigned i = 0; i < 5; i++) {
-        nqtest_rig_put(&rig.a, 1 << 20);
+        nqtest_rig_put(&rig.a, 2 << 20);
         nqtest_pull_all(&rig.a);
         ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
         nqtest_pull_nothing(&rig.b);
@@ -519,6 +535,7 @@ Suite *nqtest_suite(void)
 
     tcase_add_test(acks, an_acknowledgement_rides_along_with_data);
     tcase_add_test(acks, of_quick_round_trips_sixteen_share_an_acknowledgement);
+    tcase_add_test(acks, a_large_message_is_acknowledged_in_its_answer);
     tcase_add_test(acks, what_is_acknowledged_is_let_go);
     tcase_add_loop_test(credit, no_more_messages_are_sent_than_there_is_credit_for, 0, 2);
     tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);

@@ -518,13 +518,15 @@ START_TEST(a_loan_is_one_aligned_segment_or_a_breach)
     static const struct nqt_buf_ops ops = {.size = sizeof(ops), .unref = loan_over};
     struct iovec seg[2] = {{room + loans[_i].from, loans[_i].len}, {room + 192, 64}};
     struct nqt_buf buf = {.size = sizeof(buf), .nseg = loans[_i].nseg, .seg = seg, .ops = &ops};
-    const struct nqt_buf *lent;
+    struct nqt_buf *lent = NULL;
+    nq_err err;
 
     loans_over = 0;
     nqtest_fake.loan = &buf;
     nqtest_transport_enter();
-    lent = nqi_tlink_loan(t->tlink, 64);
+    err = nqi_tlink_loan(t->tlink, 64, &lent);
     nqtest_transport_leave();
+    ck_assert_int_eq(err, loans[_i].good ? NQ_OK : NQ_ERR_UNSUPPORTED);
     ck_assert_ptr_eq(lent, loans[_i].good ? &buf : NULL);
     ck_assert_uint_eq(loans_over, !loans[_i].good);
     if (!loans[_i].good)
