@@ -249,29 +249,33 @@ static const struct nqt_buf_ops loan_ops = {
 
 struct nqt_buf *shm_blocks_loan(struct shm_blocks *blocks, size_t len)
 {
-    struct blocks_loan *loan = calloc(1, sizeof(*loan));
-    bool found;
+    /* Not calloc(): that of glibc takes the lock of an arena each time. */
+    struct blocks_loan *loan = malloc(sizeof(*loan));
+    struct shm_pool_ref ref;
+    uint8_t *at = NULL;
 
     if (!loan)
         return NULL;
     pthread_mutex_lock(&blocks->lock);
-    found = shm_pool_alloc(&blocks->pool, len, &loan->ref);
-    if (found) {
-        blocks->segment[loan->ref.segment].used = true;
-        loan->seg.iov_base = (uint8_t *)blocks->segment[loan->ref.segment].memory.at +
-                             shm_pool_offset(&blocks->pool, loan->ref);
+    if (shm_pool_alloc(&blocks->pool, len, &ref)) {
+        blocks->segment[ref.segment].used = true;
+        at =
+            (uint8_t *)blocks->segment[ref.segment].memory.at + shm_pool_offset(&blocks->pool, ref);
     }
     pthread_mutex_unlock(&blocks->lock);
-    if (!found) {
+    if (!at) {
         free(loan);
         return NULL;
     }
     atomic_fetch_add_explicit(&blocks->refs, 1, memory_order_relaxed);
-    atomic_init(&loan->refs, 1);
-    loan->blocks = blocks;
-    loan->seg.iov_len = len;
-    loan->buf = (struct nqt_buf){
-        .size = sizeof(loan->buf), .nseg = 1, .len = len, .seg = &loan->seg, .ops = &loan_ops};
+    *loan = (struct blocks_loan){
+        .buf =
+            {.size = sizeof(loan->buf), .nseg = 1, .len = len, .seg = &loan->seg, .ops = &loan_ops},
+        .seg = {.iov_base = at, .iov_len = len},
+        .refs = 1,
+        .blocks = blocks,
+        .ref = ref,
+    };
     return &loan->buf;
 }
 

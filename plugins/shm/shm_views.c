@@ -172,20 +172,23 @@ static const struct nqt_buf_ops view_ops = {
 struct nqt_buf *shm_views_buf(struct shm_views *views, const uint8_t *at,
                               const struct shm_block *block)
 {
-    struct views_buf *view = calloc(1, sizeof(*view));
+    /* Not calloc(): that of glibc takes the lock of an arena each time. */
+    struct views_buf *view = malloc(sizeof(*view));
 
     if (!view)
         return NULL;
     atomic_fetch_add_explicit(&views->refs, 1, memory_order_relaxed);
-    atomic_init(&view->refs, 1);
-    view->views = views;
-    view->map = views_map(views, block->segment);
-    view->id = views_lease(block);
-    view->seg = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = (size_t)block->len};
-    view->buf = (struct nqt_buf){.size = sizeof(view->buf),
-                                 .nseg = 1,
-                                 .len = block->len,
-                                 .seg = &view->seg,
-                                 .ops = &view_ops};
+    *view = (struct views_buf){
+        .buf = {.size = sizeof(view->buf),
+                .nseg = 1,
+                .len = block->len,
+                .seg = &view->seg,
+                .ops = &view_ops},
+        .seg = {.iov_base = (void *)(uintptr_t)at, .iov_len = (size_t)block->len},
+        .refs = 1,
+        .views = views,
+        .map = views_map(views, block->segment),
+        .id = views_lease(block),
+    };
     return &view->buf;
 }
