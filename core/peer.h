@@ -123,6 +123,7 @@ struct nqi_peer {
     struct nqi_session session;
     struct nqi_link *link;
     bool up;          /* LINKED and the session has been UP */
+    bool copies;      /* while up: what is small may leave by nqi_link_send_bytes() */
     uint64_t came_up; /* peer_progress() then */
     bool blocked;     /* the link takes nothing until WRITABLE */
     bool held;        /* the link is not read: older wire */

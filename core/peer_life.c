@@ -180,6 +180,7 @@ void nqi_peer_follow_session(struct nqi_peer *peer)
         char text[192];
 
         peer->up = true;
+        peer->copies = nqi_link_copies(peer->link);
         peer->came_up = peer_progress(peer);
         peer->expires_at = NQI_NEVER;
         nqi_link_settled(peer->link);

@@ -118,7 +118,7 @@ static NQI_APART bool peer_send_ack(struct nqi_peer *peer)
 /* What is small leaves one by one. */
 static bool peer_sends_singly(const struct nqi_peer *peer)
 {
-    return !peer_is_busy(peer) && !peer->flow.batching && nqi_link_copies(peer->link);
+    return peer->copies && !peer_is_busy(peer) && !peer->flow.batching;
 }
 
 static void peer_has_sent(struct nqi_peer *peer)

@@ -16,9 +16,9 @@
 #define SPIN_PROBE 64
 #define SPIN_GLANCES 4
 #define SPIN_PACE_MIN 4u /* looks at hot links only, in a row */
-#define SPIN_PACE_MAX 64u
+#define SPIN_PACE_MAX 256u
 #define SPIN_PACE_ROW 8u                    /* that part of them is one row */
-#define SPIN_PACE_NS (2 * NQI_NS_PER_US)    /* they take at least so long, and at most four times */
+#define SPIN_PACE_NS (8 * NQI_NS_PER_US)    /* they take at least so long, and at most four times */
 #define SPIN_PAUSE_NS (100 * NQI_NS_PER_MS) /* after others wanted the processor */
 
 static _Atomic int spin_active; /* threads of this process that spin now */
