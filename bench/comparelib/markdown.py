@@ -90,6 +90,6 @@ def insert(page, found):
     """The page with `found` between its marks.  ValueError: it has no such marks."""
     begin, end = page.find(BEGIN), page.find(END)
     if begin < 0 or end < begin:
-        raise ValueError(f"no lines \"{BEGIN} ...\" and \"{END}\"")
+        raise ValueError(f"there are no lines \"{BEGIN} ...\" and \"{END}\"")
     after = page.index("\n", begin) + 1
     return page[:after] + "\n" + found + "\n\n" + page[end:]
