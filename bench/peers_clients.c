@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define CLIENTS_EVENTS 64
+#define CLIENTS_AT_ONCE 8
 
 struct client {
     nq_queue *queue; /* NULL = bare */
@@ -102,16 +103,31 @@ static void client_open_socket(const struct peers *peers, int set, struct client
     client_watch(set, client->fd, client);
 }
 
+/* A few at a time: who opens thousands in a row has none of them say hello meanwhile, and the
+ * server sends strangers away that are silent. */
+static int clients_open(const struct peers *peers, int set, int more)
+{
+    for (int i = 0; i < CLIENTS_AT_ONCE && more; i++, more--) {
+        struct client *client = calloc(1, sizeof(*client)); /* until the process ends */
+
+        if (!client)
+            bench_die("memory", NULL);
+        (peers->bare ? client_open_socket : client_open_queue)(peers, set, client);
+    }
+    return more;
+}
+
 /* @param orders  a pipe: how many clients to open next; at its end the kernel closes everything */
 static _Noreturn void clients_run(const struct peers *peers, int orders)
 {
     int set = epoll_create1(EPOLL_CLOEXEC);
     char *buf = bench_pages(peers->size);
+    int more = 0;
 
     client_watch(set, orders, NULL);
     for (;;) {
         struct epoll_event events[CLIENTS_EVENTS];
-        int n = epoll_wait(set, events, CLIENTS_EVENTS, -1), more = 0;
+        int n = epoll_wait(set, events, CLIENTS_EVENTS, more ? 0 : -1);
 
         for (int i = 0; i < n; i++) {
             struct client *client = events[i].data.ptr;
@@ -123,13 +139,7 @@ static _Noreturn void clients_run(const struct peers *peers, int orders)
             else if (client)
                 client_serve_socket(peers, client, buf);
         }
-        for (; more > 0; more--) {
-            struct client *client = calloc(1, sizeof(*client)); /* until the process ends */
-
-            if (!client)
-                bench_die("memory", NULL);
-            (peers->bare ? client_open_socket : client_open_queue)(peers, set, client);
-        }
+        more = clients_open(peers, set, more);
     }
 }
 
