@@ -206,6 +206,61 @@ START_TEST(what_is_shared_is_counted)
 }
 END_TEST
 
+/* The acknowledgement that frees the only block waits in the link: nobody has looked since. */
+START_TEST(a_loan_waits_for_the_block_that_is_on_its_way_back)
+{
+    const char *manual = ", 'progress': {'mode': 'manual'}, 'pool': '4MiB'";
+    nq_queue *server = nqtest_server(nqtest_transport_of("shm"), manual);
+    nq_queue *client = nqtest_client(manual);
+    unsigned up = 0;
+
+    while (up < 2) {
+        ck_assert_int_ge(nq_poll(server), 0);
+        ck_assert_int_ge(nq_poll(client), 0);
+        up += nqtest_drain_events(server, NQ_EVENT_PEER_UP) +
+              nqtest_drain_events(client, NQ_EVENT_PEER_UP);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        nq_future *future;
+        void *data;
+        nq_msg *msg;
+
+        ck_assert_int_eq(nq_loan(client, NULL, 0, SIZE, &data, &msg), NQ_OK);
+        ck_assert_msg(nqtest_shm_holds(data, SIZE), "loan %u is common memory", i);
+        future = nqtest_put_future(client, msg); /* somebody asks: it is acknowledged at once */
+        nq_future_free(future);
+        nq_msg_free(nqtest_get(server));
+    }
+    nqtest_part(server, client);
+    nqtest_end(server);
+}
+END_TEST
+
+/* Who keeps what he got is not waited for again and again. */
+START_TEST(a_loan_that_waited_in_vain_is_common_memory)
+{
+    nq_queue *server = shm_server(), *client = nqtest_join(server, ", 'pool': '4MiB'");
+    void *data[3];
+    nq_msg *msgs[3];
+
+    do { /* while a thread of the queue is inside of the link it is common memory */
+        ck_assert_int_eq(nq_loan(client, NULL, 0, SIZE, &data[0], &msgs[0]), NQ_OK);
+    } while (!nqtest_shm_holds(data[0], SIZE) && (nq_msg_free(msgs[0]), true));
+    for (unsigned i = 1; i < 3; i++) {
+        ck_assert_int_eq(nq_loan(client, NULL, 0, SIZE, &data[i], &msgs[i]), NQ_OK);
+        ck_assert(!nqtest_shm_holds(data[i], SIZE));
+        ck_assert(atomic_load(&client->server->loans_short));
+    }
+    for (unsigned i = 0; i < 3; i++)
+        nq_msg_free(msgs[i]);
+    put_loan(client, NULL, SIZE, 1);
+    ck_assert(!atomic_load(&client->server->loans_short));
+    nq_msg_free(nqtest_get(server));
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 Suite *nqtest_suite(void)
 {
     Suite *suite = suite_create("shm, queues");
@@ -219,6 +274,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, who_keeps_messages_is_sent_copies_and_nothing_stops);
     tcase_add_test(tc, a_loan_that_is_not_put_or_comes_late_is_like_any_message);
     tcase_add_test(tc, what_is_shared_is_counted);
+    tcase_add_test(tc, a_loan_waits_for_the_block_that_is_on_its_way_back);
+    tcase_add_test(tc, a_loan_that_waited_in_vain_is_common_memory);
     suite_add_tcase(suite, tc);
     return suite;
 }
