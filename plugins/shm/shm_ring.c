@@ -332,10 +332,10 @@ static size_t rx_copy_inline(const struct shm_cell *cell, uint8_t dst[SHM_BODY])
 {
     struct shm_words words;
 
-    shm_peer_copy(&words, &cell->words, sizeof(words));
+    shm_peer_copy(&words, &cell->words, offsetof(struct shm_words, body));
     if (words.kind != SHM_INLINE || words.zero || words.len > SHM_BODY)
         return 0;
-    memcpy(dst, words.body, SHM_BODY);
+    shm_peer_copy(dst, cell->words.body, SHM_BODY);
     return words.len;
 }
 
