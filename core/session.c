@@ -3,8 +3,6 @@
 
 #include "core/err.h"
 
-#define SESSION_PINGS 2 /* unanswered ones, so that silence ends the link after 3 keepalives */
-
 /* What each control record does in each state; an empty cell is a protocol error. */
 typedef nq_err (*session_fn)(struct nqi_session *session, const struct nqi_head *head,
                              const uint8_t *body, int64_t now);
@@ -66,14 +64,6 @@ void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next)
     session_check(session);
 }
 
-static void session_heard(struct nqi_session *session, int64_t now)
-{
-    session->last_rx = now;
-    session->pings = 0;
-    if (session->conf->keepalive_ns && session->ping_at == NQI_NEVER)
-        session->ping_at = now + session->conf->keepalive_ns;
-}
-
 /* ---- attachment ------------------------------------------------------------------------- */
 
 static bool session_has_begun(const struct nqi_session *session)
@@ -112,7 +102,7 @@ void nqi_session_connect(struct nqi_session *session, const struct nqi_psk *psk,
     if (!session->greeting.resumes && !session_is_opening(session))
         memcpy(session->opening.bytes, nonce, sizeof(session->opening.bytes));
     nqi_session_enter(session, NQI_SESSION_HELLO);
-    session_heard(session, now);
+    nqi_session_note(session, now);
 }
 
 void nqi_session_rekey(struct nqi_session *session)
@@ -135,7 +125,7 @@ static void session_enter_up(struct nqi_session *session, int64_t now)
         nqi_session_ask_to_go(session, now);
     if (session->rx.waiting)
         session->retry_at = now;
-    session_heard(session, now);
+    nqi_session_note(session, now);
 }
 
 /* A server's side of an attachment, new or resumed. */
@@ -398,7 +388,7 @@ static nq_err session_on_ping(struct nqi_session *session, const struct nqi_head
 static nq_err session_on_pong(struct nqi_session *session, const struct nqi_head *head,
                               const uint8_t *body, int64_t now)
 {
-    (void)session; /* any record is a sign of life; session_heard() has seen it */
+    (void)session; /* any record is a sign of life; nqi_session_note() has seen it */
     (void)head;
     (void)body;
     (void)now;
@@ -445,25 +435,6 @@ nq_err nqi_session_on_control(struct nqi_session *session, const struct nqi_head
 
 /* ---- time ------------------------------------------------------------------------------- */
 
-/* Each PING has the whole time for its answer, however late we are: a process that was stopped for
- * a minute does not lose its links. */
-static nq_err session_tick_ping(struct nqi_session *session, int64_t now)
-{
-    int64_t due = session->last_rx + session->conf->keepalive_ns;
-
-    if (!session->pings && now < due) { /* something came meanwhile: the timer moves lazily */
-        session->ping_at = due;
-        return NQ_OK;
-    }
-    if (session->pings >= SESSION_PINGS)
-        return nqi_fail(NQ_ERR_LINK, "no sign of life for %lld ms",
-                        (long long)((now - session->last_rx) / NQI_NS_PER_MS));
-    session->pings++;
-    session->ping_due = true;
-    session->ping_at = now + session->conf->keepalive_ns;
-    return NQ_OK;
-}
-
 nq_err nqi_session_tick(struct nqi_session *session, int64_t now)
 {
     if (now >= session->expire_at)
@@ -477,11 +448,6 @@ nq_err nqi_session_tick(struct nqi_session *session, int64_t now)
     if (now >= session->bye_at)
         session->bye_at = NQI_NEVER;
     if (now >= session->ping_at)
-        return session_tick_ping(session, now);
+        return nqi_session_tick_alive(session, now);
     return NQ_OK;
-}
-
-void nqi_session_note(struct nqi_session *session, int64_t now)
-{
-    session_heard(session, now);
 }

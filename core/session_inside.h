@@ -20,13 +20,18 @@ static inline struct nqi_txbuf *nqi_txbuf_of(struct nqi_node *node)
 /* The only writer of session->state. */
 void nqi_session_enter(struct nqi_session *session, enum nqi_session_state next);
 
-/* A sign of life came from the peer. */
-void nqi_session_note(struct nqi_session *session, int64_t now);
-
 /* A whole control record.  @return as nqi_session_receive() */
 NQ_MUST_CHECK nq_err nqi_session_on_control(struct nqi_session *session,
                                             const struct nqi_head *head, const uint8_t *body,
                                             int64_t now);
+
+/* ---- session_alive.c -------------------------------------------------------------------- */
+
+/* A sign of life came from the peer, or a link that begins counts as one. */
+void nqi_session_note(struct nqi_session *session, int64_t now);
+
+/* `ping_at` has come.  @return NQ_OK, NQ_ERR_LINK: the peer is silent for too long */
+NQ_MUST_CHECK nq_err nqi_session_tick_alive(struct nqi_session *session, int64_t now);
 
 /* ---- session_end.c ---------------------------------------------------------------------- */
 

@@ -860,6 +860,22 @@ static void side_tick(struct nqtest_side *side)
         NQTEST_MUST(nqi_session_deadline(&side->session) > now);
 }
 
+unsigned nqtest_on_wire(const struct nqtest_side *side, uint8_t type)
+{
+    size_t at = 0;
+    unsigned count = 0;
+
+    while (at < side->wire_len) {
+        struct nqi_head head;
+
+        ck_assert_int_eq(nqi_head_read(side->wire + at, &head), NQ_OK);
+        count += head.type == type;
+        at += nqi_head_size(head.type, head.flags) + head.length;
+    }
+    ck_assert_uint_eq(at, side->wire_len);
+    return count;
+}
+
 void nqtest_pass(struct nqtest_rig *rig, int64_t ns)
 {
     rig->now += ns;

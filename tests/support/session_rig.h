@@ -153,6 +153,8 @@ uint32_t nqtest_pull(struct nqtest_side *side, bool seal);
 void nqtest_pull_all(struct nqtest_side *side);
 /* `side` gives buffers out and the link takes none. */
 void nqtest_pull_nothing(struct nqtest_side *side);
+/* Records of `type` on the way from `side`; what is on the wire must be whole records. */
+unsigned nqtest_on_wire(const struct nqtest_side *side, uint8_t type);
 /* Up to `len` bytes of what `side` sent arrive.  @return NQ_OK, or what ended the link */
 nq_err nqtest_feed(struct nqtest_side *side, size_t len);
 /* Pull and feed both ways until nothing moves; both sessions must be content. */

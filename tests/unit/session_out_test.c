@@ -1,4 +1,4 @@
-/* core/session_out.c: acknowledgements, credit, signs of life. */
+/* core/session_out.c: acknowledgements, credit, order. */
 #include "tests/support/session_rig.h"
 #include "tests/support/suite.h"
 #include <check.h>
@@ -18,23 +18,6 @@ static void teardown(void)
     nqtest_rig_end(&rig);
 }
 
-/* Records of `type` on the way from `side`; the wire holds whole records. */
-static unsigned on_wire(const struct nqtest_side *side, uint8_t type)
-{
-    size_t at = 0;
-    unsigned count = 0;
-
-    while (at < side->wire_len) {
-        struct nqi_head head;
-
-        ck_assert_int_eq(nqi_head_read(side->wire + at, &head), NQ_OK);
-        count += head.type == type;
-        at += nqi_head_size(head.type, head.flags) + head.length;
-    }
-    ck_assert_uint_eq(at, side->wire_len);
-    return count;
-}
-
 /* ---- acknowledgements ---- */
 
 START_TEST(an_acknowledgement_rides_along_with_data)
@@ -47,12 +30,12 @@ START_TEST(an_acknowledgement_rides_along_with_data)
     nqtest_flow(&rig);
     nqtest_rig_put(&rig.b, 100);
     nqtest_pull_all(&rig.b);
-    ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 1);
+    ck_assert_uint_eq(nqtest_on_wire(&rig.b, NQI_ACK), 1);
     nqtest_flow(&rig);
     ck_assert_int_eq(put->outcome, NQ_DELIVERED);
     nqtest_rig_put(&rig.b, 100); /* nothing new: no second one */
     nqtest_pull_all(&rig.b);
-    ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 0);
+    ck_assert_uint_eq(nqtest_on_wire(&rig.b, NQI_ACK), 0);
 }
 END_TEST
 
@@ -66,7 +49,7 @@ START_TEST(of_quick_round_trips_sixteen_share_an_acknowledgement)
         nqtest_flow(&rig);
         nqtest_rig_put(&rig.b, 100);
         nqtest_pull_all(&rig.b);
-        acks += on_wire(&rig.b, NQI_ACK);
+        acks += nqtest_on_wire(&rig.b, NQI_ACK);
         nqtest_flow(&rig);
     }
     ck_assert_uint_eq(acks, 2);
@@ -86,7 +69,7 @@ START_TEST(a_large_message_is_acknowledged_in_its_answer)
         ck_assert_uint_eq(rig.a.session.in_flight, 1);
         nqtest_rig_put(&rig.b, 100);
         nqtest_pull_all(&rig.b);
-        ck_assert_uint_eq(on_wire(&rig.b, NQI_ACK), 1);
+        ck_assert_uint_eq(nqtest_on_wire(&rig.b, NQI_ACK), 1);
         nqtest_flow(&rig);
         ck_assert_uint_eq(rig.a.session.in_flight, 0);
     }
@@ -182,81 +165,6 @@ START_TEST(what_was_set_aside_is_given_back_when_the_link_is_lost)
     ck_assert_uint_eq(rig.b.reserved, 100000);
     nqtest_rig_lose(&rig, 0, 0);
     ck_assert_uint_eq(rig.b.reserved, 0);
-}
-END_TEST
-
-/* ---- signs of life ---- */
-
-START_TEST(a_silent_peer_is_asked_and_answers)
-{
-    nqtest_rig_attach(&rig);
-    rig.b.conf.keepalive_ns = 0; /* only a asks */
-    rig.b.session.ping_at = NQI_NEVER;
-    for (unsigned i = 0; i < 10; i++) {
-        nqtest_pass(&rig, 15 * NQI_NS_PER_S);
-        nqtest_pull_all(&rig.a);
-        ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 1);
-        ck_assert_int_eq(nqtest_feed(&rig.a, SIZE_MAX), NQ_OK);
-        nqtest_pull_all(&rig.b);
-        ck_assert_uint_eq(on_wire(&rig.b, NQI_PONG), 1);
-        nqtest_flow(&rig);
-    }
-}
-END_TEST
-
-START_TEST(data_counts_as_a_sign_of_life)
-{
-    nqtest_rig_attach(&rig);
-    for (unsigned i = 0; i < 20; i++) {
-        nqtest_pass(&rig, 10 * NQI_NS_PER_S);
-        nqtest_rig_put(&rig.b, 10);
-        nqtest_pull_all(&rig.b);
-        ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_OK);
-        nqtest_pull_all(&rig.a);
-        ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 0);
-        nqtest_flow(&rig);
-    }
-}
-END_TEST
-
-START_TEST(a_peer_that_does_not_answer_is_given_up)
-{
-    struct nqtest_rig_put *put;
-
-    rig.a.conf.expiry_ns = 0;
-    nqtest_rig_attach(&rig);
-    put = nqtest_rig_put(&rig.a, 10);
-    for (unsigned i = 0; i < 2; i++) {
-        nqtest_pass(&rig, 15 * NQI_NS_PER_S);
-        nqtest_pull_all(&rig.a);
-        ck_assert_int_eq(rig.a.err, NQ_OK);
-    }
-    ck_assert_uint_eq(on_wire(&rig.a, NQI_PING), 2);
-    nqtest_pass(&rig, 15 * NQI_NS_PER_S);
-    ck_assert_int_eq(rig.a.err, NQ_ERR_LINK);
-    nqtest_rig_lose(&rig, 0, 0);
-    ck_assert_int_eq(put->outcome, NQ_UNKNOWN);
-}
-END_TEST
-
-START_TEST(who_was_stopped_himself_gives_the_peer_time)
-{
-    nqtest_rig_attach(&rig);
-    nqtest_pass(&rig, 3600 * NQI_NS_PER_S);
-    ck_assert_int_eq(nqi_session_deadline(&rig.a.session), rig.now + 15 * NQI_NS_PER_S);
-    nqtest_flow(&rig);
-    nqtest_pass(&rig, 15 * NQI_NS_PER_S - 1);
-    ck_assert_int_eq(rig.a.err, NQ_OK);
-}
-END_TEST
-
-START_TEST(without_keepalive_silence_is_fine)
-{
-    rig.a.conf.keepalive_ns = rig.b.conf.keepalive_ns = 0;
-    nqtest_rig_attach(&rig);
-    ck_assert_int_eq(nqi_session_deadline(&rig.a.session), NQI_NEVER);
-    nqtest_pass(&rig, 1000000 * NQI_NS_PER_S);
-    nqtest_flow(&rig);
 }
 END_TEST
 
@@ -528,7 +436,6 @@ Suite *nqtest_suite(void)
     Suite *suite = suite_create("session_out");
     TCase *acks = nqtest_case(suite, "acknowledgements", setup, teardown);
     TCase *credit = nqtest_case(suite, "credit", setup, teardown);
-    TCase *life = nqtest_case(suite, "signs of life", setup, teardown);
     TCase *order = nqtest_case(suite, "order", setup, teardown);
     TCase *alone = nqtest_case(suite, "one by one", setup, teardown);
     TCase *straight = nqtest_case(suite, "straight", setup, teardown);
@@ -541,11 +448,6 @@ Suite *nqtest_suite(void)
     tcase_add_test(credit, no_more_bytes_are_sent_than_there_is_credit_for);
     tcase_add_test(credit, a_message_waits_until_memory_is_set_aside_for_it);
     tcase_add_test(credit, what_was_set_aside_is_given_back_when_the_link_is_lost);
-    tcase_add_test(life, a_silent_peer_is_asked_and_answers);
-    tcase_add_test(life, data_counts_as_a_sign_of_life);
-    tcase_add_test(life, a_peer_that_does_not_answer_is_given_up);
-    tcase_add_test(life, who_was_stopped_himself_gives_the_peer_time);
-    tcase_add_test(life, without_keepalive_silence_is_fine);
     tcase_add_test(order, nothing_overtakes_the_hello);
     tcase_add_test(order, nothing_overtakes_the_welcome);
     tcase_add_test(order, control_records_that_wait_are_not_repeated);
