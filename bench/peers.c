@@ -1,12 +1,14 @@
 /* What many peers cost a server: netqueue, or with --bare the sockets and nothing else.
  *
  *   spread     a message to one client, which sends it back; then to another one far away in the
- * list: the cost of a message among many peers broadcast  a message to all of them; the last one
- * that gets it sends it back
+ *              list: the cost of a message among many peers
+ *   broadcast  a message to all of them; the last one that gets it sends it back
+ *   idle       nobody says anything, and the server waits for a message: what is left is
+ *              keep-alive
  *
- * Nobody spins.  The figures: how long a round took, processor time of the server alone for each
- * message, how long it took until all were attached, and what one more of them cost the server's
- * heap. */
+ * Nobody spins, but for the server that is idle and waits as it does by default.  The figures: how
+ * long a round took, processor time of the server alone for each message or of each second, how
+ * long it took until all were attached, and what one more of them cost the server's heap. */
 #include "bench/peers.h"
 #include "bench/report.h"
 #include <arpa/inet.h>
@@ -30,6 +32,9 @@
 #define PEERS_STRIDE 7919    /* a prime: from one client to the next */
 #define PEERS_PATIENCE_S 120 /* until all have come */
 #define PEERS_WAIT_NS (10 * INT64_C(1000000000))
+/* The timer of a greeting is not taken back when it was in time, but fires and finds nothing.  That
+ * is the end of connecting, not idleness. */
+#define PEERS_GREETING_S 12
 
 struct server {
     const struct peers *peers;
@@ -58,8 +63,8 @@ void peers_config(const struct peers *peers, const char *purpose, const char *mo
 {
     snprintf(text, PEERS_CONFIG,
              "{\"purpose\": \"%s\", \"transports\": [{\"transport\": \"%s\", %s}], "
-             "\"session\": {\"keepalive\": \"off\"}%s}",
-             purpose, peers->transport, peers->place, more);
+             "\"session\": {\"keepalive\": \"%s\"}%s}",
+             purpose, peers->transport, peers->place, peers->keepalive, more);
 }
 
 /* ---- the server of sockets --------------------------------------------------------------- */
@@ -114,7 +119,9 @@ static void queue_open(struct server *server)
 {
     char text[PEERS_CONFIG];
 
-    peers_config(server->peers, "server", ", \"progress\": {\"spin\": \"off\"}", text);
+    peers_config(server->peers, "server",
+                 server->peers->job == PEERS_IDLE ? "" : ", \"progress\": {\"spin\": \"off\"}",
+                 text);
     if (nq_open_json(text, strlen(text), &server->queue) != NQ_OK)
         bench_die("server", nq_error());
 }
@@ -163,6 +170,15 @@ static void queue_hear(const struct server *server)
     if (nq_get(server->queue, NULL, 0, PEERS_WAIT_NS, &msg) != NQ_OK)
         bench_die("answer", "did not come");
     nq_msg_free(msg);
+}
+
+/* As a server does that has nothing to do. */
+static void queue_rest(const struct server *server, unsigned seconds)
+{
+    nq_msg *msg = NULL;
+
+    if (nq_get(server->queue, NULL, 0, seconds * INT64_C(1000000000), &msg) != NQ_AGAIN)
+        bench_die("idle", "something came");
 }
 
 /* ---- either ------------------------------------------------------------------------------- */
@@ -247,6 +263,51 @@ static void server_run(struct server *server, struct figures *figures)
     figures->cpu_s = server_cpu_s() - figures->cpu_s;
 }
 
+struct idleness {
+    double cpu_s, seconds;
+    struct nq_stats stats; /* of the time before, while it goes on; then of it */
+};
+
+static struct nq_stats idle_stats(const struct server *server)
+{
+    struct nq_stats stats = {0};
+
+    if (nq_stats(server->queue, &stats) != NQ_OK || stats.peers != server->peers->peers)
+        bench_die("clients", "went away");
+    return stats;
+}
+
+static void idle_run(const struct server *server, struct idleness *idle)
+{
+    struct nq_stats after;
+    int64_t start;
+
+    queue_rest(server, PEERS_GREETING_S);
+    idle->stats = idle_stats(server);
+    idle->cpu_s = server_cpu_s();
+    start = bench_now_ns();
+    queue_rest(server, server->peers->seconds);
+    idle->cpu_s = server_cpu_s() - idle->cpu_s;
+    idle->seconds = (double)(bench_now_ns() - start) / 1e9;
+    after = idle_stats(server);
+    idle->stats.send_calls = after.send_calls - idle->stats.send_calls;
+    idle->stats.recv_calls = after.recv_calls - idle->stats.recv_calls;
+    idle->stats.sleeps = after.sleeps - idle->stats.sleeps;
+}
+
+static void idle_print(const struct peers *peers, const struct figures *figures,
+                       const struct idleness *idle)
+{
+    printf("{\"program\": \"peers\", \"job\": \"idle\", \"settings\": \"%s, keepalive %s\", "
+           "\"peers\": %u, \"seconds\": %.3f, \"cpu_percent\": %.4f, \"cpu_us_per_send\": %.2f, "
+           "\"sends\": %llu, \"receives\": %llu, \"sleeps\": %llu, \"attach_s\": %.4f}\n",
+           peers->transport, peers->keepalive, peers->peers, idle->seconds,
+           100 * idle->cpu_s / idle->seconds,
+           idle->stats.send_calls ? 1e6 * idle->cpu_s / (double)idle->stats.send_calls : 0,
+           (unsigned long long)idle->stats.send_calls, (unsigned long long)idle->stats.recv_calls,
+           (unsigned long long)idle->stats.sleeps, figures->attach_s);
+}
+
 static void server_print(const struct peers *peers, struct figures *figures)
 {
     double round = peers->job == PEERS_SPREAD ? 2 : (double)peers->peers + 1;
@@ -282,6 +343,18 @@ static uint64_t peers_number(const char *name, const char *text, uint64_t min, u
     return value;
 }
 
+static bool peers_job(const char *name, enum peers_job *ret)
+{
+    static const char *const names[] = {"spread", "broadcast", "idle"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0) {
+            *ret = (enum peers_job)i;
+            return true;
+        }
+    return false;
+}
+
 static void peers_options(struct peers *peers, int argc, char **argv)
 {
     static const struct option table[] = {
@@ -290,13 +363,20 @@ static void peers_options(struct peers *peers, int argc, char **argv)
         {"size", required_argument, NULL, 's'},
         {"pin", required_argument, NULL, 'c'},
         {"transport", required_argument, NULL, 't'},
+        {"seconds", required_argument, NULL, 'l'},
+        {"keepalive", required_argument, NULL, 'k'},
         {"bare", no_argument, NULL, 'b'},
         {NULL, 0, NULL, 0},
     };
     int key;
 
-    *peers = (struct peers){
-        .transport = "tcp", .peers = 100, .size = 64, .count = 1000, .cpu = {-1, -1}};
+    *peers = (struct peers){.transport = "tcp",
+                            .peers = 100,
+                            .size = 64,
+                            .count = 1000,
+                            .seconds = 30,
+                            .keepalive = "off",
+                            .cpu = {-1, -1}};
     while ((key = getopt_long(argc, argv, "", table, NULL)) != -1) {
         if (key == 'p')
             peers->peers = (unsigned)peers_number("--peers", optarg, 1, PEERS_MAX);
@@ -308,16 +388,21 @@ static void peers_options(struct peers *peers, int argc, char **argv)
             bench_die("--pin", "two CPU numbers are needed, as 0,1");
         else if (key == 't')
             peers->transport = optarg;
+        else if (key == 'l')
+            peers->seconds = (unsigned)peers_number("--seconds", optarg, 1, 3600);
+        else if (key == 'k')
+            peers->keepalive = optarg;
         else if (key == 'b')
             peers->bare = true;
         else if (key == '?')
             exit(2);
     }
-    if (optind + 1 != argc ||
-        (strcmp(argv[optind], "spread") != 0 && strcmp(argv[optind], "broadcast") != 0))
+    if (optind + 1 != argc || !peers_job(argv[optind], &peers->job) ||
+        (peers->job == PEERS_IDLE && peers->bare))
         bench_die("usage", "peers spread|broadcast [--peers N] [--count N] [--size BYTES] "
-                           "[--transport tcp|shm] [--bare] [--pin A,B]");
-    peers->job = strcmp(argv[optind], "spread") == 0 ? PEERS_SPREAD : PEERS_BROADCAST;
+                           "[--transport tcp|shm] [--bare] [--pin A,B]\n"
+                           "       peers idle [--peers N] [--seconds N] [--keepalive TIME] "
+                           "[--transport tcp|shm] [--pin A,B]");
     peers->warmup = peers->count / 10 + 1;
 }
 
@@ -347,6 +432,7 @@ int main(int argc, char **argv)
     char folder[] = "/tmp/netqueue-peers-XXXXXX";
     struct server server = {.set = epoll_create1(EPOLL_CLOEXEC)};
     struct figures figures = {0};
+    struct idleness idle = {0};
     struct peers peers;
 
     peers_options(&peers, argc, argv);
@@ -368,12 +454,18 @@ int main(int argc, char **argv)
     if (!peers.bare)
         queue_open(&server);
     server_attach(&server, &figures);
-    server_run(&server, &figures);
+    if (peers.job == PEERS_IDLE)
+        idle_run(&server, &idle);
+    else
+        server_run(&server, &figures);
     peers_end(&peers);
     nq_free(server.queue);
     rmdir(folder);
     free(server.fds);
     free(server.ids);
-    server_print(&peers, &figures);
+    if (peers.job == PEERS_IDLE)
+        idle_print(&peers, &figures, &idle);
+    else
+        server_print(&peers, &figures);
     return 0;
 }

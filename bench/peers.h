@@ -14,7 +14,7 @@
        */
 #define PEERS_CONFIG 512
 
-enum peers_job { PEERS_SPREAD, PEERS_BROADCAST };
+enum peers_job { PEERS_SPREAD, PEERS_BROADCAST, PEERS_IDLE };
 
 /* What was asked for, and where the server is. */
 struct peers {
@@ -24,6 +24,8 @@ struct peers {
     unsigned peers;
     size_t size; /* bytes of a message */
     uint64_t count, warmup;
+    unsigned seconds;                 /* idle: so long the server is watched */
+    const char *keepalive;            /* of both sides' sessions */
     int cpu[2];                       /* of the server, of all clients; -1 = wherever */
     unsigned port;                    /* of the server */
     char place[PEERS_CONFIG / 2];     /* the members of the transport's object */
