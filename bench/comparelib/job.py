@@ -3,7 +3,7 @@
 KIB, MIB = 1 << 10, 1 << 20
 
 LESS_IS_BETTER = ("p50_us", "p99_us", "p999_us", "peak_rss_bytes", "cpu_us_per_message",
-                  "heap_bytes_per_peer", "attach_s")
+                  "heap_bytes_per_peer", "attach_s", "cpu_percent")
 KEYS = (*LESS_IS_BETTER, "messages_per_s", "bytes_per_s")
 
 OURS = ("netqueue", "base")  # the library's own command, of this build and of another

@@ -110,6 +110,10 @@ def peers_promises():
     yield Promise(row, None, 6 * KIB, "10,000 tcp peers: at most 6 KiB of heap each",
                   "heap_bytes_per_peer")
     yield Promise(row, None, 10, "10,000 tcp peers: attached within 10 s", "attach_s")
+    yield Promise("tcp idle, 10000 peers, keep-alive 15s", None, 1,
+                  "10,000 idle tcp peers: under 1 % of a core with keep-alive", reached=False)
+    yield Promise("tcp idle, 10000 peers, keep-alive off", None, 0.01,
+                  "10,000 idle tcp peers: under 0.01 % of a core without", reached=False)
 
 
 def beside_promises():

@@ -4,6 +4,7 @@ from comparelib.job import MIB, OURS
 UNITS = {"p50_us": (1, "us p50"), "p99_us": (1, "us p99"), "p999_us": (1, "us p99.9"),
          "messages_per_s": (1e6, "M messages/s"), "bytes_per_s": (1e9, "GB/s"),
          "heap_bytes_per_peer": (1, "bytes a peer"), "attach_s": (1, "s to attach"),
+         "cpu_percent": (1, "% of a core"),
          "peak_rss_bytes": (MIB, "MiB peak"), "cpu_us_per_message": (1, "us CPU/message")}
 COLUMNS = ["netqueue", "base", "raw", "raw_tls", "raw_grpc", "raw_shm", "futex", "unix", "ucx",
            "iperf", "zmq", "nng", "nano", "iceoryx", "paho"]

@@ -102,7 +102,7 @@ class Runner:
                                      "program": program, "args": args, "result": result})
 
 
-FEW = {"--count": 100, "--peers": 50, "--max-exponent": 12}
+FEW = {"--count": 100, "--peers": 50, "--max-exponent": 12, "--seconds": 1}
 
 
 def few(args):

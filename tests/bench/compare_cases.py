@@ -134,9 +134,9 @@ def other_programs_run():
 
 
 def trying_takes_few_messages():
-    """a try has few messages, peers and bytes, and leaves all else as it is"""
-    args = "spread --count 5000 --peers 10 --size 64 --count 7".split()
-    assert runner.few(args) == "spread --count 100 --peers 10 --size 64 --count 7".split()
+    """a try has few messages, peers, bytes and seconds, and leaves all else as it is"""
+    args = "spread --count 5000 --peers 9 --seconds 30 --count 7".split()
+    assert runner.few(args) == "spread --count 100 --peers 9 --seconds 1 --count 7".split()
     assert runner.shorter(["rtt", "--count", "4000"]) == ["rtt", "--count", "1000"]
     assert runner.shorter(["mix"]) == ["mix"]
 
