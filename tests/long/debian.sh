@@ -51,6 +51,16 @@ lintian_is_silent() {
     }
 }
 
+# The compiler names itself so in what it made when all was linked; flags can get lost.
+optimised_as_a_whole() {
+    for package in libnetqueue0 netqueue-transport-grpc netqueue-transport-mqtt netqueue-transport-shm \
+        netqueue-transport-tcp; do
+        rm -rf "$tap_tmp/debug" && dpkg-deb -x "$debs/$package"-dbgsym_*.deb "$tap_tmp/debug" &&
+            find "$tap_tmp/debug" -name '*.debug' -exec readelf -zp .debug_str {} + | grep "GNU GIMPLE" ||
+            return
+    done
+}
+
 # What `make dist` has for those who do not want packages.
 release_is_made() {
     inside_user 'cd one/netqueue/debian/build && make -s dist-xz' &&
@@ -293,6 +303,7 @@ try "a system to build and install in" root_base
 try "the packages are built from what they ask for" packages_are_built
 try "another build in another folder is the same, byte by byte" another_build_is_the_same
 [ ! -e "$tap_tmp/one.sums" ] || note <"$tap_tmp/one.sums"
+try "library and transports were optimised as a whole" optimised_as_a_whole
 try "a release is made" release_is_made
 try "lintian has neither errors nor warnings" lintian_is_silent
 try "the packages name each other as they should" packages_name_each_other
