@@ -33,6 +33,20 @@ static void peer_begin_close(struct nqi_peer *peer)
         nqi_peer_end(peer, NQ_REASON_LOCAL_CLOSE);
 }
 
+/* An acknowledgement that is not sent yet would be missing: the other side could not know that its
+ * last messages arrived.  Where more is to be sent it is not: who ends a session now sends nothing
+ * that he has put. */
+static void peer_tell_received(struct nqi_peer *peer)
+{
+    struct nqi_session *session = &peer->session;
+
+    if (!peer->up || session->ack_at == NQI_NEVER || session->stage ||
+        nqi_session_has_others(session))
+        return;
+    session->ack_due = true;
+    nqi_peer_pump(peer);
+}
+
 /* The other side is told that the session ends, when the link takes it at once. */
 static bool peer_tell(struct nqi_peer *peer, struct nqi_link *link, nq_reason reason)
 {
@@ -48,8 +62,10 @@ static bool peer_tell(struct nqi_peer *peer, struct nqi_link *link, nq_reason re
 
 static void peer_reset_link(struct nqi_peer *peer, nq_reason told)
 {
-    struct nqi_link *link = NQI_STEAL(peer->link);
+    struct nqi_link *link;
 
+    peer_tell_received(peer);
+    link = NQI_STEAL(peer->link);
     if (link && !peer_tell(peer, link, told))
         nqi_link_close(link);
 }
@@ -75,6 +91,7 @@ void nqi_peer_supersede(struct nqi_peer *peer, uint64_t received)
 /* A client's session ends, and another begins with the next link; nothing is kept for it. */
 static void peer_start_over(struct nqi_peer *peer, nq_reason reason)
 {
+    peer_tell_received(peer);
     (void)peer_tell(peer, peer->link, reason); /* or the server would wait for us to come back */
     nqi_peer_lost(peer, reason, nq_reason_text(reason));
     if (peer->state != NQI_PEER_ENDED)

@@ -322,6 +322,22 @@ START_TEST(what_was_not_acknowledged_settles_when_the_session_is_ended)
 }
 END_TEST
 
+/* Nobody waits for the acknowledgement, so it would come later. */
+START_TEST(what_arrived_is_acknowledged_when_the_session_is_ended)
+{
+    nq_queue *server = nqtest_server(_i, ""), *client = nqtest_join(server, "");
+
+    nqtest_put(client, nqtest_msg("a"));
+    nqtest_get_text(server, "a");
+    ck_assert_int_eq(nq_disconnect(server, nq_id(client)), NQ_OK);
+    nqtest_event(client, NQ_EVENT_PEER_GONE);
+    ck_assert_uint_eq(nqtest_stats(client).delivered, 1);
+    ck_assert_uint_eq(nqtest_stats(client).unknown, 0);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* The server takes nothing more, so that messages wait on the client's side. */
 START_TEST(a_client_ends_its_session_and_begins_another)
 {
@@ -471,6 +487,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, the_limit_of_peers_is_kept);
     nqtest_each(tc, a_closed_server_takes_nobody);
     nqtest_each(tc, a_server_ends_a_session_and_the_client_comes_again);
+    nqtest_each(tc, what_arrived_is_acknowledged_when_the_session_is_ended);
     nqtest_each(tc, what_was_not_acknowledged_settles_when_the_session_is_ended);
     nqtest_each(tc, a_client_ends_its_session_and_begins_another);
     tcase_add_test(tc, silent_connections_do_not_keep_a_client_out);
