@@ -38,6 +38,71 @@ START_TEST(an_acknowledgement_may_wait_a_little)
 }
 END_TEST
 
+/* Something small comes, and the acknowledgement of it is so far away. */
+static int64_t ack_of_another(size_t size)
+{
+    nqtest_rig_put(&rig.a, size);
+    nqtest_flow(&rig);
+    return nqi_session_deadline(&rig.b.session) - rig.now;
+}
+
+START_TEST(messages_that_come_one_by_one_share_an_acknowledgement)
+{
+    nqtest_rig_attach(&rig);
+    ck_assert_int_eq(ack_of_another(100), 10 * MS);
+    nqtest_pass(&rig, 100 * MS);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 1; i <= 4; i++) {
+            ck_assert_int_eq(ack_of_another(100), (5 - i) * 100 * MS);
+            ck_assert_uint_eq(rig.a.session.in_flight, i);
+            nqtest_pass(&rig, 100 * MS);
+        }
+        nqtest_flow(&rig);
+        ck_assert_uint_eq(rig.a.session.in_flight, 0);
+    }
+}
+END_TEST
+
+START_TEST(no_acknowledgement_waits_longer_than_a_second)
+{
+    nqtest_rig_attach(&rig);
+    ck_assert_int_eq(ack_of_another(100), 10 * MS);
+    nqtest_pass(&rig, 1000 * MS);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(ack_of_another(100), 1000 * MS);
+    nqtest_pass(&rig, 1000 * MS);
+    nqtest_flow(&rig);
+    ck_assert_uint_eq(rig.a.session.in_flight, 0);
+}
+END_TEST
+
+START_TEST(the_first_message_after_a_pause_is_acknowledged_early)
+{
+    nqtest_rig_attach(&rig);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(ack_of_another(100), 10 * MS);
+        nqtest_pass(&rig, 1001 * MS);
+        nqtest_flow(&rig);
+    }
+}
+END_TEST
+
+START_TEST(much_that_comes_meanwhile_is_acknowledged_early)
+{
+    nqtest_rig_attach(&rig);
+    ck_assert_int_eq(ack_of_another(100), 10 * MS);
+    nqtest_pass(&rig, 200 * MS);
+    nqtest_flow(&rig);
+    ck_assert_int_eq(ack_of_another(100), 800 * MS);
+    ck_assert_int_eq(ack_of_another((8 << 10) - 100), 800 * MS);
+    ck_assert_int_eq(ack_of_another(1), 10 * MS);
+    nqtest_pass(&rig, 9 * MS);
+    ck_assert_int_eq(ack_of_another(1000), 1 * MS);
+}
+END_TEST
+
 START_TEST(an_awaited_message_is_acknowledged_at_once)
 {
     static const size_t sizes[] = {0, 10, 5000, 3 << 20};
@@ -165,6 +230,10 @@ Suite *nqtest_suite(void)
     TCase *tc = nqtest_case(suite, "credit", setup, teardown);
 
     tcase_add_test(tc, an_acknowledgement_may_wait_a_little);
+    tcase_add_test(tc, messages_that_come_one_by_one_share_an_acknowledgement);
+    tcase_add_test(tc, no_acknowledgement_waits_longer_than_a_second);
+    tcase_add_test(tc, the_first_message_after_a_pause_is_acknowledged_early);
+    tcase_add_test(tc, much_that_comes_meanwhile_is_acknowledged_early);
     tcase_add_loop_test(tc, an_awaited_message_is_acknowledged_at_once, 0, 4);
     tcase_add_test(tc, many_records_or_bytes_are_acknowledged_without_delay);
     tcase_add_test(tc, a_stream_of_large_messages_has_two_at_most_without_acknowledgement);
