@@ -404,6 +404,9 @@ static void peers_options(struct peers *peers, int argc, char **argv)
                            "       peers idle [--peers N] [--seconds N] [--keepalive TIME] "
                            "[--transport tcp|shm] [--pin A,B]");
     peers->warmup = peers->count / 10 + 1;
+    /* Everybody has had a message before: what the first one costs is no cost of many peers. */
+    if (peers->job == PEERS_SPREAD && peers->warmup < peers->peers)
+        peers->warmup = peers->peers;
 }
 
 /* Where the server is, once somebody has listened there. */
