@@ -97,39 +97,35 @@ struct nqi_flow {
     struct nqi_watch *timer;
 };
 
+/* As struct nqi_session: first what every message needs. */
 struct nqi_peer {
     _Atomic uint32_t refs;
+    bool older; /* each of its sessions is of the older wire; fixed */
+    bool dials; /* a client's; fixed */
     const struct nqi_peer_conf *conf;
     struct nqi_serial serial;
-    struct nqi_peer_inbox inbox;  /* the queue's */
-    struct nqi_session_name name; /* a server's: what a link that resumes it must prove; fixed */
-    bool older;                   /* each of its sessions is of the older wire; fixed */
-    nq_uuid opening;              /* a server's: as its client asked for it; fixed */
+    struct nqi_peer_inbox inbox; /* the queue's */
 
     /* any thread */
     _Atomic uint64_t queued, queued_bytes; /* put and not begun, reservations included */
-    _Atomic bool loans_short;              /* the last loan was waited for in vain */
     _Atomic uint64_t taken_messages, taken_bytes, taken_seq; /* by the user; written by the queue */
     _Atomic uint32_t todo;                                   /* bits for todo_work */
-    struct nqi_peer_shown shown;
     _Atomic uint32_t dropped; /* messages since the last event about it */
-    struct nqi_work todo_work;
+    _Atomic bool loans_short; /* the last loan was waited for in vain */
     _Atomic bool ended;
     _Atomic bool dirty_listed; /* in the queue's list of peers to flush */
     struct nqi_peer *dirty_next;
 
     /* in strand */
     enum nqi_peer_state state;
-    struct nqi_session session;
-    struct nqi_link *link;
-    bool up;          /* LINKED and the session has been UP */
-    bool copies;      /* while up: what is small may leave by nqi_link_send_bytes() */
-    uint64_t came_up; /* peer_progress() then */
-    bool blocked;     /* the link takes nothing until WRITABLE */
-    bool held;        /* the link is not read: older wire */
-    bool force;       /* flush in this settling */
-    bool high;        /* the high mark was reported */
+    bool up;      /* LINKED and the session has been UP */
+    bool copies;  /* while up: what is small may leave by nqi_link_send_bytes() */
+    bool blocked; /* the link takes nothing until WRITABLE */
+    bool held;    /* the link is not read: older wire */
+    bool force;   /* flush in this settling */
+    bool high;    /* the high mark was reported */
     bool closing;
+    struct nqi_link *link;
     struct nqi_flow flow;
     struct nqi_watch *clock;
     int64_t clock_at;
@@ -137,10 +133,20 @@ struct nqi_peer {
     struct nqi_fifo in; /* delivered in this ownership */
     uint64_t in_count, in_bytes;
     uint64_t delivered_messages, delivered_bytes; /* ever */
-    uint64_t base_messages, base_bytes;           /* of those, before this session */
-    uint64_t final;           /* ENDED: records of its session that were final here */
-    struct nqi_dialer dialer; /* a client's */
-    bool dials;
+    struct nqi_session session;
+
+    struct nqi_peer_shown shown; /* any thread */
+
+    /* what few messages need: fixed */
+    struct nqi_session_name name; /* a server's: what a link that resumes it must prove */
+    nq_uuid opening;              /* a server's: as its client asked for it */
+    /* any thread */
+    struct nqi_work todo_work;
+    /* in strand */
+    uint64_t came_up;                   /* peer_progress() when it came up */
+    uint64_t base_messages, base_bytes; /* of those delivered, before this session */
+    uint64_t final;                     /* ENDED: records of its session that were final here */
+    struct nqi_dialer dialer;           /* a client's */
 };
 
 /* A server's peer over `link`, whose AUTH was accepted; in the link's strand, which becomes the

@@ -114,18 +114,18 @@ struct nqi_session_stats {
 
 struct nqi_session_rx {
     struct nqi_head head;
-    uint32_t fill; /* bytes of the head, metadata or control body that are there */
-    uint8_t stage; /* enum in session_rx.c */
-    uint8_t raw[NQI_HEAD_BIG];
-    uint8_t control[NQI_CONTROL_MAX];
-    uint8_t *meta;        /* pooled, head.aux bytes */
+    uint32_t fill;        /* bytes of the head, metadata or control body that are there */
+    uint8_t stage;        /* enum in session_rx.c */
+    bool waiting;         /* for events->reserve */
+    bool skips;           /* older wire: the payload falls away */
     uint64_t left;        /* payload bytes of this record that are to come */
     nq_msg *msg;          /* being put together */
     uint64_t total, have; /* its payload: announced, received */
     unsigned char *space; /* where the next payload bytes go ... */
     size_t room;          /* ... and how many fit there */
-    bool waiting;         /* for events->reserve */
-    bool skips;           /* older wire: the payload falls away */
+    uint8_t *meta;        /* pooled, head.aux bytes */
+    uint8_t raw[NQI_HEAD_BIG];
+    uint8_t control[NQI_CONTROL_MAX];
 
     /* Where the record began that is being received: a lost link takes the part of it away. */
     struct {
@@ -155,6 +155,8 @@ struct nqi_session_greeting {
     bool resumes;
 };
 
+/* First what every message needs, close together: among thousands of peers each line of memory that
+ * one touches has to be fetched. */
 struct nqi_session {
     /* fixed by nqi_session_init() */
     const struct nqi_session_conf *conf;
@@ -164,12 +166,20 @@ struct nqi_session {
     enum nqi_session_state state;
     nq_uuid peer; /* known from CHALLENGE, or begin */
     uint64_t peer_max_message;
-    struct nqi_session_name name;
-    struct nqi_session_greeting greeting;
-    nq_uuid opening; /* a client's: the session that it wants and was not welcomed to; nil = none */
-    struct nqi_session_name former; /* a client's: the last one, which the server may still have */
-    uint64_t former_received;       /* DATA records of it that were final here */
-    nq_uuid proven; /* older wire, a client's: who the server must be; nil = anybody */
+    union {
+        struct {
+            bool greeting_due, bye_ack_due, pong_due, ping_due, goaway_due;
+        };
+        uint64_t any_due; /* one look at all of them */
+    };
+    bool ack_due, bye_due;
+    bool bye_waits; /* BYE came, and what was received is not all consumed */
+    bool closing;   /* nqi_session_close() was called: BYE is due on every attachment */
+    bool serves;    /* a server's */
+    bool older;     /* it speaks the older wire: core/older.h */
+    bool drops;     /* and its link cannot be held: what is too much falls away */
+    bool going;     /* a client's: GOAWAY came, nothing new begins; a server's: it was answered */
+    bool starved;   /* something due found no memory; the owner tries again and clears it */
 
     /* sending */
     struct nqi_fifo queue[2];               /* struct nqi_tx: control, bulk */
@@ -182,6 +192,9 @@ struct nqi_session {
     struct nqi_fifo control;                /* struct nqi_txbuf: to be pulled, before `ready` */
     struct nqi_fifo ready;                  /* struct nqi_txbuf: to be pulled */
     uint64_t ready_bytes;                   /* in `ready` */
+    struct nqi_fifo frames;                 /* guarded: struct nqi_txbuf: to be pulled instead */
+    struct nqi_txbuf *framed;               /* guarded: handed over, and not all in frames: one
+                                             * reference; NULL = none */
     struct nqi_fifo unacked;                /* struct nqi_txbuf: pulled and taken */
     struct nqi_fifo await;                  /* struct nqi_tx: all records made, not acknowledged */
     uint64_t seq, handed, acked;            /* DATA records made; taken; acknowledged */
@@ -189,29 +202,11 @@ struct nqi_session {
     uint64_t sent_messages, sent_bytes;     /* begun, made */
     uint64_t credit_messages, credit_bytes; /* the peer's absolute limits */
     uint64_t untracked;                     /* messages of put_now not settled */
-    struct nqi_schemas told;                /* what the peer knows when it has all of `seq` */
     uint64_t in_flight; /* messages whose last record is made and not acknowledged */
-    union {
-        struct {
-            bool greeting_due, bye_ack_due, pong_due, ping_due, goaway_due;
-        };
-        uint64_t any_due; /* one look at all of them */
-    };
-    bool ack_due, bye_due;
-    bool bye_waits;  /* BYE came, and what was received is not all consumed */
-    bool closing;    /* nqi_session_close() was called: BYE is due on every attachment */
-    bool serves;     /* a server's */
-    bool older;      /* it speaks the older wire: core/older.h */
-    bool drops;      /* and its link cannot be held: what is too much falls away ... */
-    uint64_t fallen; /* ... so many messages, since the owner last looked */
-    bool going;      /* a client's: GOAWAY came, nothing new begins; a server's: it was answered */
-    uint64_t pong;
 
     /* receiving */
-    struct nqi_session_rx rx;
     uint64_t received;                        /* DATA records that are whole */
     uint64_t rx_messages, rx_bytes;           /* begun; payload received */
-    struct nqi_schemas heard;                 /* what the peer told, up to `received` */
     uint64_t taken_messages, taken_bytes;     /* the user took; from nqi_session_taken_by_user() */
     uint64_t consumed_seq;                    /* last record of the last message taken */
     uint64_t granted_messages, granted_bytes; /* credit announced */
@@ -224,17 +219,31 @@ struct nqi_session {
     int64_t bye_at; /* a server's BYE waits for the client until then */
     int64_t last_rx;
     uint32_t pings;       /* unanswered */
-    bool starved;         /* something due found no memory; the owner tries again and clears it */
     nq_reason bye_reason; /* why CLOSED */
     struct nqi_session_stats stats;
 
-    /* guarded */
-    struct nqi_guard guard;
-    struct nqi_fifo frames; /* struct nqi_txbuf: to be pulled instead of control and ready */
+    struct nqi_guard guard; /* its first word says whether there is one */
+    struct nqi_session_rx rx;
+
+    /* what few messages need: guarded */
     uint32_t nframes;
-    bool welcome_due;         /* a server's: WELCOME goes before the first frame */
-    struct nqi_txbuf *framed; /* handed over, and not all in frames: one reference; NULL = none */
-    uint64_t framed_offset;   /* bytes of it that are */
+    bool welcome_due;       /* a server's: WELCOME goes before the first frame */
+    uint64_t framed_offset; /* bytes of `framed` that are in frames */
+    /* large ones with a schema */
+    struct nqi_schemas told;  /* what the peer knows when it has all of `seq` */
+    struct nqi_schemas heard; /* what the peer told, up to `received` */
+    /* the answer to PING */
+    uint64_t pong;
+    /* older wire */
+    uint64_t fallen; /* messages that fell away, since the owner last looked */
+    nq_uuid proven;  /* a client's: who the server must be; nil = anybody */
+
+    /* what attaching a link needs */
+    struct nqi_session_name name;
+    struct nqi_session_greeting greeting;
+    nq_uuid opening; /* a client's: the session that it wants and was not welcomed to; nil = none */
+    struct nqi_session_name former; /* a client's: the last one, which the server may still have */
+    uint64_t former_received;       /* DATA records of it that were final here */
 };
 
 /* @param conf, events, arg  borrowed for the session's life */
