@@ -40,9 +40,10 @@ static void client_serve_queue(const struct peers *peers, nq_queue *queue)
 {
     struct nq_event event;
     nq_msg *msg = NULL;
-    nq_err err = nq_poll(queue);
+    nq_err err;
 
-    while (err >= 0 && (err = nq_get(queue, NULL, 0, 0, &msg)) == NQ_OK) {
+    /* It does what nq_poll() would, and what comes meanwhile need not be announced. */
+    while ((err = nq_get(queue, NULL, 0, 0, &msg)) == NQ_OK) {
         if (!client_answers(peers))
             nq_msg_free(msg);
         else if (nq_put(queue, msg, NULL, 0, NULL) != NQ_OK)
