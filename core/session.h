@@ -390,7 +390,7 @@ static inline bool nqi_session_has_output(const struct nqi_session *session)
 
 #define NQI_ACK_RECORDS 16
 #define NQI_ACK_BYTES ((uint64_t)1 << 20)
-#define NQI_ACK_NS (5 * NQI_NS_PER_MS) /* half of the longest that one is delayed */
+#define NQI_ACK_NS (5 * NQI_NS_PER_MS) /* half of the least that one is delayed */
 
 /* An acknowledgement is worth sending along with other output: it spares a send of its own later.
  * When messages go both ways quickly, one for many is enough; a good-bye carries the last. */
