@@ -16,8 +16,8 @@
  * is unread.  Who has no descriptors left, or a system that does not report each byte, goes
  * without.
  *
- * Three descriptors a bell, one at the reader: so the SHM_BELLS first links have one.  Whom many
- * peers keep busy sleeps seldom. */
+ * Three descriptors a bell, and one at the reader, of which a program needs others: so no more
+ * links of a queue have one than leave nine tenths of those that the process may open. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -27,10 +27,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#define SHM_BELLS 32u
-#define BELL_AFTER 64u   /* rings over the socket */
+#define BELL_SHARE 32    /* of the descriptors: one bell for so many */
+#define BELL_AFTER 16u   /* rings over the socket: a bell spares about what it costs in so many */
 #define BELL_BYTES 2048u /* the least that fits: a pipe has a page, when its user has very many */
 
 void shm_bell_init(struct nqtp_link *link)
@@ -56,13 +57,20 @@ static void bell_give_up(struct nqtp_link *link)
     link->rings = 0;
 }
 
+static rlim_t bell_most(void)
+{
+    struct rlimit files;
+
+    return getrlimit(RLIMIT_NOFILE, &files) ? 0 : files.rlim_cur / BELL_SHARE;
+}
+
 /* False: there are enough, or the system has no more. */
 static bool bell_make(struct nqtp_link *link)
 {
     _Atomic uint32_t *bells = &link->ep->mod->bells;
     int ends[2];
 
-    if (atomic_fetch_add(bells, 1) >= SHM_BELLS || pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
+    if (atomic_fetch_add(bells, 1) >= bell_most() || pipe2(ends, O_CLOEXEC | O_NONBLOCK)) {
         atomic_fetch_sub(bells, 1);
         return false;
     }

@@ -11,9 +11,10 @@
 
 static const struct nqtest_transport shm = {.module = &shm_LTX_nqt1_module};
 
-#define BEFORE 64u      /* rings over the socket */
+#define BEFORE 16u      /* rings over the socket */
 #define CAPACITY 2048u  /* rings of one pipe */
-#define LINKS 32u       /* that may have one */
+#define FILES 1024u     /* that the process may open */
+#define LINKS 32u       /* that may have one then */
 #define BELL_DATAGRAM 3 /* its kind */
 
 struct bell_said {
@@ -212,6 +213,15 @@ START_TEST(a_peer_that_hears_what_it_was_never_passed_is_woken_by_the_socket)
 }
 END_TEST
 
+static void files_limit(rlim_t files)
+{
+    struct rlimit limit;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = files;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 /* A program's descriptors are for more than this. */
 START_TEST(only_some_links_have_a_pipe)
 {
@@ -219,6 +229,7 @@ START_TEST(only_some_links_have_a_pipe)
     _Atomic uint32_t *bells = &((struct nqtp_link *)sleeper.waker->plugin)->ep->mod->bells;
     struct shm_said said;
 
+    files_limit(FILES);
     atomic_store(bells, LINKS);
     for (unsigned i = 0; i < 3 * (BEFORE + 1); i++) {
         sleeper_is_woken(&sleeper, 0);
@@ -229,6 +240,19 @@ START_TEST(only_some_links_have_a_pipe)
     atomic_store(bells, LINKS - 1);
     close(sleeper_bell(&sleeper));
     ck_assert_uint_eq(atomic_load(bells), LINKS);
+    sleeper_free(&sleeper);
+}
+END_TEST
+
+START_TEST(who_may_open_more_has_more_pipes)
+{
+    struct sleeper sleeper = sleeper_up();
+    _Atomic uint32_t *bells = &((struct nqtp_link *)sleeper.waker->plugin)->ep->mod->bells;
+
+    files_limit(2 * FILES);
+    atomic_store(bells, 2 * LINKS - 1);
+    close(sleeper_bell(&sleeper));
+    ck_assert_uint_eq(atomic_load(bells), 2 * LINKS);
     sleeper_free(&sleeper);
 }
 END_TEST
@@ -357,6 +381,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_pipe_that_the_peer_filled_blocks_nobody_and_the_socket_wakes);
     tcase_add_test(tc, a_peer_that_hears_what_it_was_never_passed_is_woken_by_the_socket);
     tcase_add_test(tc, only_some_links_have_a_pipe);
+    tcase_add_test(tc, who_may_open_more_has_more_pipes);
     tcase_add_test(tc, a_byte_in_the_pipe_wakes_and_is_left_there);
     tcase_add_loop_test(tc, a_bell_that_is_no_pipe_to_read_ends_the_link_and_does_not_stay_open, 0,
                         4);
