@@ -28,7 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PEERS_FIRST 16       /* clients before the first look at memory */
+#define PEERS_FIRST 16 /* clients before the first look at memory */
+#define PEERS_WARM_ROUNDS UINT64_C(20)
+#define PEERS_WARM_MOST 20000
 #define PEERS_STRIDE 7919    /* a prime: from one client to the next */
 #define PEERS_PATIENCE_S 120 /* until all have come */
 #define PEERS_WAIT_NS (10 * INT64_C(1000000000))
@@ -355,6 +357,21 @@ static bool peers_job(const char *name, enum peers_job *ret)
     return false;
 }
 
+/* Everybody has had messages before one is measured: what the first ones cost (memory that is
+ * touched for the first time, a better way to be woken) is no cost of many peers. */
+static uint64_t peers_warmup(const struct peers *peers)
+{
+    uint64_t warmup = peers->count / 10 + 1;
+
+    if (peers->job != PEERS_SPREAD)
+        return warmup;
+    if (warmup < PEERS_WARM_ROUNDS * peers->peers)
+        warmup = PEERS_WARM_ROUNDS * peers->peers;
+    if (warmup > PEERS_WARM_MOST)
+        warmup = PEERS_WARM_MOST;
+    return warmup < peers->peers ? peers->peers : warmup;
+}
+
 static void peers_options(struct peers *peers, int argc, char **argv)
 {
     static const struct option table[] = {
@@ -403,10 +420,7 @@ static void peers_options(struct peers *peers, int argc, char **argv)
                            "[--transport tcp|shm] [--bare] [--pin A,B]\n"
                            "       peers idle [--peers N] [--seconds N] [--keepalive TIME] "
                            "[--transport tcp|shm] [--pin A,B]");
-    peers->warmup = peers->count / 10 + 1;
-    /* Everybody has had a message before: what the first one costs is no cost of many peers. */
-    if (peers->job == PEERS_SPREAD && peers->warmup < peers->peers)
-        peers->warmup = peers->peers;
+    peers->warmup = peers_warmup(peers);
 }
 
 /* Where the server is, once somebody has listened there. */

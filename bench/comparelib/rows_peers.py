@@ -24,7 +24,7 @@ def idle_job(peers, keepalive, seconds):
 def peers_jobs(quick, transport):
     """A message to one of many, one to all of them, and none at all."""
     many = QUICK if quick else MANY[transport]
-    count = 500 if quick else 5000
+    count = 500 if quick else 20000
     jobs = [peers_job(transport, "spread", peers, count, "cpu_us_per_message") for peers in many]
     jobs += [peers_job(transport, "broadcast", peers, max(10, count // peers), "p50_us", KIB)
              for peers in many]
