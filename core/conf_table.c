@@ -57,8 +57,9 @@ const struct nqi_key nqi_keys[] = {
                      "of it."}},
     {.opt = {.name = NQI_CONF_ENTRY "/tls",
              .type = NQI_OPT_OBJECT,
-             .help = "Certificates and keys of an encrypted connection, unless the transport has "
-                     "options of these names."},
+             .help =
+                 "That is, for a transport without options of this name. tcp, grpc and mqtt have "
+                 "them: `netqueue transports tcp`."},
      .later = true},
 
     {.opt = {.name = "/queue",
