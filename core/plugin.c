@@ -8,6 +8,7 @@
 #include "core/plugin.h"
 #include "core/err.h"
 #include "core/log.h"
+#include "core/near.h"
 #include "core/options.h"
 #include "core/plugin_file.h"
 #include <dlfcn.h>
@@ -296,6 +297,42 @@ static nq_err plugin_add(const char *name, const char *file, const struct nqt_mo
     return NQ_OK;
 }
 
+struct plugin_nearest {
+    struct nqi_near near;
+    char name[NQI_PLUGIN_NAME];
+};
+
+static void plugin_try_near(void *arg, const char *dir, const char *name)
+{
+    struct plugin_nearest *nearest = arg;
+
+    (void)dir;
+    nqi_near_try(&nearest->near, name);
+    if (nearest->near.best != name)
+        return;
+    snprintf(nearest->name, sizeof(nearest->name), "%s", name); /* lives as long as this call */
+    nearest->near.best = nearest->name;
+}
+
+/* Who mistyped one that is there is not sent to look for a package of that name. */
+static nq_err plugin_fail_missing(const char *name, const char *dirs)
+{
+    struct plugin_nearest nearest = {.near = {.text = name}};
+    nq_err err = nqi_plugin_list_dirs(dirs, plugin_try_near, &nearest);
+
+    if (err)
+        return err;
+    if (nearest.near.best && nearest.near.distance == 1)
+        return nqi_fail(NQ_ERR_PLUGIN,
+                        "there is no transport \"%s\"; the nearest is \"%s\" (there is no %s.so in "
+                        "%s)",
+                        name, nearest.name, name, dirs);
+    return nqi_fail(NQ_ERR_PLUGIN,
+                    "the transport \"%s\" is not installed: install the package "
+                    "netqueue-transport-%s (there is no %s.so in %s)",
+                    name, name, name, dirs);
+}
+
 static nq_err plugin_load(const char *name, const char *dirs, const struct nqt_module **ret)
 {
     NQI_CLEANUP(plugin_freep) char *file = NULL;
@@ -306,10 +343,7 @@ static nq_err plugin_load(const char *name, const char *dirs, const struct nqt_m
     pthread_mutex_lock(held);
     err = nqi_plugin_find(name, dirs, &file);
     if (err == NQ_AGAIN)
-        return nqi_fail(NQ_ERR_PLUGIN,
-                        "the transport \"%s\" is not installed: install the package "
-                        "netqueue-transport-%s (there is no %s.so in %s)",
-                        name, name, name, dirs);
+        return plugin_fail_missing(name, dirs);
     if (!err)
         err = nqi_plugin_check_file(file);
     if (err)

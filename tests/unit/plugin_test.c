@@ -204,6 +204,16 @@ START_TEST(a_missing_transport_names_its_package_and_the_folders)
 }
 END_TEST
 
+START_TEST(a_mistyped_transport_is_told_the_nearest_that_is_there)
+{
+    expect_refused("goood", "there is no transport \"goood\"; the nearest is \"good\" (there is no "
+                            "goood.so in ");
+    expect_refused("god", "the nearest is \"good\"");
+    expect_refused("ogod", "the nearest is \"good\"");
+    expect_refused("gold-fish", "\"gold-fish\" is not installed");
+}
+END_TEST
+
 START_TEST(a_missing_library_is_named)
 {
     copy_stub("good", "needy.so", "libx.so.6");
@@ -422,6 +432,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, a_bad_transport_is_refused_with_file_and_reason_each_time, 0,
                         (int)NQI_LEN(bad));
     tcase_add_test(tc, a_missing_transport_names_its_package_and_the_folders);
+    tcase_add_test(tc, a_mistyped_transport_is_told_the_nearest_that_is_there);
     tcase_add_test(tc, a_missing_library_is_named);
     tcase_add_test(tc, a_file_that_is_no_library_is_told_so);
     tcase_add_test(tc, a_renamed_file_is_told_so);
