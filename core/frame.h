@@ -38,7 +38,7 @@
 #define NQI_HELLO_SIZE 256  /* body of HELLO and CHALLENGE */
 #define NQI_AUTH_SIZE 128
 #define NQI_WELCOME_SIZE 160
-#define NQI_LENGTH_MAX (UINT64_C(1) << 56) /* no message is longer, whatever the limits */
+#define NQI_LENGTH_MAX ((UINT64_C(1) << 56) - 1) /* no message is longer, whatever the limits */
 
 enum nqi_record_type {
     NQI_HELLO = 0,

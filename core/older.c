@@ -212,7 +212,7 @@ static nq_err older_check_length(const struct nqi_session *session, uint64_t len
     if (session->state == NQI_SESSION_HELLO && length != sizeof(nq_uuid))
         return nqi_fail(NQ_ERR_PROTO, "the server's first frame has %llu bytes and is no ini",
                         (unsigned long long)length);
-    if (length > session->conf->max_message)
+    if (length > NQI_MIN(session->conf->max_message, NQI_LENGTH_MAX))
         return nqi_fail(NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message",
                         (unsigned long long)length);
     return NQ_OK;

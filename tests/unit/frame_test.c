@@ -109,7 +109,7 @@ static bool data_is_legal(unsigned flags, uint16_t aux, uint32_t length, uint64_
         return false;
     if (big != (begin && !end))
         return false;
-    return !big || (total <= NQI_LENGTH_MAX && length - aux <= total);
+    return !big || (total < UINT64_C(1) << 56 && length - aux <= total);
 }
 
 START_TEST(every_combination_of_flags_and_lengths)

@@ -290,6 +290,19 @@ START_TEST(a_length_beyond_the_limit_ends_the_link_and_takes_no_memory)
 }
 END_TEST
 
+/* Where any length is allowed there is one that no message has. */
+START_TEST(without_a_limit_there_is_still_a_longest_message)
+{
+    conf.max_message = UINT64_MAX;
+    serve(false);
+    if (_i)
+        ck_assert_int_eq(hears(BYTES("\x01\0\0\0\0\0\0\0")), NQ_ERR_TOO_BIG);
+    else
+        ck_assert_int_eq(hears(BYTES("\0\xff\xff\xff\xff\xff\xff\xff")), NQ_OK);
+    ck_assert_uint_eq(session.rx.room, 0);
+}
+END_TEST
+
 START_TEST(what_would_be_taken_for_fin_is_not_carried)
 {
     const nq_uuid own = uuid(OURS);
@@ -385,6 +398,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, a_first_frame_that_is_no_ini_ends_the_link);
     tcase_add_test(tcase, a_server_with_our_own_id_is_refused);
     tcase_add_test(tcase, a_length_beyond_the_limit_ends_the_link_and_takes_no_memory);
+    tcase_add_loop_test(tcase, without_a_limit_there_is_still_a_longest_message, 0, 2);
     tcase_add_test(tcase, what_would_be_taken_for_fin_is_not_carried);
     tcase_add_test(tcase, the_link_is_held_while_the_user_takes_nothing);
     tcase_add_test(tcase, what_cannot_be_held_back_falls_away_whole);
