@@ -79,6 +79,9 @@ START_TEST(the_shortest_configuration_has_all_defaults)
     ck_assert_uint_eq(conf->max_message, 1 << 30);
     ck_assert_uint_eq(conf->memory, UINT64_C(2) << 30);
     ck_assert_uint_eq(conf->max_peers, 16384);
+    ck_assert_uint_eq(conf->strangers, 256);
+    ck_assert_uint_eq(conf->source_strangers, 64);
+    ck_assert_uint_eq(conf->source_failures, 600);
     ck_assert_int_eq(conf->keepalive_ns, 15 * NQI_NS_PER_S);
     ck_assert_int_eq(conf->expiry_ns, 300 * NQI_NS_PER_S);
     ck_assert_int_eq(conf->linger_ns, 30 * NQI_NS_PER_S);

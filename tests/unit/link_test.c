@@ -602,6 +602,31 @@ START_TEST(a_silent_stranger_is_sent_away)
 }
 END_TEST
 
+/* The time is one for all that he says, not for each byte or record, and ten seconds. */
+START_TEST(who_speaks_slowly_has_no_more_time)
+{
+    const int64_t piece = NQI_NS_PER_S / 10;
+    uint8_t raw[GREETING];
+    size_t at = 0;
+
+    hello_bytes(raw);
+    if (_i) {
+        nqtest_fake_pass(3 * NQI_NS_PER_S);
+        nqtest_fake_rx(plink, raw, GREETING);
+        ck_assert_uint_eq(first.hellos, 1);
+        auth_bytes(raw);
+    }
+    for (int64_t passed = _i ? 3 * NQI_NS_PER_S : 0; passed < 10 * NQI_NS_PER_S; passed += piece) {
+        ck_assert_uint_eq(first.downs, 0);
+        nqtest_fake_rx(plink, raw + at++, 1);
+        nqtest_fake_pass(piece);
+    }
+    ck_assert_uint_lt(at, NQI_AUTH_RECORD);
+    ck_assert_uint_eq(first.downs, 1);
+    ck_assert_int_eq(first.reason, NQ_REASON_TIMED_OUT);
+}
+END_TEST
+
 /* REJECT is sent behind `before` bytes. */
 static void check_reject_behind(size_t before)
 {
@@ -966,6 +991,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(server, a_hello_without_its_magic_is_refused);
     tcase_add_test(server, a_hello_of_another_version_is_not_challenged);
     tcase_add_loop_test(server, a_silent_stranger_is_sent_away, 0, 9);
+    tcase_add_loop_test(server, who_speaks_slowly_has_no_more_time, 0, 2);
     tcase_add_loop_test(server, a_refused_peer_is_told_why_and_drained, 0, 2);
     tcase_add_loop_test(server, a_link_that_cannot_drain_is_closed_with_its_clock, 0, 1);
     tcase_add_loop_test(bare, a_link_that_cannot_drain_is_closed_with_its_clock, 1, 2);
