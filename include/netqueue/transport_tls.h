@@ -141,13 +141,20 @@ struct nqt_tls_texts {
     char *ca, *cert, *key;
 };
 
-/** End a text; if it was a secret, nobody finds it afterwards. */
+/** Nobody finds afterwards what these bytes were. */
+static inline void nqt_tls_erase(char *bytes, size_t len)
+{
+    volatile char *at = bytes;
+
+    while (len--)
+        *at++ = '\0';
+}
+
+/** End a text, which may be a secret. */
 static inline void nqt_tls_wipe(char **text)
 {
-    volatile char *at = *text;
-
-    while (at && *at)
-        *at++ = '\0';
+    if (*text)
+        nqt_tls_erase(*text, strlen(*text));
     free(*text);
     *text = NULL;
 }
@@ -186,11 +193,12 @@ static inline int nqt_tls_load(const char *name, const char *path, const char *m
     len = fread(text, 1, NQT_TLS_FILE_MAX, file);
     fclose(file);
     text[len] = '\0';
-    if (len < NQT_TLS_FILE_MAX && strstr(text, mark)) {
+    if (len < NQT_TLS_FILE_MAX && strlen(text) == len && strstr(text, mark)) {
         *ret = text;
         return NQT_OK;
     }
-    nqt_tls_wipe(&text);
+    nqt_tls_erase(text, len); /* a key in another form than PEM has zeros */
+    free(text);
     if (len == NQT_TLS_FILE_MAX)
         return nqt_fail(err, NQT_E_CONFIG, "%s: %.120s is too long", name, path);
     return nqt_fail(err, NQT_E_CONFIG, "%s: no \"%s\" in PEM form in %.120s", name, mark, path);
