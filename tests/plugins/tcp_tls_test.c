@@ -2,9 +2,12 @@
  * the reason on both sides. */
 #include "tests/plugins/tcp_raw.h"
 #include "tests/support/certs.h"
+#include <pty.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define LEN(array) (sizeof(array) / sizeof((array)[0]))
@@ -263,6 +266,9 @@ static const struct {
     {true,
      {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", AT_KEY(CLIENT)}, END},
      "key values mismatch"},
+    {true,
+     {ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", nqtest_certs[NQTEST_LOCKED_KEY]}, END},
+     "tls.key"},
     {true, {ANY_PORT, TRUSTS(CA), IS(SERVER), {"tls.crl", AT(CA)}, END}, "no \"BEGIN X509 CRL\""},
     {false, {TRUSTS(JUNK), END}, "in PEM form"},
     {false, {TRUSTS(CA), {"tls.version", "1.1"}, END}, "tls.version"},
@@ -272,6 +278,32 @@ START_TEST(files_that_cannot_be_meant_are_errors_of_opening)
 {
     nqtest_open_is_refused(&tcp_LTX_nqt1_module, wrongs[_i].listen, wrongs[_i].opts, NQT_E_CONFIG,
                            wrongs[_i].text);
+}
+END_TEST
+
+/* A child that has a terminal to ask at opens a server whose key wants a password.  A question
+ * would be answered by nobody. */
+START_TEST(nobody_is_asked_for_the_password_of_a_key)
+{
+    const struct nqtest_opt locked[] = {
+        ANY_PORT, {"tls.cert", AT(SERVER)}, {"tls.key", nqtest_certs[_i]}, END};
+    char said[256];
+    ssize_t len;
+    int terminal, status;
+    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+
+    ck_assert_int_ge(child, 0);
+    if (!child) {
+        nqtest_open_is_refused(&tcp_LTX_nqt1_module, true, locked, NQT_E_CONFIG, "tls.key");
+        _exit(0);
+    }
+    len = read(terminal, said, sizeof(said)); /* fails when the other end is closed */
+    if (len > 0)
+        kill(child, SIGKILL);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(len <= 0, "it says: %.*s", (int)len, said);
+    ck_assert_int_eq(status, 0);
+    close(terminal);
 }
 END_TEST
 
@@ -326,6 +358,8 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, without_certificates_nothing_is_said_to_be_secret);
     tcase_add_loop_test(tc, strangers_are_kept_out_and_both_sides_know_why, 0, LEN(misfits));
     tcase_add_loop_test(tc, files_that_cannot_be_meant_are_errors_of_opening, 0, LEN(wrongs));
+    tcase_add_loop_test(tc, nobody_is_asked_for_the_password_of_a_key, NQTEST_LOCKED_KEY,
+                        NQTEST_LOCKED_OLD_KEY + 1);
     tcase_add_loop_test(tc, a_silent_stranger_has_so_much_time_and_harms_nobody, 0, 2);
     tcase_add_test(tc, an_end_that_is_not_said_is_no_good_end);
     suite_add_tcase(suite, tc);

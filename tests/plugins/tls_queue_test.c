@@ -68,6 +68,31 @@ START_TEST(who_is_named_by_his_certificate_comes_in)
 }
 END_TEST
 
+#ifdef TCP_TLS_KEYLOG
+#define KEYS_ARE_LOGGED true
+#else
+#define KEYS_ARE_LOGGED false
+#endif
+
+/* What other programs take for an order to write the keys of their connections to a file is none
+ * here, but for tcp in a build for debugging. */
+START_TEST(the_keys_of_connections_are_written_nowhere)
+{
+    char path[128];
+    nq_queue *server, *client;
+
+    snprintf(path, sizeof(path), "%s/%s.log", nqtest_certs_folder, transport);
+    ck_assert_int_eq(setenv("SSLKEYLOGFILE", path, 1), 0);
+    server = side("server", NQTEST_CERT_SERVER, NQTEST_SERVER_PEM, "");
+    client = side("client", NQTEST_CERT_CLIENT, NQTEST_CLIENT_PEM, "");
+    nqtest_put(client, nqtest_msg("a secret"));
+    nqtest_get_text(server, "a secret");
+    nqtest_end(client);
+    nqtest_end(server);
+    ck_assert_int_eq(access(path, F_OK) == 0, KEYS_ARE_LOGGED && !strcmp(transport, "tcp"));
+}
+END_TEST
+
 #define STRANGE_ID "00000000-0000-4000-8000-0000000000ff"
 
 static const struct {
@@ -455,6 +480,7 @@ static TCase *each_transport(const char *name, void (*fixture)(void))
 
     tcase_add_checked_fixture(tc, fixture, NULL);
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, the_keys_of_connections_are_written_nowhere);
     tcase_add_test(tc, who_is_named_by_his_certificate_comes_in);
     tcase_add_loop_test(tc, who_claims_another_id_than_his_certificate_is_refused, 0, LEN(claims));
     tcase_add_test(tc, who_is_named_by_his_certificate_takes_the_place_of_his_former_life);

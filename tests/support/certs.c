@@ -32,12 +32,15 @@ static const char certs_script[] =
     "sign revoked IP:127.0.0.1\n"
     "$ca -revoke revoked.pem\n"
     "$ca -gencrl -out crl.pem\n"
-    "echo nothing >junk.pem\n";
+    "echo nothing >junk.pem\n"
+    "openssl pkey -in server.key -aes128 -passout pass:terminal -out locked.key\n"
+    "openssl ec -in server.key -aes128 -passout pass:terminal -out locked-old.key\n";
 
 #define CERTS_FILES(name, file) \
     [NQTEST_##name##_PEM] = file ".pem", [NQTEST_##name##_KEY] = file ".key",
 static const char *const certs_files[NQTEST_CERTS] = {
-    NQTEST_CERT_NAMES(CERTS_FILES)[NQTEST_CRL_PEM] = "crl.pem", [NQTEST_JUNK_PEM] = "junk.pem"};
+    NQTEST_CERT_NAMES(CERTS_FILES)[NQTEST_CRL_PEM] = "crl.pem", [NQTEST_JUNK_PEM] = "junk.pem",
+    [NQTEST_LOCKED_KEY] = "locked.key", [NQTEST_LOCKED_OLD_KEY] = "locked-old.key"};
 
 char nqtest_certs[NQTEST_CERTS][96];
 char nqtest_certs_folder[64];

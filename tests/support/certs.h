@@ -21,6 +21,8 @@
 enum nqtest_cert {
     NQTEST_CERT_NAMES(NQTEST_CERT_ENUM) NQTEST_CRL_PEM,
     NQTEST_JUNK_PEM,
+    NQTEST_LOCKED_KEY,     /* that of `server`, under a password */
+    NQTEST_LOCKED_OLD_KEY, /* the same in the form that OpenSSL had before PKCS#8 */
     NQTEST_CERTS
 };
 
