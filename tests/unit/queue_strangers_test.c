@@ -1,8 +1,11 @@
 /* core/queue_strangers.c: how many may be there who have not said who they are, from one source and
  * in all, and who is not listened to for a while. */
-#include "core/base.h"
+#include "core/attach.h"
+#include "core/link_inside.h"
+#include "core/queue.h"
 #include "tests/support/queue.h"
 #include <check.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,10 +83,81 @@ START_TEST(one_too_many_in_all_ends_the_oldest)
     int late = nqtest_knock_from(NEAR);
 
     nqtest_drive_until(server, refusals, 1);
+    ck_assert_int_eq(nqtest_event(server, NQ_EVENT_REFUSED).reason, NQ_REASON_LIMIT);
     check_ended(server, oldest);
     ck_assert(is_open(other) && is_open(near) && is_open(late));
     nq_free(server);
     close(other), close(near), close(late);
+}
+END_TEST
+
+/* Who come all at once, before any of those who make room has left, are let in up to twice the
+ * limit, of one source (_i = 1) or of all together; the others are closed unseen. */
+START_TEST(of_a_crowd_twice_the_limit_comes_in)
+{
+    enum { CROWD = 12, LIMIT = 4 };
+    nq_queue *server = nqtest_server(
+        NQTEST_TCP, _i ? ", 'limits': {'source_strangers': 4}, 'progress': {'mode': 'manual'}"
+                       : ", 'limits': {'strangers': 4}, 'progress': {'mode': 'manual'}");
+    int fds[CROWD];
+
+    for (uint32_t i = 0; i < CROWD; i++)
+        fds[i] = nqtest_knock_from(HERE + (_i ? 0 : i));
+    nqtest_drive_until(server, refusals, LIMIT);
+    for (int i = 0; i < CROWD; i++) {
+        if (i / LIMIT != 1)
+            check_ended(server, fds[i]);
+    }
+    ck_assert_uint_eq(refusals(server), LIMIT);
+    ck_assert_uint_eq(accepted(server), LIMIT);
+    nq_free(server);
+    for (int i = LIMIT; i < 2 * LIMIT; i++)
+        close(fds[i]);
+}
+END_TEST
+
+/* Memory in use, of all threads. */
+static size_t memory(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+static uint8_t greeting[NQI_HELLO_RECORD];
+
+/* So many that the server has them, and of each all but the last byte of HELLO, or nothing. */
+static void be_strange(nq_queue *server, int *fds, unsigned n, bool silent)
+{
+    for (unsigned i = 0; i < n; i++) {
+        fds[i] = knock(server, HERE);
+        if (!silent)
+            ck_assert_int_eq(send(fds[i], greeting, sizeof(greeting) - 1, MSG_NOSIGNAL),
+                             sizeof(greeting) - 1);
+        ck_assert_int_ge(nq_poll(server), 0);
+    }
+}
+
+/* What a server keeps of one, whatever he says. */
+START_TEST(a_stranger_costs_at_most_4_KiB)
+{
+    enum { FEW = 20, MANY = 200 };
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_strangers': 'unlimited'},"
+                                                 " 'progress': {'mode': 'manual'}");
+    struct nqi_hello hello = {.id = {{7}}, .version_min = 1, .version_max = 1};
+    int fds[FEW + MANY];
+    size_t before;
+
+    nqi_hello_write(greeting, NQI_HELLO, &hello);
+    be_strange(server, fds, FEW, _i); /* what all of them share is there */
+    before = memory();
+    be_strange(server, fds + FEW, MANY, _i);
+    ck_assert_uint_eq(accepted(server), FEW + MANY);
+    ck_assert_uint_le(memory(), before + MANY * (size_t)4096);
+    ck_assert_uint_eq(refusals(server), 0);
+    nq_free(server);
+    for (unsigned i = 0; i < FEW + MANY; i++)
+        close(fds[i]);
 }
 END_TEST
 
@@ -174,6 +248,29 @@ START_TEST(who_is_lost_without_a_word_has_not_failed)
 }
 END_TEST
 
+static const nq_reason blames[] = {NQ_REASON_TIMED_OUT, NQ_REASON_PROTOCOL, NQ_REASON_REFUSED,
+                                   NQ_REASON_DUPLICATE, NQ_REASON_VERSION,  NQ_REASON_IDENTITY,
+                                   NQ_REASON_AUTH,      NQ_REASON_WIRE};
+
+/* Only he is to blame who does not know what one must know here: `_i` is a reason. */
+START_TEST(what_is_not_the_strangers_fault_is_no_failure_of_his)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'limits': {'source_failures': 1},"
+                                                 " 'progress': {'mode': 'manual'}");
+    struct nqi_link link = {
+        .ep = server->eps[0].ep, .source = nqi_source_read("127.10.11.12:1"), .address = "there"};
+    bool blamed = false;
+
+    for (size_t i = 0; i < NQI_LEN(blames); i++)
+        blamed |= blames[i] == (nq_reason)_i;
+    nqi_queue_refused(server, &link, NULL, (nq_reason)_i, "a test");
+    ck_assert_int_eq(nqtest_event(server, NQ_EVENT_REFUSED).reason, _i);
+    ck_assert_int_eq(nqi_queue_stranger_refusal(server, "127.10.11.12:2") != NULL, blamed);
+    ck_assert_ptr_null(nqi_queue_stranger_refusal(server, "127.10.11.13:2"));
+    nq_free(server);
+}
+END_TEST
+
 /* An id that is in use, which proves nothing. */
 START_TEST(who_tries_anothers_id_fails)
 {
@@ -200,10 +297,14 @@ Suite *nqtest_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, one_too_many_of_a_source_ends_the_oldest_of_that_source);
     tcase_add_test(tcase, one_too_many_in_all_ends_the_oldest);
+    tcase_add_loop_test(tcase, of_a_crowd_twice_the_limit_comes_in, 0, 2);
+    tcase_add_loop_test(tcase, a_stranger_costs_at_most_4_KiB, 0, 2);
     tcase_add_test(tcase, who_left_is_counted_no_more);
     tcase_add_test(tcase, peers_are_not_counted);
     tcase_add_test(tcase, who_fails_too_often_is_closed_unseen_and_others_are_not);
     tcase_add_test(tcase, who_is_lost_without_a_word_has_not_failed);
+    tcase_add_loop_test(tcase, what_is_not_the_strangers_fault_is_no_failure_of_his, NQ_REASON_NONE,
+                        NQ_REASONS);
     tcase_add_test(tcase, who_tries_anothers_id_fails);
     suite_add_tcase(suite, tcase);
     return suite;
