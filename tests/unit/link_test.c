@@ -520,6 +520,7 @@ START_TEST(the_transport_keeps_no_more_of_a_stranger_than_a_greeting)
 {
     first.bind = &second;
     ck_assert_uint_eq(plink->limit, NQI_GREETING_BYTES);
+    ck_assert_uint_le(plink->limit, 2048); /* of which two make the 4 KiB that he may cost */
     say_hello();
     ck_assert_uint_eq(plink->limit, NQI_GREETING_BYTES);
     say_auth();
