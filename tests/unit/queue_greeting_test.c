@@ -1,10 +1,14 @@
 /* core/queue_greeting.c: who comes in with a pre-shared key, and who does not. */
-#include "core/base.h"
+#include "core/attach.h"
+#include "core/keystore.h"
+#include "core/loop.h"
+#include "core/queue.h"
 #include "tests/support/queue.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -132,6 +136,49 @@ START_TEST(who_has_not_the_key_is_refused_and_both_sides_say_so)
     ck_assert_uint_eq(nqtest_stats(server).peers, 0);
     nq_free(client);
     nqtest_end(server);
+}
+END_TEST
+
+/* HELLO of id 1, and AUTH by this method with a proof of this key, by hand: the answer. */
+static struct nqi_head greet(const uint8_t psk[NQI_KEY], uint16_t method)
+{
+    static const uint8_t no_key[NQI_KEY];
+    const struct nqi_hello hello = {.id = nqtest_id(1), .version_min = 1, .version_max = 1};
+    const struct nqi_auth auth = {.method = method, .opening = nqtest_id(9)};
+    uint8_t raw[NQI_HELLO_RECORD], challenge[NQI_HELLO_RECORD], transcript[NQI_KEY];
+    struct nqi_head head;
+    int fd = nqtest_knock();
+
+    nqi_hello_write(raw, NQI_HELLO, &hello);
+    ck_assert_int_eq(write(fd, raw, sizeof(raw)), sizeof(raw));
+    ck_assert_int_eq(recv(fd, challenge, sizeof(challenge), MSG_WAITALL), sizeof(challenge));
+    nqi_transcript(raw, challenge, transcript);
+    nqi_auth_write(raw, &auth, psk, no_key, transcript);
+    ck_assert_int_eq(write(fd, raw, NQI_AUTH_RECORD), NQI_AUTH_RECORD);
+    ck_assert_int_eq(recv(fd, raw, NQI_HEAD, MSG_WAITALL), NQI_HEAD);
+    ck_assert_int_eq(nqi_head_read(raw, &head), NQ_OK);
+    close(fd);
+    return head;
+}
+
+/* _i: who has the key says so. */
+START_TEST(a_key_counts_for_nobody_who_says_that_he_has_none)
+{
+    const nq_uuid id = nqtest_id(1);
+    char more[400];
+    nq_queue *server;
+    struct nqi_keys known;
+    struct nqi_head head;
+
+    snprintf(more, sizeof(more), "%s, 'progress': {'mode': 'thread'}",
+             with_keys("{'keys': {'" ONE "': " KEY1 "}}", NULL));
+    server = nqtest_server(NQTEST_TCP, more);
+    nqi_keystore_find(server->conf->keystore, &id, nqi_now(), &known);
+    ck_assert(known.known);
+    head = greet(known.key[0], _i ? NQI_AUTH_PSK : NQI_AUTH_OPEN);
+    ck_assert_uint_eq(head.type, _i ? NQI_WELCOME : NQI_REJECT);
+    ck_assert_uint_eq(head.aux, _i ? NQI_WELCOME_NEW : NQ_REASON_AUTH);
+    nq_free(server);
 }
 END_TEST
 
@@ -373,6 +420,7 @@ Suite *nqtest_suite(void)
     tcase_set_timeout(out, 60);
     nqtest_each_of(out, who_has_not_the_key_is_refused_and_both_sides_say_so,
                    (int)NQI_LEN(misfits));
+    tcase_add_loop_test(out, a_key_counts_for_nobody_who_says_that_he_has_none, 0, 2);
     tcase_add_loop_test(out, a_client_with_a_bad_file_of_keys_does_not_open, 0,
                         (int)NQI_LEN(files));
     suite_add_tcase(suite, out);
