@@ -261,6 +261,7 @@ static void queue_for_each(nq_queue *queue, queue_peer_fn fn)
     for (size_t i = 0; i < count; i++)
         fn(peers[i]);
     nqi_queue_unlist(peers, count);
+    nqi_queue_notify(queue); /* of what others left with them, too */
 }
 
 static bool queue_no_peers(void *arg)

@@ -364,5 +364,6 @@ nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, voi
     err = peer ? loan_lent(queue, peer, size, data, msg) : loan_check(queue, peers, n);
     if (peer)
         put_single_end(queue, peer, n);
+    nqi_queue_notify(queue); /* what others left with the peer is done */
     return err == NQ_AGAIN ? nq_msg_alloc(size, data, msg) : err;
 }

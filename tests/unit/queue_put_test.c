@@ -398,6 +398,66 @@ START_TEST(a_loan_is_filled_in_place_and_arrives)
 }
 END_TEST
 
+/* The client's next message reaches the server's thread that waits for it, while another is inside
+ * the peer for a loan: it is left to that one, and the first sleeps again. */
+static struct {
+    nq_queue *client; /* NULL: loans are as ever */
+    nq_future *put;   /* acknowledged at once: no clock is set that would wake the thread */
+    _Atomic pid_t getter;
+    _Atomic unsigned got;
+} loan_meets;
+
+nq_err __real_nqi_link_loan(struct nqi_link *link, size_t len, struct nqt_buf **ret);
+nq_err __wrap_nqi_link_loan(struct nqi_link *link, size_t len, struct nqt_buf **ret);
+
+nq_err __wrap_nqi_link_loan(struct nqi_link *link, size_t len, struct nqt_buf **ret)
+{
+    if (loan_meets.client) {
+        loan_meets.put = nqtest_put_future(loan_meets.client, nqtest_msg("meanwhile"));
+        while (!nqi_strand_is_wanted(nqi_link_strand(link)))
+            sched_yield();
+        nqtest_until_asleep(&loan_meets.getter);
+    }
+    return __real_nqi_link_loan(link, len, ret);
+}
+
+#define LOAN_HEARD (10000 * NQTEST_MS) /* sooner than a ping would wake the thread */
+
+enum { LOAN_ROUNDS = 12 }; /* in some of them the loop wakes the thread once more by chance */
+
+static void *loan_get(void *arg)
+{
+    loan_meets.getter = gettid();
+    for (; loan_meets.got < LOAN_ROUNDS; loan_meets.got++)
+        nqtest_get_text(arg, "meanwhile");
+    return NULL;
+}
+
+START_TEST(who_waits_hears_of_what_came_during_a_loan)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'progress': {'spin': 'off'}"),
+             *client = nqtest_join(server, "");
+    pthread_t thread;
+    nq_msg *loan;
+    void *data;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, loan_get, server), 0);
+    loan_meets.client = client;
+    for (unsigned i = 0; i < LOAN_ROUNDS; i++) {
+        nqtest_until_asleep(&loan_meets.getter);
+        ck_assert_int_eq(nq_loan(server, nq_id(client), 1, MIB, &data, &loan), NQ_OK);
+        nq_msg_free(loan);
+        ck_assert_int_eq(nqtest_outcome(loan_meets.put, NULL), NQ_DELIVERED);
+        for (int64_t until = nqtest_clock() + LOAN_HEARD; loan_meets.got == i; sched_yield())
+            ck_assert_int_lt(nqtest_clock(), until);
+    }
+    loan_meets.client = NULL;
+    nqtest_end_thread(thread);
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* ---- order ---- */
 
 enum { ORDER_THREADS = 4, ORDER_EACH = 3000 };
@@ -1104,6 +1164,11 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, large_messages_pass_through_a_small_credit_window);
     nqtest_each(tc, no_more_than_the_credit_is_on_its_way);
     nqtest_each(tc, two_large_senders_share_the_memory_limit);
+    suite_add_tcase(suite, tc);
+
+    tc = tcase_create("loans");
+    tcase_set_timeout(tc, 30);
+    tcase_add_test(tc, who_waits_hears_of_what_came_during_a_loan);
     suite_add_tcase(suite, tc);
     return suite;
 }
