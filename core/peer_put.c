@@ -257,6 +257,7 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
 {
     struct nqi_strand *strand = peer->serial.strand;
     struct nqi_put *put;
+    int cancel;
     nq_err err;
 
     if (NQI_UNLIKELY(peer->older) && !nqi_older_carries(&peer->conf->session.id, msg))
@@ -267,11 +268,14 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
             nqi_msg_unref(msg);
             return NQ_OK;
         }
+        /* As nqi_strand_run(): what is dropped is the user's, and to send is a system call. */
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
         err = put_inside(peer, msg, part);
         if (nqi_peer_sent_at_once(peer))
             nqi_strand_leave_idle(strand);
         else
             nqi_strand_leave(strand);
+        pthread_setcancelstate(cancel, NULL);
         return err;
     }
     put = put_admit(peer, msg, part, &err);
@@ -298,11 +302,14 @@ nq_err nqi_peer_loan(struct nqi_peer *peer, size_t len, struct nqt_buf **ret)
 {
     struct nqi_strand *strand = peer->serial.strand;
     nq_err err = NQ_ERR_UNSUPPORTED;
+    int cancel;
 
     if (!loan_enter(strand))
         return NQ_AGAIN;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* it may ask the system for memory */
     if (peer->link)
         err = nqi_link_loan(peer->link, len, ret);
+    pthread_setcancelstate(cancel, NULL);
     nqi_strand_leave_idle(strand); /* the session knows nothing of it */
     return err;
 }

@@ -185,9 +185,17 @@ unsigned nqi_strand_leave(struct nqi_strand *strand)
 
 unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
 {
+    unsigned count;
+    int cancel;
+
     if (!strand_has_joined(strand) && strand_leave(strand))
         return 0;
-    return nqi_strand_leave(strand);
+    /* A thread that is cancelled inside would keep the strand for ever, and work of others may come
+     * to where that happens: a system call, a function of the user's. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    count = nqi_strand_leave(strand);
+    pthread_setcancelstate(cancel, NULL);
+    return count;
 }
 
 bool nqi_strand_is_wanted(struct nqi_strand *strand)
@@ -198,11 +206,15 @@ bool nqi_strand_is_wanted(struct nqi_strand *strand)
 
 void nqi_strand_run(struct nqi_strand *strand, struct nqi_work *work)
 {
+    int cancel;
+
     strand = strand_enter_or_push(strand, work); /* the one to leave, whatever it joins meanwhile */
     if (!strand)
         return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* as above */
     work->run(work);
     strand_settle_and_leave(strand);
+    pthread_setcancelstate(cancel, NULL);
 }
 
 void nqi_strand_join(struct nqi_strand *strand, struct nqi_strand *next)

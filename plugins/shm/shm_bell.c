@@ -103,7 +103,7 @@ static bool bell_strike(struct nqtp_link *link)
     return false;
 }
 
-void shm_bell_ring(struct nqtp_link *link, bool hears)
+static void bell_ring(struct nqtp_link *link, bool hears)
 {
     bool has = link->bell >= 0;
     bool due = has ? hears && link->rings >= BELL_BYTES : ++link->rings > BELL_AFTER;
@@ -113,6 +113,16 @@ void shm_bell_ring(struct nqtp_link *link, bool hears)
     if (due && bell_pass(link))
         return;
     shm_socket_ring(link->fd);
+}
+
+/* Whoever puts may be here, and a thread that was cancelled here would stay in the serial. */
+void shm_bell_ring(struct nqtp_link *link, bool hears)
+{
+    int cancel;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    bell_ring(link, hears);
+    pthread_setcancelstate(cancel, NULL);
 }
 
 /* ---- who sleeps ---------------------------------------------------------------------------- */

@@ -398,6 +398,56 @@ START_TEST(a_loan_is_filled_in_place_and_arrives)
 }
 END_TEST
 
+/* ---- cancelled ---- */
+
+static void *cancelled_put(void *arg)
+{
+    nq_msg *msg = nqtest_msg("last words");
+
+    pthread_cancel(pthread_self()); /* acted upon at the first cancellation point: no ck_assert */
+    if (nq_put(arg, msg, NULL, 0, NULL))
+        return NULL;
+    pthread_testcancel();
+    return NULL;
+}
+
+static void *cancelled_loan(void *arg)
+{
+    nq_msg *loan;
+    void *data;
+
+    pthread_cancel(pthread_self());
+    if (nq_loan(arg, NULL, 0, MIB, &data, &loan))
+        return NULL;
+    memset(data, 0, MIB);
+    if (nq_put(arg, loan, NULL, 0, NULL))
+        return NULL;
+    pthread_testcancel();
+    return NULL;
+}
+
+/* What it holds while it is inside of the peer would be held for ever. */
+START_TEST(a_thread_that_is_cancelled_leaves_the_peer_first)
+{
+    void *(*const run[])(void *) = {cancelled_put, cancelled_loan};
+    nq_queue *server = nqtest_server(_i, ""), *client = nqtest_join(server, "");
+    pthread_t thread;
+    void *result;
+
+    for (unsigned i = 0; i < NQI_LEN(run); i++) {
+        ck_assert_int_eq(pthread_create(&thread, NULL, run[i], client), 0);
+        ck_assert_int_eq(pthread_join(thread, &result), 0);
+        ck_assert_ptr_eq(result, PTHREAD_CANCELED);
+        nq_msg_free(nqtest_get(server));
+        ck_assert_int_eq(nqtest_outcome(nqtest_put_future(client, nqtest_msg("next")), NULL),
+                         NQ_DELIVERED);
+        nqtest_get_text(server, "next");
+    }
+    nqtest_end(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* The client's next message reaches the server's thread that waits for it, while another is inside
  * the peer for a loan: it is left to that one, and the first sleeps again. */
 static struct {
@@ -1169,6 +1219,7 @@ Suite *nqtest_suite(void)
     tc = tcase_create("loans");
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, who_waits_hears_of_what_came_during_a_loan);
+    nqtest_each(tc, a_thread_that_is_cancelled_leaves_the_peer_first);
     suite_add_tcase(suite, tc);
     return suite;
 }
