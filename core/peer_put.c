@@ -11,7 +11,8 @@
 struct nqi_put {
     struct nqi_work work; /* how it reaches a strand that is taken */
     struct nqi_tx tx;
-    struct nqi_peer *peer; /* borrowed: the putter holds a reference, then the queue does */
+    struct nqi_peer *peer; /* borrowed: the putter holds a reference, or `work` does on its way,
+                            * then the queue does */
     struct nqi_part *part; /* NULL = nobody asks */
     uint64_t bytes;
     bool reserved; /* counted in peer->queued */
@@ -176,7 +177,11 @@ static void put_enqueue(struct nqi_put *put)
 
 static void put_run(struct nqi_work *work)
 {
-    put_enqueue(NQI_CONTAINER(work, struct nqi_put, work));
+    struct nqi_put *put = NQI_CONTAINER(work, struct nqi_put, work);
+    struct nqi_peer *peer = put->peer;
+
+    put_enqueue(put);
+    nqi_peer_unref(peer); /* the work's: the putter may have gone, and the peer have ended */
 }
 
 /* The queue is full. */
@@ -281,6 +286,7 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
     put = put_admit(peer, msg, part, &err);
     if (put) {
         put->work.run = put_run;
+        nqi_peer_ref(peer);
         nqi_strand_run(strand, &put->work);
     }
     return err;

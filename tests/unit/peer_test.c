@@ -1,6 +1,7 @@
 /* core/peer.c and core/peer_send.c: links that come and go under a peer, what becomes of messages
  * then, keep-alive, what leaves without anybody waiting, and a lack of memory. */
 #include "core/base.h"
+#include "core/peer_inside.h"
 #include "core/pool.h"
 #include "core/queue.h"
 #include "tests/support/queue.h"
@@ -371,6 +372,36 @@ START_TEST(a_session_that_nobody_comes_back_for_ends)
 }
 END_TEST
 
+/* A put that finds somebody inside of the peer is left to him, and nobody else may know the peer
+ * any more when he comes to it. */
+START_TEST(a_put_that_is_left_to_who_ends_the_peer_is_not_delivered)
+{
+    nq_queue *server, *client;
+    nq_uuid id = nqtest_id(1);
+    struct nqtest_block block;
+    struct nqi_strand *strand;
+    struct nqi_peer *peer;
+
+    part(_i, "60s", &server, &client);
+    nqtest_drive_until(server, no_links, 1);
+    nqtest_block_init(&block, MIB);
+    peer = nqi_queue_find(server, &id);
+    strand = nqi_strand_ref(peer->serial.strand);
+    while (!nqi_strand_try(strand))
+        sched_yield();
+    nqi_peer_end(peer, NQ_REASON_EXPIRED);
+    ck_assert_int_eq(nqi_peer_put(peer, nqtest_block_msg(&block), NULL), NQ_OK);
+    nqi_peer_unref(peer);
+    nqi_strand_leave(strand);
+    nqi_strand_unref(strand);
+    ck_assert_uint_eq(block.released, 1);
+    ck_assert_uint_eq(nqtest_stats(server).not_delivered, 1);
+    nqtest_block_fini(&block);
+    nq_free(client);
+    nqtest_end(server);
+}
+END_TEST
+
 /* Who knows the id, and not the key, is refused; the session does not notice. */
 START_TEST(a_stranger_does_not_get_at_a_session_that_waits)
 {
@@ -727,6 +758,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_server_keeps_its_queue_for_a_client_that_comes_back);
     nqtest_each(tc, a_server_that_closes_lets_its_clients_come_back);
     nqtest_each(tc, a_session_that_nobody_comes_back_for_ends);
+    nqtest_each(tc, a_put_that_is_left_to_who_ends_the_peer_is_not_delivered);
     nqtest_each(tc, a_stranger_does_not_get_at_a_session_that_waits);
     tcase_add_loop_test(tc, who_listened_cannot_cut_a_session_by_opening_it_again, 0, 3);
     tcase_add_test(tc, whether_there_is_a_session_is_told_to_nobody_without_its_key);
