@@ -250,17 +250,33 @@ nq_err nq_open(const char *path, nq_queue **ret)
 
 typedef void (*queue_peer_fn)(struct nqi_peer *peer);
 
+/* Under lock: the first one with a reference, moved to the end; NULL = there is none. */
+static struct nqi_peer *queue_turn(nq_queue *queue)
+{
+    struct nqi_list *first = nqi_list_first(&queue->all);
+
+    if (!first)
+        return NULL;
+    nqi_list_remove(first);
+    nqi_list_add_tail(&queue->all, first);
+    return nqi_peer_ref(NQI_CONTAINER(first, struct nqi_peer, inbox.all));
+}
+
+/* One by one: to close needs no memory.  Some may end meanwhile; then others have a second turn,
+ * which does no harm. */
 static void queue_for_each(nq_queue *queue, queue_peer_fn fn)
 {
-    struct nqi_peer **peers;
-    size_t count;
+    struct nqi_peer *peer;
+    size_t left;
 
-    /* Without memory for the list there is still the way one by one. */
-    if (nqi_queue_list(queue, &peers, &count))
-        return;
-    for (size_t i = 0; i < count; i++)
-        fn(peers[i]);
-    nqi_queue_unlist(peers, count);
+    pthread_mutex_lock(&queue->lock);
+    for (left = queue->npeers; left && (peer = queue_turn(queue)); left--) {
+        pthread_mutex_unlock(&queue->lock);
+        fn(peer);
+        nqi_peer_unref(peer);
+        pthread_mutex_lock(&queue->lock);
+    }
+    pthread_mutex_unlock(&queue->lock);
     nqi_queue_notify(queue); /* of what others left with them, too */
 }
 

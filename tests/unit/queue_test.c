@@ -1,5 +1,6 @@
 /* core/queue.c: opening, closing and freeing, in every state that a queue may be in. */
 #include "core/base.h"
+#include "tests/support/alloc.h"
 #include "tests/support/queue.h"
 #include <arpa/inet.h>
 #include <check.h>
@@ -408,6 +409,28 @@ END_TEST
 /* Both say good-bye while messages are on their way in both directions: what one side counts as
  * delivered is with the other.  A client that has something left waits for a server to come, and
  * a server for a client whose time was over before it had said good-bye. */
+/* The first allocation fails: nothing may wait because of that for what does not come. */
+START_TEST(a_close_needs_no_memory)
+{
+    int64_t start = nqtest_clock();
+    nq_queue *client;
+    nq_err err;
+
+    nqtest_choose_place(_i);
+    client = nqtest_client(MANUAL);
+    nqtest_alloc_fail_at(1);
+    err = nq_close(client, SOON, NULL);
+    (void)nqtest_alloc_disarm();
+    ck_assert_int_eq(err, NQ_OK);
+    nq_free(client);
+    client = nqtest_client(MANUAL);
+    nqtest_alloc_fail_at(1);
+    nq_free(client);
+    (void)nqtest_alloc_disarm();
+    ck_assert_int_lt(nqtest_clock() - start, SOON);
+}
+END_TEST
+
 START_TEST(both_sides_may_close_at_once)
 {
     for (int round = 0; round < 10; round++) {
@@ -778,6 +801,10 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_free_ends_the_threads_of_the_library);
     tcase_add_loop_test(tc, a_good_bye_costs_no_time, 0, 4);
     nqtest_each(tc, unread_messages_are_counted_and_released);
+    suite_add_tcase(suite, tc);
+
+    tc = tcase_create("memory");
+    nqtest_each(tc, a_close_needs_no_memory);
     suite_add_tcase(suite, tc);
     return suite;
 }
