@@ -5,6 +5,7 @@
 #include "core/err.h"
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -203,6 +204,7 @@ nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg)
     post->strand = nqi_strand_ref(serial->strand);
     post->fn = fn;
     post->arg = arg;
+    atomic_fetch_add_explicit(&loop->posting, 1, memory_order_relaxed);
     do
         post->next = head;
     while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, post, memory_order_seq_cst,
@@ -210,7 +212,14 @@ nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg)
     /* A list that was not empty has been kicked for, and nobody has looked since. */
     if (!head && loop->on_kick)
         loop->on_kick(loop->kick_arg);
+    atomic_fetch_sub_explicit(&loop->posting, 1, memory_order_release);
     return NQ_OK;
+}
+
+void nqi_loop_await_posters(struct nqi_loop *loop)
+{
+    while (atomic_load_explicit(&loop->posting, memory_order_acquire))
+        sched_yield();
 }
 
 bool nqi_loop_pending(const struct nqi_loop *loop)

@@ -129,4 +129,8 @@ void nqi_watch_del(struct nqi_watch *watch);
 /* Run fn(arg) in the serial, later.  @return NQ_OK, NQ_ERR_NOMEM.  Thread: any. */
 NQ_MUST_CHECK nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg);
 
+/* What is posted may run, and be the last of all, before the poster has kicked: until nobody is
+ * about to.  Before whoever is kicked ends.  Blocks: for some microseconds. */
+void nqi_loop_await_posters(struct nqi_loop *loop);
+
 #endif

@@ -53,6 +53,7 @@ struct nqi_loop {
 
     /* atomic: pushed by any thread, emptied by the token's holder */
     _Atomic(struct loop_post *) inbox NQI_ALIGNED_LINE;
+    _Atomic uint32_t posting; /* threads that have not done with a post: they will kick */
 
     /* under lock */
     pthread_mutex_t lock NQI_ALIGNED_LINE;

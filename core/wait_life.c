@@ -52,6 +52,7 @@ static void room_part(struct nqi_room *room)
     struct nqi_room *before = room;
 
     do {
+        nqi_loop_await_posters(before->loop);
         nqi_keeper_stop(before);
         before = before->sibling;
     } while (before != room);

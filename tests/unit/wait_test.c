@@ -234,6 +234,44 @@ START_TEST(a_cancelled_getter_takes_its_item_first)
 }
 END_TEST
 
+static struct {
+    _Atomic bool kicks, kicked;
+} slow;
+
+static void slow_kick(void *arg)
+{
+    (void)arg;
+    atomic_store(&slow.kicks, true);
+    for (int i = 0; i < 20000; i++)
+        sched_yield();
+    atomic_store(&slow.kicked, true);
+}
+
+static void *slow_main(void *arg)
+{
+    (void)!nqi_post(&nqtest.serial, nqtest_post_semaphore, arg);
+    return NULL;
+}
+
+/* As when an endpoint says on a thread of its library's that it is closed. */
+START_TEST(a_room_that_ends_waits_for_who_has_posted_what_let_it_end)
+{
+    pthread_t poster;
+    sem_t ran;
+
+    sem_init(&ran, 0, 0);
+    nqtest_room_open(NQI_ROOM_MANUAL, 0);
+    nqi_loop_on_kick(nqtest.loop, slow_kick, NULL);
+    ck_assert_int_eq(pthread_create(&poster, NULL, slow_main, &ran), 0);
+    NQTEST_UNTIL(atomic_load(&slow.kicks));
+    nqi_room_poll(nqtest.room);
+    sem_wait(&ran);
+    nqtest_room_close();
+    ck_assert(atomic_load(&slow.kicked));
+    pthread_join(poster, NULL);
+}
+END_TEST
+
 START_TEST(joined_rooms_end_one_after_the_other)
 {
     struct nqi_loop *other_loop;
@@ -403,6 +441,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, a_cancelled_thread_leaves_the_token);
     tcase_add_test(tc, a_cancelled_thread_still_wakes_the_sleeper_it_promised_to);
     tcase_add_test(tc, a_cancelled_getter_takes_its_item_first);
+    tcase_add_test(tc, a_room_that_ends_waits_for_who_has_posted_what_let_it_end);
     tcase_add_test(tc, joined_rooms_end_one_after_the_other);
     tcase_add_test(tc, the_shortest_time_out_has_one_look);
     tcase_add_test(tc, nothing_is_lost_between_a_claim_and_a_time_out);
