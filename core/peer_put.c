@@ -216,13 +216,28 @@ static struct nqi_put *put_admit(struct nqi_peer *peer, nq_msg *msg, struct nqi_
     return put;
 }
 
+static bool put_may_stage(const struct nqi_peer *peer, const nq_msg *msg)
+{
+    return msg->stream.nbytes <= peer->session.peer_max_message && put_is_carried(peer, msg);
+}
+
+/* Into a batch that goes on, which changes nothing else.  The message stays the caller's. */
+static bool put_gathers(struct nqi_peer *peer, const nq_msg *msg)
+{
+    if (!nqi_peer_only_gathers(peer) || !put_may_stage(peer, msg) ||
+        !nqi_session_put_now(&peer->session, msg, NULL))
+        return false;
+    nqi_peer_show_out(peer);
+    return true;
+}
+
 /* Straight into the stage: nothing is before it. */
 static bool put_at_once(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part, nq_err *err)
 {
     struct nqi_put *put = NULL;
 
     *err = NQ_OK;
-    if (msg->stream.nbytes > peer->session.peer_max_message || !put_is_carried(peer, msg))
+    if (!put_may_stage(peer, msg))
         return false;
     if (part) {
         put = put_new(peer, msg, part);
@@ -258,30 +273,39 @@ static nq_err put_inside(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *pa
     return err;
 }
 
+/* In strand, which is left.  As nqi_strand_run(): what is dropped is the user's, and to send is a
+ * system call. */
+static NQI_APART nq_err put_inside_and_leave(struct nqi_peer *peer, nq_msg *msg,
+                                             struct nqi_part *part)
+{
+    struct nqi_strand *strand = peer->serial.strand;
+    int cancel;
+    nq_err err;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    err = put_inside(peer, msg, part);
+    if (nqi_peer_sent_at_once(peer))
+        nqi_strand_leave_idle(strand);
+    else
+        nqi_strand_leave(strand);
+    pthread_setcancelstate(cancel, NULL);
+    return err;
+}
+
 nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
 {
     struct nqi_strand *strand = peer->serial.strand;
     struct nqi_put *put;
-    int cancel;
     nq_err err;
 
     if (NQI_UNLIKELY(peer->older) && !nqi_older_carries(&peer->conf->session.id, msg))
         return nqi_older_refuse();
     if (nqi_strand_try(strand)) {
-        if (!part && nqi_peer_put_straight(peer, msg)) {
-            nqi_strand_leave_idle(strand);
-            nqi_msg_unref(msg);
-            return NQ_OK;
-        }
-        /* As nqi_strand_run(): what is dropped is the user's, and to send is a system call. */
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-        err = put_inside(peer, msg, part);
-        if (nqi_peer_sent_at_once(peer))
-            nqi_strand_leave_idle(strand);
-        else
-            nqi_strand_leave(strand);
-        pthread_setcancelstate(cancel, NULL);
-        return err;
+        if (part || !(nqi_peer_put_straight(peer, msg) || put_gathers(peer, msg)))
+            return put_inside_and_leave(peer, msg, part);
+        nqi_strand_leave_idle(strand);
+        nqi_msg_unref(msg);
+        return NQ_OK;
     }
     put = put_admit(peer, msg, part, &err);
     if (put) {

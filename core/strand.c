@@ -183,19 +183,24 @@ unsigned nqi_strand_leave(struct nqi_strand *strand)
     return strand_settle_and_leave(strand);
 }
 
-unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
+/* A thread that is cancelled inside would keep the strand for ever, and work of others may come to
+ * where that happens: a system call, a function of the user's. */
+static NQI_APART unsigned strand_leave_uncancelled(struct nqi_strand *strand)
 {
     unsigned count;
     int cancel;
 
-    if (!strand_has_joined(strand) && strand_leave(strand))
-        return 0;
-    /* A thread that is cancelled inside would keep the strand for ever, and work of others may come
-     * to where that happens: a system call, a function of the user's. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     count = nqi_strand_leave(strand);
     pthread_setcancelstate(cancel, NULL);
     return count;
+}
+
+unsigned nqi_strand_leave_idle(struct nqi_strand *strand)
+{
+    if (!strand_has_joined(strand) && strand_leave(strand))
+        return 0;
+    return strand_leave_uncancelled(strand);
 }
 
 bool nqi_strand_is_wanted(struct nqi_strand *strand)
