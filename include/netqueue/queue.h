@@ -102,7 +102,8 @@ NQ_API NQ_MUST_CHECK nq_err nq_put(nq_queue *queue, nq_msg *msg, const nq_uuid *
  *  @param ret         [out] owned by the caller, ends with nq_msg_free() or nq_put()
  *  @return NQ_OK, NQ_AGAIN (none within the time-out), NQ_END (closed and empty),
  *          NQ_ERR_DEADLOCK (would wait inside a callback)
- *  Thread: any.  Blocks: up to `timeout_ns`. */
+ *  Thread: any.  Blocks: up to `timeout_ns`.  No signal ends it, but nq_close() on another
+ *  thread does: docs/service.md. */
 NQ_API NQ_MUST_CHECK nq_err nq_get(nq_queue *queue, const nq_uuid *peers, size_t n,
                                    int64_t timeout_ns, nq_msg **ret);
 
