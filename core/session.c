@@ -349,16 +349,36 @@ static bool session_is_hearsay(const struct nqi_session *session)
            session->bye_reason == NQ_REASON_NO_SESSION;
 }
 
+/* A server tells nobody more than the reason; which proof it was this side knows itself. */
+static nq_err session_fail_auth(const struct nqi_session *session)
+{
+    const struct nqi_session_greeting *greeting = &session->greeting;
+    const char *text =
+        greeting->psk.key
+            ? "the server has another key for this side's id, or none (\"psk\")"
+            : "the server asks for a pre-shared key, and this side has none (\"psk\")";
+
+    if (greeting->resumes)
+        text = "the server does not take the proof of the session that goes on";
+    return nqi_fail(NQ_ERR_CLOSED, "%s: %s", nq_reason_text(session->bye_reason), text);
+}
+
 static nq_err session_on_reject(struct nqi_session *session, const struct nqi_head *head,
                                 const uint8_t *body, int64_t now)
 {
+    const char *text;
+
     (void)now;
     session->bye_reason =
         head->aux && head->aux < NQ_REASONS ? (nq_reason)head->aux : NQ_REASON_REFUSED;
     if (session_is_hearsay(session))
         session->bye_reason = NQ_REASON_REFUSED;
-    return nqi_fail(NQ_ERR_CLOSED, "%s%s%.*s", nq_reason_text(session->bye_reason),
-                    head->length ? ": " : "", (int)head->length, (const char *)body);
+    if (session->bye_reason == NQ_REASON_AUTH && session->state == NQI_SESSION_AUTH)
+        return session_fail_auth(session);
+    text = nq_reason_text(session->bye_reason);
+    if (!head->length || (head->length == strlen(text) && memcmp(body, text, head->length) == 0))
+        return nqi_fail(NQ_ERR_CLOSED, "%s", text);
+    return nqi_fail(NQ_ERR_CLOSED, "%s: %.*s", text, (int)head->length, (const char *)body);
 }
 
 static nq_err session_on_ack(struct nqi_session *session, const struct nqi_head *head,

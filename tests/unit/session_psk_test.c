@@ -89,6 +89,8 @@ START_TEST(a_server_refuses_who_has_another_key_or_none)
     nqtest_flow_any(&rig);
     ck_assert_int_eq(rig.a.err, NQ_ERR_CLOSED);
     ck_assert_int_eq(rig.a.session.bye_reason, NQ_REASON_AUTH);
+    ck_assert_ptr_nonnull(strstr(nq_error(), _i ? "the server has another key for this side's id"
+                                                : "the server asks for a pre-shared key"));
     ck_assert(nq_uuid_is_nil(&rig.b.session.name.id));
 }
 END_TEST
@@ -100,6 +102,24 @@ START_TEST(a_server_without_keys_refuses_who_has_one)
     nqtest_flow_any(&rig);
     ck_assert_int_eq(rig.a.err, NQ_ERR_CLOSED);
     ck_assert_int_eq(rig.a.session.bye_reason, NQ_REASON_AUTH);
+    ck_assert_ptr_nonnull(strstr(nq_error(), "or none (\"psk\")"));
+}
+END_TEST
+
+/* The server's words are its reason's, most of the time. */
+START_TEST(a_refusal_is_not_said_twice)
+{
+    static const char *const said[] = {"", "the id is in use by another session", "ask Jo"};
+    static const char *const told[] = {"the id is in use by another session",
+                                       "the id is in use by another session",
+                                       "the id is in use by another session: ask Jo"};
+
+    challenge();
+    rig.a.wire_len = 0;
+    nqtest_inject_record(&rig.b, NQI_REJECT, 0, NQ_REASON_DUPLICATE, (uint32_t)strlen(said[_i]), 0,
+                         said[_i], strlen(said[_i]));
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_ERR_CLOSED);
+    ck_assert_str_eq(nq_error(), told[_i]);
 }
 END_TEST
 
@@ -363,6 +383,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tcase, each_session_has_another_key);
     tcase_add_loop_test(tcase, a_server_refuses_who_has_another_key_or_none, 0, 2);
     tcase_add_test(tcase, a_server_without_keys_refuses_who_has_one);
+    tcase_add_loop_test(tcase, a_refusal_is_not_said_twice, 0, 3);
     tcase_add_test(tcase, a_client_believes_no_server_that_has_not_the_key);
     tcase_add_test(tcase, a_session_whose_welcome_was_lost_is_found_again);
     tcase_add_test(tcase, a_resumed_session_proves_both_keys);
