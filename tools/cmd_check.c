@@ -40,8 +40,9 @@ static void check_problem(void *arg, const char *path, const char *text)
 struct check_health {
     struct nq_health_info infos[CHECK_TRANSPORTS];
     size_t n;
-    bool peer;          /* a client's server is there */
-    struct nq_event up; /* ... and how; a server has none */
+    bool peer;               /* a client's server is there */
+    struct nq_event up;      /* ... and how; a server has none */
+    struct nq_event refused; /* the last refusal; kind 0: there was none */
 };
 
 /* A server's, all of which are to listen. */
@@ -83,6 +84,8 @@ static nq_err check_wait(nq_queue *queue, int64_t timeout_ns, struct check_healt
         if (err == NQ_OK && event.kind == NQ_EVENT_PEER_UP) {
             health->peer = true;
             health->up = event;
+        } else if (err == NQ_OK && event.kind == NQ_EVENT_REFUSED) {
+            health->refused = event;
         }
     }
     health->peer |= server && check_all_ready(health);
@@ -108,15 +111,31 @@ static void check_show(const struct check *check, const struct check_health *hea
     }
 }
 
-/* Over which transport, and why not over the first one. */
+/* Why a client did not get through, where its transports may all be well: somebody answered. */
+static const char *check_refusal(const struct check_health *health)
+{
+    const struct nq_event *refused = &health->refused;
+
+    if (health->peer || !refused->kind)
+        return NULL;
+    return refused->text[0] ? refused->text : nq_reason_text(refused->reason);
+}
+
+/* Over which transport, and why not over the first one; or why not at all. */
 static void check_show_choice(const struct check *check, const struct check_health *health)
 {
+    const char *refusal = check_refusal(health);
+
     if (check->json) {
         printf("], \"over\": ");
         nqi_json_text(stdout, health->up.transport);
-        printf(", \"connected\": %s, \"transports\": [", health->peer ? "true" : "false");
+        printf(", \"connected\": %s, \"refused\": ", health->peer ? "true" : "false");
+        nqi_json_text(stdout, refusal ? refusal : "");
+        printf(", \"transports\": [");
     } else if (health->up.transport[0]) {
         printf("%s: connected over %s: %s\n", check->file, health->up.transport, health->up.text);
+    } else if (refusal) {
+        printf("%s: refused: %s\n", check->file, refusal);
     }
 }
 

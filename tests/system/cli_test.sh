@@ -136,7 +136,24 @@ check_says_why() {
     ends 4 nq check -c client.json --connect --timeout 1s &&
         says out 'tcp: \(failing: .*is the server running?\|connecting\)' &&
         ends 4 nq check -c client.json --connect --timeout 1ms --json &&
-        says out '"connected": false, "transports": \[{"transport": "tcp", "health": "'
+        says out '"connected": false, .*"transports": \[{"transport": "tcp", "health": "'
+}
+
+# Its transport is well, and the server is there: it wants a key.
+check_names_the_refusal() {
+    (umask 077 && echo '{"key": "e0c35a7d914b2f680c8ed3a5b7f41926"}' >keys.json)
+    config keyed.json server ', "security": {"psk": "keys.json"}'
+    "$NETQUEUE" get -c keyed.json --timeout 60s >keyed.out 2>&1 &
+    getter=$!
+    wanted='the server asks for a pre-shared key'
+    ends 4 nq check -c client.json --connect --timeout 2s &&
+        says out "client.json: refused: not authenticated: $wanted" &&
+        ends 4 nq check -c client.json --connect --timeout 2s --json &&
+        says out "\"connected\": false, \"refused\": \"not authenticated: $wanted"
+    failed=$?
+    kill "$getter"
+    wait "$getter"
+    return "$failed"
 }
 
 check_listens() {
@@ -172,6 +189,7 @@ check "check names every problem with its place" checks_wrong
 check "check tells a broken file from a missing one" checks_broken
 check "the examples of every transport are right" checks_examples
 check "check --connect says why there is no connection" check_says_why
+check "check --connect says why the server refuses" check_names_the_refusal
 check "check --connect has a server listen" check_listens
 check "check --connect finds the server, and does it no harm" check_connects
 check "check --connect says which transport it is, and why" check_chooses
