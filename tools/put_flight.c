@@ -21,13 +21,26 @@ static void put_show(struct nqi_put *put, const struct nq_stats *stats)
                       stats->messages_out);
 }
 
+/* The last bad news; where there are none, whom a server waits for. */
+static const char *put_why(const struct nqi_put *put)
+{
+    size_t peers = 1;
+
+    if (!put->news.text[0] && nq_peers(put->queue, NULL, 0, &peers) == NQ_OK && !peers)
+        return "no client has connected";
+    return put->news.text;
+}
+
 /* At once: what becomes of the messages for this reason is said behind it. */
 static void put_say_timed_out(struct nqi_put *put)
 {
+    const char *why;
+
     nqi_news_read(&put->news, put->queue, 0);
     nqi_progress_wipe();
+    why = put_why(put);
     nqi_say("time-out: nothing moved for %.3g s%s%s", (double)put->timeout_ns / 1e9,
-            put->news.text[0] ? "; " : "", put->news.text);
+            *why ? "; " : "", why);
 }
 
 bool nqi_put_stopped(struct nqi_put *put)

@@ -369,7 +369,7 @@ refused_with_reason() {
 refused() {
     refused_with_reason && says err '0 of 1 messages were delivered' &&
         ends 4 nq get -c client.json --timeout 300ms && says err 'time-out' &&
-        ends 4 nq put -c server.json --timeout 300ms random &&
+        ends 4 nq put -c server.json --timeout 300ms random && says err "no client has connected" &&
         ends 4 nq put -c client.json --timeout 300ms --json random && says out '"delivered": 0'
 }
 
