@@ -8,6 +8,7 @@
 #include "tools/say.h"
 #include "tools/signals.h"
 #include <getopt.h>
+#include <string.h>
 
 struct check {
     const char *file;
@@ -32,6 +33,17 @@ static void check_problem(void *arg, const char *path, const char *text)
     printf(", \"text\": ");
     nqi_json_text(stdout, text);
     putchar('}');
+}
+
+/* What the library says of the whole file.  Its name is printed before it, and said once. */
+static void check_failure(struct check *check, nq_err err)
+{
+    const char *text = nq_error();
+    size_t len = strlen(check->file);
+
+    if (strncmp(text, check->file, len) == 0 && strncmp(text + len, ": ", 2) == 0)
+        text += len + 2;
+    check_problem(check, "", *text ? text : nq_strerror(err));
 }
 
 /* ---- --connect -------------------------------------------------------------------------- */
@@ -149,11 +161,8 @@ static int check_connect(struct check *check)
     err = nq_open(check->file, &queue);
     if (err == NQ_OK)
         err = check_wait(queue, check->timeout_ns, &health);
-    if (err < 0) {
-        const char *text = nq_error();
-
-        check_problem(check, "", *text ? text : nq_strerror(err));
-    }
+    if (err < 0)
+        check_failure(check, err);
     check_show_choice(check, &health);
     check_show(check, &health);
     if (err < 0)
@@ -176,11 +185,8 @@ static int check_file(struct check *check)
         printf(", \"problems\": [");
     }
     err = nq_check(check->file, check_problem, check);
-    if (err != NQ_OK && check->problems == 0) {
-        const char *text = nq_error();
-
-        check_problem(check, "", *text ? text : nq_strerror(err));
-    }
+    if (err != NQ_OK && check->problems == 0)
+        check_failure(check, err);
     if (check->connect && err == NQ_OK)
         code = check_connect(check);
     else if (check->problems)

@@ -80,7 +80,8 @@ checks_wrong() {
 
 checks_broken() {
     echo '{"purpose": ' >broken.json
-    ends 1 nq check -c broken.json && ends 3 nq check -c missing.json
+    ends 1 nq check -c broken.json && ends 3 nq check -c missing.json &&
+        says out "^missing.json: cannot open"
 }
 
 # Each transport that is built knows the examples that are named after it.
