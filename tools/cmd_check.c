@@ -133,7 +133,16 @@ static const char *check_refusal(const struct check_health *health)
     return refused->text[0] ? refused->text : nq_reason_text(refused->reason);
 }
 
-/* Over which transport, and why not over the first one; or why not at all. */
+static bool check_health_says(const struct check_health *health, const char *text)
+{
+    for (size_t i = 0; i < health->n; i++)
+        if (strcmp(health->infos[i].text, text) == 0)
+            return true;
+    return false;
+}
+
+/* Over which transport, and why not over the first one; or why not at all, unless a transport's
+ * own line says the same. */
 static void check_show_choice(const struct check *check, const struct check_health *health)
 {
     const char *refusal = check_refusal(health);
@@ -146,7 +155,7 @@ static void check_show_choice(const struct check *check, const struct check_heal
         printf(", \"transports\": [");
     } else if (health->up.transport[0]) {
         printf("%s: connected over %s: %s\n", check->file, health->up.transport, health->up.text);
-    } else if (refusal) {
+    } else if (refusal && !check_health_says(health, refusal)) {
         printf("%s: refused: %s\n", check->file, refusal);
     }
 }
