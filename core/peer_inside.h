@@ -59,6 +59,8 @@ bool nqi_peer_put_straight(struct nqi_peer *peer, const nq_msg *msg);
 /* The short way after a put: its message has left, and there is nothing to settle.  False: the
  * ordinary way. */
 bool nqi_peer_sent_at_once(struct nqi_peer *peer);
+/* The same into a batch that goes on, which changes nothing else. */
+bool nqi_peer_put_gathers(struct nqi_peer *peer, const nq_msg *msg);
 /* A batch goes on, and a put into it is all that can have happened. */
 bool nqi_peer_only_gathers(struct nqi_peer *peer);
 void nqi_peer_on_flush_timer(void *arg);

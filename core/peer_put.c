@@ -216,28 +216,13 @@ static struct nqi_put *put_admit(struct nqi_peer *peer, nq_msg *msg, struct nqi_
     return put;
 }
 
-static bool put_may_stage(const struct nqi_peer *peer, const nq_msg *msg)
-{
-    return msg->stream.nbytes <= peer->session.peer_max_message && put_is_carried(peer, msg);
-}
-
-/* Into a batch that goes on, which changes nothing else.  The message stays the caller's. */
-static bool put_gathers(struct nqi_peer *peer, const nq_msg *msg)
-{
-    if (!nqi_peer_only_gathers(peer) || !put_may_stage(peer, msg) ||
-        !nqi_session_put_now(&peer->session, msg, NULL))
-        return false;
-    nqi_peer_show_out(peer);
-    return true;
-}
-
 /* Straight into the stage: nothing is before it. */
 static bool put_at_once(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part, nq_err *err)
 {
     struct nqi_put *put = NULL;
 
     *err = NQ_OK;
-    if (!put_may_stage(peer, msg))
+    if (msg->stream.nbytes > peer->session.peer_max_message || !put_is_carried(peer, msg))
         return false;
     if (part) {
         put = put_new(peer, msg, part);
@@ -301,7 +286,7 @@ nq_err nqi_peer_put(struct nqi_peer *peer, nq_msg *msg, struct nqi_part *part)
     if (NQI_UNLIKELY(peer->older) && !nqi_older_carries(&peer->conf->session.id, msg))
         return nqi_older_refuse();
     if (nqi_strand_try(strand)) {
-        if (part || !(nqi_peer_put_straight(peer, msg) || put_gathers(peer, msg)))
+        if (part || !(nqi_peer_put_straight(peer, msg) || nqi_peer_put_gathers(peer, msg)))
             return put_inside_and_leave(peer, msg, part);
         nqi_strand_leave_idle(strand);
         nqi_msg_unref(msg);

@@ -86,14 +86,32 @@ static void flow_begin_batch(struct nqi_peer *peer, int64_t now)
     peer->conf->events->dirty(peer->conf->arg, peer);
 }
 
+static bool flow_gathers(const struct nqi_peer *peer)
+{
+    return peer->flow.batching && !peer->force && !peer->high && !peer->in.head &&
+           peer->session.state == NQI_SESSION_UP &&
+           nqi_session_staged(&peer->session) < FLOW_FLUSH_BYTES &&
+           !nqi_session_has_more(&peer->session);
+}
+
 bool nqi_peer_only_gathers(struct nqi_peer *peer)
+{
+    return flow_gathers(peer) && ++peer->flow.looks % FLOW_LOOKS;
+}
+
+/* It counts as a look when it is one: else the settling that follows would find the one that asks
+ * the clock already taken. */
+bool nqi_peer_put_gathers(struct nqi_peer *peer, const nq_msg *msg)
 {
     struct nqi_flow *flow = &peer->flow;
 
-    return flow->batching && !peer->force && !peer->high && !peer->in.head &&
-           peer->session.state == NQI_SESSION_UP &&
-           nqi_session_staged(&peer->session) < FLOW_FLUSH_BYTES &&
-           !nqi_session_has_more(&peer->session) && ++flow->looks % FLOW_LOOKS;
+    if (!flow_gathers(peer) || (flow->looks + 1) % FLOW_LOOKS == 0 || peer->session.older ||
+        msg->stream.nbytes > peer->session.peer_max_message ||
+        !nqi_session_put_now(&peer->session, msg, NULL))
+        return false;
+    flow->looks++;
+    nqi_peer_show_out(peer);
+    return true;
 }
 
 /* Settling would look at more than what a put can change. */

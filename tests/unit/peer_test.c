@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define MIB ((size_t)1 << 20)
+#define OLD_BATCH_NS 1000000 /* ten times what one may become old */
 #define MANUAL ", 'progress': {'mode': 'manual'}"
 
 static uint64_t unread(nq_queue *queue)
@@ -640,6 +641,34 @@ START_TEST(what_was_gathered_leaves_although_nobody_waits)
 }
 END_TEST
 
+/* One of some puts looks at the clock: who goes on putting flushes his own batch once it is old,
+ * long before it is full. */
+START_TEST(what_was_gathered_leaves_while_puts_go_on)
+{
+    nq_queue *server = nqtest_server(NQTEST_TCP, ", 'progress': {'mode': 'thread'}");
+    nq_queue *client = nqtest_client(MANUAL);
+    uint64_t put = 0;
+
+    while (!nqtest_stats(client).connects)
+        ck_assert_int_ge(nq_poll(client), 0);
+    for (unsigned round = 0; round < 20; round++) {
+        int64_t old = nqtest_clock() + OLD_BATCH_NS;
+        uint64_t before;
+
+        for (unsigned i = 0; i < 100; i++)
+            nqtest_put(client, nqtest_number(put++));
+        before = nqtest_stats(client).send_calls;
+        while (nqtest_clock() < old)
+            sched_yield();
+        for (unsigned i = 0; i < 32; i++)
+            nqtest_put(client, nqtest_number(put++));
+        ck_assert_uint_gt(nqtest_stats(client).send_calls, before);
+    }
+    nqtest_end(client);
+    nq_free(server);
+}
+END_TEST
+
 START_TEST(without_coalescing_messages_arrive_as_well)
 {
     nq_queue *server = nqtest_server(_i, ", 'session': {'coalesce': 'off'}");
@@ -766,6 +795,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, a_peer_without_a_sign_of_life_is_given_up, 0, 4);
     nqtest_each(tc, a_peer_that_is_idle_answers_and_stays);
     nqtest_each(tc, what_was_gathered_leaves_although_nobody_waits);
+    tcase_add_test(tc, what_was_gathered_leaves_while_puts_go_on);
     nqtest_each(tc, without_coalescing_messages_arrive_as_well);
     nqtest_each(tc, each_allocation_of_a_put_may_fail);
     nqtest_each(tc, each_allocation_of_a_greeting_may_fail);
