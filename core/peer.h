@@ -91,6 +91,7 @@ struct nqi_flow {
     int64_t batch_at; /* when the first message of the batch was put */
     uint32_t looks;
     bool batching, timer_set;
+    bool has_rest;    /* a turn sent as much as it may, and there is more */
     bool busy;        /* the last batch was full or old when it left: more is coming */
     bool heard;       /* something came since the last send */
     int64_t interval; /* of the flush timer */

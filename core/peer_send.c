@@ -17,12 +17,13 @@
 #define FLOW_CREDIT (25 * NQI_NS_PER_US)
 #define FLOW_FLUSH_NS (100 * NQI_NS_PER_US)
 #define FLOW_FLUSH_BYTES (48u << 10)
-#define FLOW_GAP                                                                    \
-    (5 * NQI_NS_PER_US) /* puts that follow a batch sooner than this begin the next \
-                         */
+#define FLOW_GAP (5 * NQI_NS_PER_US) /* puts sooner than this after a batch begin the next */
 #define FLOW_LOOKS 16
 #define FLOW_TIMER_MIN (200 * NQI_NS_PER_US)
 #define FLOW_TIMER_MAX (5 * NQI_NS_PER_MS)
+/* Sent in one stay, in about a millisecond; what came in wants its turn.  The rest may wake another
+ * thread: with 2 MiB a large message takes a tenth longer. */
+#define FLOW_TURN_BYTES (8u << 20)
 #define FLOW_STARVED_NS (10 * NQI_NS_PER_MS) /* without memory, until the next attempt */
 #define SEND_BUFS 64
 
@@ -60,8 +61,8 @@ void nqi_peer_on_flush_timer(void *arg)
     int64_t now = nqi_now();
 
     flow->timer_set = false;
-    if (peer->session.starved) {
-        peer->session.starved = false;
+    if (peer->session.starved || flow->has_rest) {
+        peer->session.starved = flow->has_rest = false;
         peer->force = true;
         return;
     }
@@ -216,8 +217,8 @@ static enum flow_answer flow_ask(struct nqi_peer *peer, int64_t *now)
     return FLOW_HOLD;
 }
 
-/* False: the link takes nothing more now. */
-static bool peer_send(struct nqi_peer *peer, bool seal, bool *sent)
+/* Adds the bytes to `*sent`.  False: there is nothing, or the link takes nothing more now. */
+static bool peer_send(struct nqi_peer *peer, bool seal, uint64_t *sent)
 {
     struct nqt_buf *bufs[SEND_BUFS];
     uint32_t n = nqi_session_pull(&peer->session, seal, bufs, SEND_BUFS), taken;
@@ -225,7 +226,8 @@ static bool peer_send(struct nqi_peer *peer, bool seal, bool *sent)
 
     if (!n)
         return false;
-    *sent = true;
+    for (uint32_t i = 0; i < n; i++)
+        *sent += bufs[i]->len;
     err = nqi_link_send(peer->link, bufs, n, &taken);
     nqi_session_taken(&peer->session, taken);
     /* After a failure the link reports itself down; until then it is as good as full. */
@@ -233,11 +235,19 @@ static bool peer_send(struct nqi_peer *peer, bool seal, bool *sent)
     return !peer->blocked;
 }
 
+/* A link that takes whatever there is would keep the thread for as long as there is something: the
+ * rest leaves in the next turn, after what came in meanwhile. */
+static NQI_APART void peer_leave_rest(struct nqi_peer *peer)
+{
+    peer->flow.has_rest = peer->flow.timer_set = true;
+    nqi_timer_set(peer->flow.timer, nqi_now());
+}
+
 void nqi_peer_pump(struct nqi_peer *peer)
 {
     enum flow_answer answer;
     int64_t start = 0;
-    bool sent = false;
+    uint64_t sent = 0;
 
     if (peer->blocked || !peer->link || !nqi_session_has_output(&peer->session))
         return;
@@ -249,7 +259,10 @@ void nqi_peer_pump(struct nqi_peer *peer)
     if (answer == FLOW_HOLD && !nqi_session_has_more(&peer->session))
         return;
     while (peer_send(peer, answer != FLOW_HOLD, &sent) && nqi_session_has_output(&peer->session))
-        ;
+        if (sent >= FLOW_TURN_BYTES) {
+            peer_leave_rest(peer);
+            break;
+        }
     if (peer->session.starved && peer->flow.timer)
         nqi_timer_set(peer->flow.timer, nqi_now() + FLOW_STARVED_NS);
     if (answer == FLOW_HOLD)

@@ -669,6 +669,35 @@ START_TEST(what_was_gathered_leaves_while_puts_go_on)
 }
 END_TEST
 
+/* Over a link that takes everything: what comes in is looked at in between. */
+START_TEST(a_turn_sends_some_megabytes_and_no_more)
+{
+    nq_queue *server, *client;
+    uint64_t out = 0;
+
+    nqtest_choose_place(NQTEST_LOOP);
+    client = nqtest_client(MANUAL ", 'queue': {'messages': 64, 'bytes': '128MiB'}");
+    for (uint64_t i = 0; i < 64; i++)
+        nqtest_put(client, nqtest_noise(MIB, i));
+    server = nqtest_server_again(", 'queue': {'bytes': '128MiB'}");
+    while (out < 64) {
+        uint64_t before = out;
+
+        ck_assert_int_ge(nq_poll(client), 0);
+        out = nqtest_stats(client).messages_out;
+        ck_assert_uint_le(out - before, 10);
+    }
+    for (uint64_t i = 0; i < 64; i++) {
+        nq_msg *msg = nqtest_get(server);
+
+        nqtest_check_noise(msg, MIB, i);
+        nq_msg_free(msg);
+    }
+    nqtest_part(server, client);
+    nqtest_end(server);
+}
+END_TEST
+
 START_TEST(without_coalescing_messages_arrive_as_well)
 {
     nq_queue *server = nqtest_server(_i, ", 'session': {'coalesce': 'off'}");
@@ -796,6 +825,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_peer_that_is_idle_answers_and_stays);
     nqtest_each(tc, what_was_gathered_leaves_although_nobody_waits);
     tcase_add_test(tc, what_was_gathered_leaves_while_puts_go_on);
+    tcase_add_test(tc, a_turn_sends_some_megabytes_and_no_more);
     nqtest_each(tc, without_coalescing_messages_arrive_as_well);
     nqtest_each(tc, each_allocation_of_a_put_may_fail);
     nqtest_each(tc, each_allocation_of_a_greeting_may_fail);
