@@ -133,6 +133,7 @@ static void err_set(nq_err err, const char *format, va_list args, const char *se
 #undef nqi_fail
 #undef nqi_fail_in
 #undef nqi_fail_errno
+#undef nqi_fail_too_big
 
 nq_err nqi_fail(nq_err err, const char *format, ...)
 {
@@ -164,4 +165,10 @@ nq_err nqi_fail_errno(const char *format, ...)
     err_set(NQ_ERR_SYS, format, args, ": ", strerror_r(errno, reason, sizeof(reason)));
     va_end(args);
     return NQ_ERR_SYS;
+}
+
+nq_err nqi_fail_too_big(const char *what, uint64_t bytes, uint64_t most)
+{
+    return nqi_fail(NQ_ERR_TOO_BIG, "a %s of %llu bytes exceeds limits.max_message, which is %llu",
+                    what, (unsigned long long)bytes, (unsigned long long)most);
 }

@@ -15,11 +15,15 @@ nq_err nqi_fail_in(nq_err err, const char *format, ...) NQI_PRINTF(2, 3);
 /* NQ_ERR_SYS with "<what>: <strerror(errno)>". */
 nq_err nqi_fail_errno(const char *format, ...) NQI_PRINTF(1, 2);
 
+/* NQ_ERR_TOO_BIG: "a `what` of `bytes` bytes exceeds" the `most` that limits.max_message allows. */
+nq_err nqi_fail_too_big(const char *what, uint64_t bytes, uint64_t most);
+
 /* The analyzer does not look into err.c: tell it that these never return NQ_OK. */
 #ifdef __clang_analyzer__
 #define nqi_fail(err, ...) (nqi_fail(err, __VA_ARGS__), (err))
 #define nqi_fail_in(err, ...) (nqi_fail_in(err, __VA_ARGS__), (err))
 #define nqi_fail_errno(...) (nqi_fail_errno(__VA_ARGS__), NQ_ERR_SYS)
+#define nqi_fail_too_big(...) (nqi_fail_too_big(__VA_ARGS__), NQ_ERR_TOO_BIG)
 #endif
 
 #endif

@@ -209,12 +209,13 @@ static void older_skip(struct nqi_session *session)
 
 static nq_err older_check_length(const struct nqi_session *session, uint64_t length)
 {
+    uint64_t most = NQI_MIN(session->conf->max_message, NQI_LENGTH_MAX);
+
     if (session->state == NQI_SESSION_HELLO && length != sizeof(nq_uuid))
         return nqi_fail(NQ_ERR_PROTO, "the server's first frame has %llu bytes and is no ini",
                         (unsigned long long)length);
-    if (length > NQI_MIN(session->conf->max_message, NQI_LENGTH_MAX))
-        return nqi_fail(NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message",
-                        (unsigned long long)length);
+    if (length > most)
+        return nqi_fail_too_big("message", length, most);
     return NQ_OK;
 }
 

@@ -42,9 +42,7 @@ static nq_err put_check(nq_queue *queue, const nq_msg *msg)
     if (atomic_load_explicit(&queue->closing, memory_order_relaxed))
         return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
     if (msg->stream.nbytes > queue->conf->max_message)
-        return nqi_fail(
-            NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message, which is %llu",
-            (unsigned long long)msg->stream.nbytes, (unsigned long long)queue->conf->max_message);
+        return nqi_fail_too_big("message", msg->stream.nbytes, queue->conf->max_message);
     if (NQI_UNLIKELY(queue->older) && !nqi_older_carries(&queue->conf->id, msg))
         return nqi_older_refuse();
     return NQ_OK;
@@ -358,9 +356,7 @@ nq_err nq_loan(nq_queue *queue, const nq_uuid *peers, size_t n, size_t size, voi
     if (atomic_load(&queue->closing))
         return nqi_fail(NQ_ERR_CLOSED, "the queue is closed");
     if (size > queue->conf->max_message)
-        return nqi_fail(NQ_ERR_TOO_BIG,
-                        "a loan of %zu bytes exceeds limits.max_message, which is %llu", size,
-                        (unsigned long long)queue->conf->max_message);
+        return nqi_fail_too_big("loan", size, queue->conf->max_message);
     /* Memory that one peer reads is no other one's: for several it is ours, and each transport
      * copies. */
     peer = put_single(queue, peers, n);

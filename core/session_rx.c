@@ -88,9 +88,7 @@ static nq_err rx_begin(struct nqi_session *session, int64_t now)
     if (rx->msg)
         return nqi_fail(NQ_ERR_PROTO, "a message begins inside another");
     if (rx->head.total > session->conf->max_message)
-        return nqi_fail(
-            NQ_ERR_TOO_BIG, "a message of %llu bytes exceeds limits.max_message, which is %llu",
-            (unsigned long long)rx->head.total, (unsigned long long)session->conf->max_message);
+        return nqi_fail_too_big("message", rx->head.total, session->conf->max_message);
     if (session->rx_messages >= session->granted_messages)
         return nqi_fail(NQ_ERR_PROTO, "more messages than credit");
     rx->total = rx->head.total;
