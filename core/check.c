@@ -4,9 +4,34 @@
 #include "core/err.h"
 #include "core/options.h"
 #include "core/plugin.h"
+#include "core/transport.h"
 #include <netqueue/check.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+/* What the modules themselves find wrong: between options, and in the files that these name. */
+static nq_err check_transports(const struct nqi_conf *conf, nq_problem_fn fn, void *arg)
+{
+    nq_err found = NQ_OK;
+
+    for (size_t i = 0; i < conf->ntransports; i++) {
+        const struct nqi_conf_transport *entry = &conf->transports[i];
+        nq_err err = entry->module ? nqi_transport_check(entry->module, entry->options) : NQ_OK;
+        char at[48] = ""; /* of the short form, too */
+
+        if (err == NQ_ERR_NOMEM)
+            return err;
+        if (!err)
+            continue;
+        found = NQ_ERR_CONFIG;
+        if (!conf->brief)
+            snprintf(at, sizeof(at), "/transports/%zu", i);
+        if (fn)
+            fn(arg, at, nq_error());
+    }
+    return found;
+}
 
 nq_err nq_check(const char *path, nq_problem_fn fn, void *arg)
 {
@@ -20,8 +45,9 @@ nq_err nq_check(const char *path, nq_problem_fn fn, void *arg)
         return NQ_ERR_CONFIG;
     if (err)
         return err;
+    err = check_transports(conf, fn, arg);
     nqi_conf_free(conf);
-    return NQ_OK;
+    return err;
 }
 
 /* ---- transports ------------------------------------------------------------------------- */

@@ -215,6 +215,7 @@ static nq_err conf_transports(struct conf_load *load)
     load->conf->transports = calloc(n + 1, sizeof(*load->conf->transports));
     if (!load->conf->transports)
         return NQ_ERR_NOMEM;
+    load->conf->brief = load->brief;
     if (load->brief)
         return nqi_conf_entry(&ground, load->brief, "", load->conf);
     for (size_t i = 0; i < n; i++) {

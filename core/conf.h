@@ -61,6 +61,7 @@ struct nqi_conf {
     nq_uuid id; /* random when the file names none */
     struct nqi_conf_transport *transports;
     size_t ntransports; /* at least 1 that has a module */
+    bool brief;         /* one, whose keys stand at the root */
 
     /* queue */
     uint64_t queue_messages, queue_bytes; /* per peer; NQI_UNLIMITED */

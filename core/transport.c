@@ -55,18 +55,44 @@ static void transport_free(nqt_core *core)
     free(core);
 }
 
-nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *options,
-                          nqt_core **ret)
+static nq_err transport_new(const struct nqt_module *module, struct nqi_options *options,
+                            nqt_core **ret)
 {
-    struct nqt_error err = {.size = sizeof(err)};
     nqt_core *core = calloc(1, sizeof(*core));
-    int rc;
 
     if (!core)
         return nqi_fail(NQ_ERR_NOMEM, "no memory for transport %s", module->name);
     core->module = module;
     core->options = options;
     pthread_mutex_init(&core->log_lock, NULL);
+    *ret = core;
+    return NQ_OK;
+}
+
+nq_err nqi_transport_check(const struct nqt_module *module, struct nqi_options *options)
+{
+    struct nqt_error err = {.size = sizeof(err)};
+    nqt_core *core = NULL;
+    nq_err failed = transport_new(module, options, &core);
+    int rc;
+
+    if (failed)
+        return failed;
+    rc = transport_check(core, &err);
+    transport_free(core);
+    return rc < 0 ? nqi_transport_err(module->name, rc, &err) : NQ_OK;
+}
+
+nq_err nqi_transport_open(const struct nqt_module *module, struct nqi_options *options,
+                          nqt_core **ret)
+{
+    struct nqt_error err = {.size = sizeof(err)};
+    nqt_core *core = NULL;
+    nq_err failed = transport_new(module, options, &core);
+    int rc;
+
+    if (failed)
+        return failed;
     rc = module->ops->mod_open(&nqi_transport_host, core, &core->mod, &err);
     if (rc < 0) {
         transport_free(core);
@@ -194,8 +220,7 @@ static void ep_run_close(void *arg)
 
 void nqi_ep_close(nqt_ep *ep)
 {
-    if (nqi_post(&ep->serial, ep_run_close, ep))
-        nqi_log(NQ_LOG_ERROR, "no memory to close an endpoint of %s", ep->core->module->name);
+    nqi_post_in(&ep->serial, &ep->closing, ep_run_close, ep);
 }
 
 void nqi_ep_on_event(nqt_ep *ep, const struct nqt_event *event)

@@ -52,6 +52,11 @@ struct nqi_tlink_events {
 NQ_MUST_CHECK nq_err nqi_transport_open(const struct nqt_module *module,
                                         struct nqi_options *options, nqt_core **ret);
 
+/* Ask `module` what is wrong with `options` (borrowed), and with the files that they name.
+ * @return as nqi_transport_open(), which asks the same.  Blocks: while reading files. */
+NQ_MUST_CHECK nq_err nqi_transport_check(const struct nqt_module *module,
+                                         struct nqi_options *options);
+
 /* All its endpoints are closed.  NULL is allowed.  Thread: any. */
 void nqi_transport_close(nqt_core *core);
 const char *nqi_transport_name(const nqt_core *core);

@@ -20,7 +20,7 @@ extern "C" {
 typedef void (*nq_problem_fn)(void *arg, const char *path, const char *text);
 
 /** Check a configuration file and report every problem, not only the first.  Loads the
- *  transports that it names; opens no connection.
+ *  transports that it names, which read certificates and keys; opens no connection.
  *  @return NQ_OK (it can be opened: no problem was reported, or a client's that it gets
  *          over, as a transport that is not installed beside one that is), NQ_ERR_CONFIG
  *          (there are others), NQ_ERR_SYS (the file cannot be read), NQ_ERR_NOMEM.

@@ -336,7 +336,8 @@ struct nqt_ops {
     /* All its endpoints are closed.  No call of the host may follow its return. */
     void (*mod_close)(struct nqtp_mod *);
 
-    /* Optional: rules between options; touches no network.  Any thread. */
+    /* Optional: rules between options, and what the files have that they name; touches no
+     * network.  `core` may have no module: not opened yet.  Any thread. */
     int (*check)(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg, struct nqt_error *err);
 
     /* A new endpoint; with `listen` it accepts links: ACCEPT events, addresses in use

@@ -75,6 +75,24 @@ START_TEST(problems_of_options_and_transports_are_problems_of_the_configuration)
 }
 END_TEST
 
+#define TOO_MANY "\"transport\": \"good\", \"count\": 9, \"mode\": \"slow\", \"file\": "
+
+/* Each of them, although the file itself is fine. */
+START_TEST(what_the_modules_find_wrong_is_a_problem)
+{
+    ck_assert_int_eq(check_text("{\"purpose\": \"client\", " TOO_MANY "\"x\"}"), NQ_ERR_CONFIG);
+    ck_assert_uint_eq(problems, 1);
+    ck_assert_str_eq(path, "");
+    ck_assert_ptr_nonnull(strstr(text, "transport good: count: 9 is too many"));
+    ck_assert_int_eq(check_text("{\"purpose\": \"client\", \"transports\": [{" TOO_MANY
+                                "\"x\"}, {\"transport\": \"good\", \"file\": \"y\"}, {" TOO_MANY
+                                "\"z\"}]}"),
+                     NQ_ERR_CONFIG);
+    ck_assert_uint_eq(problems, 3);
+    ck_assert_str_eq(path, "/transports/2");
+}
+END_TEST
+
 START_TEST(a_missing_file_and_a_missing_path_are_told_apart)
 {
     ck_assert_int_eq(nq_check("/nonexistent", take, NULL), NQ_ERR_SYS);
@@ -158,6 +176,7 @@ Suite *nqtest_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_fine_file_has_no_problems);
     tcase_add_test(tc, problems_of_options_and_transports_are_problems_of_the_configuration);
+    tcase_add_test(tc, what_the_modules_find_wrong_is_a_problem);
     tcase_add_test(tc, a_missing_file_and_a_missing_path_are_told_apart);
     tcase_add_test(tc, a_transport_is_described_as_its_descriptor_says);
     tcase_add_test(tc, what_cannot_be_loaded_is_not_described);

@@ -3,7 +3,9 @@
  * STUB_ID names the symbol and, unless STUB_NAME says otherwise, the module; one more macro makes
  * each bad variant.  Like any plugin it includes transport.h and nothing else of this tree. */
 #include <netqueue/transport.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define STUB_JOIN_(a, b) a##b
 #define STUB_JOIN(a, b) STUB_JOIN_(a, b)
@@ -62,6 +64,21 @@ static int stub_mod_open(const struct nqt_host *host, nqt_core *core, struct nqt
 static void stub_mod_close(struct nqtp_mod *mod)
 {
     (void)mod;
+}
+
+static int stub_check(const struct nqt_host *host, nqt_core *core, nqt_cfg *cfg,
+                      struct nqt_error *err)
+{
+    int64_t count = 0;
+    const char *mode = "";
+
+    (void)core;
+    if (host->cfg_int(cfg, "count", &count) || host->cfg_str(cfg, "mode", &mode) || count < 9 ||
+        strcmp(mode, "slow") != 0)
+        return NQT_OK;
+    err->code = NQT_E_CONFIG;
+    snprintf(err->text, sizeof(err->text), "count: 9 is too many for the mode \"slow\"");
+    return NQT_E_CONFIG;
 }
 
 static int stub_ep_open(struct nqtp_mod *mod, nqt_ep *ep, nqt_serial *serial, nqt_cfg *cfg,
@@ -141,6 +158,7 @@ static const struct nqt_ops stub_ops = {
     .size = sizeof(struct nqt_ops),
     .mod_open = stub_mod_open,
     .mod_close = stub_mod_close,
+    .check = stub_check,
     .ep_open = stub_ep_open,
     .ep_close = stub_ep_close,
     .connect = stub_connect,
