@@ -16,14 +16,6 @@
 /* Shorter time-outs come true more often than they are cut short. */
 #define LOOP_CLOCKED_NS (10 * NQI_NS_PER_MS)
 
-struct loop_post {
-    struct nqi_work work;
-    struct loop_post *next;
-    struct nqi_strand *strand; /* one reference */
-    void (*fn)(void *arg);
-    void *arg;
-};
-
 int64_t nqi_now(void)
 {
     struct timespec ts;
@@ -184,22 +176,23 @@ void nqi_loop_hold_readable(struct nqi_loop *loop, bool on)
 
 /* ---- posts ------------------------------------------------------------------------------ */
 
+/* The caller's memory is the caller's again, and may go, once the call has begun. */
 static void post_run(struct nqi_work *work)
 {
-    struct loop_post *post = NQI_CONTAINER(work, struct loop_post, work);
+    struct nqi_post *post = NQI_CONTAINER(work, struct nqi_post, work);
+    void (*fn)(void *arg) = post->fn;
+    void *arg = post->arg;
 
-    post->fn(post->arg);
-    free(post);
+    if (post->own)
+        free(post);
+    fn(arg);
 }
 
-nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg)
+void nqi_post_in(struct nqi_serial *serial, struct nqi_post *post, void (*fn)(void *arg), void *arg)
 {
     struct nqi_loop *loop = serial->loop;
-    struct loop_post *post = malloc(sizeof(*post));
-    struct loop_post *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+    struct nqi_post *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
 
-    if (!post)
-        return nqi_fail(NQ_ERR_NOMEM, "no memory for a post");
     post->work.run = post_run;
     post->strand = nqi_strand_ref(serial->strand);
     post->fn = fn;
@@ -213,6 +206,16 @@ nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg)
     if (!head && loop->on_kick)
         loop->on_kick(loop->kick_arg);
     atomic_fetch_sub_explicit(&loop->posting, 1, memory_order_release);
+}
+
+nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg)
+{
+    struct nqi_post *post = malloc(sizeof(*post));
+
+    if (!post)
+        return nqi_fail(NQ_ERR_NOMEM, "no memory for a post");
+    post->own = true;
+    nqi_post_in(serial, post, fn, arg);
     return NQ_OK;
 }
 
@@ -229,21 +232,21 @@ bool nqi_loop_pending(const struct nqi_loop *loop)
 
 static unsigned loop_run_posts(struct nqi_loop *loop)
 {
-    struct loop_post *newest, *oldest = NULL;
+    struct nqi_post *newest, *oldest = NULL;
     unsigned count = 0;
 
     if (!atomic_load_explicit(&loop->inbox, memory_order_relaxed))
         return 0;
     newest = atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acq_rel);
     while (newest) {
-        struct loop_post *next = newest->next;
+        struct nqi_post *next = newest->next;
 
         newest->next = oldest;
         oldest = newest;
         newest = next;
     }
     while (oldest) {
-        struct loop_post *next = oldest->next;
+        struct nqi_post *next = oldest->next;
         struct nqi_strand *strand = oldest->strand;
 
         nqi_strand_run(strand, &oldest->work);

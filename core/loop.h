@@ -126,8 +126,22 @@ void nqi_watch_del(struct nqi_watch *watch);
 
 /* ---- posts ------------------------------------------------------------------------------ */
 
+/* All 0 at first; then the loop's. */
+struct nqi_post {
+    struct nqi_work work;
+    struct nqi_post *next;
+    struct nqi_strand *strand; /* one reference */
+    void (*fn)(void *arg);
+    void *arg;
+    bool own; /* the loop allocated it */
+};
+
 /* Run fn(arg) in the serial, later.  @return NQ_OK, NQ_ERR_NOMEM.  Thread: any. */
 NQ_MUST_CHECK nq_err nqi_post(struct nqi_serial *serial, void (*fn)(void *arg), void *arg);
+
+/* The same without memory, for what must not fail: `post` is the loop's until `fn` is called. */
+void nqi_post_in(struct nqi_serial *serial, struct nqi_post *post, void (*fn)(void *arg),
+                 void *arg);
 
 /* What is posted may run, and be the last of all, before the poster has kicked: until nobody is
  * about to.  Before whoever is kicked ends.  Blocks: for some microseconds. */

@@ -37,8 +37,6 @@ struct loop_slot {
     uint32_t next_free;
 };
 
-struct loop_post;
-
 struct nqi_loop {
     /* fixed by nqi_loop_new() */
     int epoll, kick, clock, hold;
@@ -52,7 +50,7 @@ struct nqi_loop {
     struct epoll_event events[LOOP_BATCH];
 
     /* atomic: pushed by any thread, emptied by the token's holder */
-    _Atomic(struct loop_post *) inbox NQI_ALIGNED_LINE;
+    _Atomic(struct nqi_post *) inbox NQI_ALIGNED_LINE;
     _Atomic uint32_t posting; /* threads that have not done with a post: they will kick */
 
     /* under lock */

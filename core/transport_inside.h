@@ -51,6 +51,7 @@ struct nqi_ep_health {
 
 struct nqt_ep {
     struct nqi_serial serial;
+    struct nqi_post closing;
     nqt_core *core;
     bool listen;
     int64_t rests_until; /* a client's; in the strand of its links */

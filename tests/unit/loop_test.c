@@ -88,6 +88,28 @@ START_TEST(posts_that_are_left_run_before_the_loop_ends)
 }
 END_TEST
 
+static struct nqi_post own;
+
+static void own_again(void *arg)
+{
+    int *left = arg;
+
+    if (--*left)
+        nqi_post_in(&nqtest_serial, &own, own_again, left);
+}
+
+START_TEST(a_post_in_ones_own_memory_may_go_again_once_it_runs)
+{
+    int left = 10;
+
+    nqi_post_in(&nqtest_serial, &own, own_again, &left);
+    ck_assert_int_eq(left, 10);
+    while (left)
+        ck_assert_uint_eq(nqi_loop_turn(nqtest_loop), 1);
+    ck_assert(!nqi_loop_pending(nqtest_loop));
+}
+END_TEST
+
 #define LONG (20 * NQI_NS_PER_MS)
 
 /* ---- waking -------------------------------------------------------------------------------------
@@ -194,6 +216,7 @@ Suite *nqtest_suite(void)
     tcase_set_timeout(tc, 30);
     tcase_add_checked_fixture(tc, nqtest_loop_setup, nqtest_loop_teardown);
     tcase_add_test(tc, posts_from_four_threads_run_in_each_ones_order);
+    tcase_add_test(tc, a_post_in_ones_own_memory_may_go_again_once_it_runs);
     tcase_add_test(tc, posts_that_are_left_run_before_the_loop_ends);
     tcase_add_test(tc, a_wake_up_ends_one_sleep);
     tcase_add_test(tc, a_sleep_ends_in_time);
