@@ -13,11 +13,13 @@
  * passed over, and two sides that do not get on do not connect as fast as they can. */
 #include "core/dial.h"
 
+#include "core/log.h"
 #include "core/random.h"
 
 #define DIAL_FIRST (100 * NQI_NS_PER_MS)
 #define DIAL_MOST (30 * NQI_NS_PER_S)
 #define DIAL_STEADY NQI_NS_PER_S /* a link that lasts so long worked */
+#define DIAL_ALONE (5 * NQI_NS_PER_S)
 
 static uint64_t dial_random(struct nqi_dialer *dialer)
 {
@@ -38,7 +40,8 @@ void nqi_dialer_init(struct nqi_dialer *dialer, nqt_ep *const *eps, size_t count
                                   .serial = serial,
                                   .events = events,
                                   .arg = arg,
-                                  .delay = DIAL_FIRST};
+                                  .delay = DIAL_FIRST,
+                                  .alone = nqi_now()};
     if (nqi_random(&dialer->random, sizeof(dialer->random)) || !dialer->random)
         dialer->random = (uint64_t)nqi_now() | 1;
 }
@@ -65,8 +68,11 @@ void nqi_dialer_stop(struct nqi_dialer *dialer)
 
 void nqi_dialer_worked(struct nqi_dialer *dialer, bool useful)
 {
-    bool steady = nqi_now() - dialer->tried >= DIAL_STEADY;
+    int64_t now = nqi_now();
+    bool steady = now - dialer->tried >= DIAL_STEADY;
 
+    dialer->alone = now;
+    dialer->said = false;
     if (!steady && !useful)
         return;
     dialer->at = steady ? 0 : dialer->at % dialer->count;
@@ -106,12 +112,23 @@ static int64_t dial_pause(struct nqi_dialer *dialer)
     return pause;
 }
 
-void nqi_dialer_failed(struct nqi_dialer *dialer)
+/* Each attempt is logged as an event is; that all of them fail must be seen without asking. */
+static void dial_say(struct nqi_dialer *dialer, int64_t now, const char *why)
+{
+    if (dialer->said || now - dialer->alone < DIAL_ALONE)
+        return;
+    dialer->said = true;
+    nqi_log(NQ_LOG_WARN, "not connected for %lld s, still trying: %s",
+            (long long)((now - dialer->alone) / NQI_NS_PER_S), why);
+}
+
+void nqi_dialer_failed(struct nqi_dialer *dialer, const char *why)
 {
     int64_t now = nqi_now(), due = now;
 
     if (dialer->stopped || !dialer->timer)
         return;
+    dial_say(dialer, now, why);
     if (!dial_choose(dialer, dialer->at, due)) {
         due += dial_pause(dialer);
         if (!dial_choose(dialer, 0, due)) {
@@ -133,6 +150,6 @@ nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link **ret)
 
     if (!err)
         return NQ_OK;
-    nqi_dialer_failed(dialer);
+    nqi_dialer_failed(dialer, nq_error());
     return NQ_AGAIN;
 }

@@ -15,6 +15,8 @@ struct nqi_dialer {
     size_t at;     /* the endpoint to try next */
     int64_t delay; /* ns: the pause after the whole list failed */
     int64_t tried; /* when */
+    int64_t alone; /* since when there has been no server */
+    bool said;     /* ... and that was logged */
     uint64_t random;
     struct nqi_watch *timer;
     bool stopped;
@@ -30,8 +32,9 @@ void nqi_dialer_fini(struct nqi_dialer *dialer);
  */
 NQ_MUST_CHECK nq_err nqi_dialer_try(struct nqi_dialer *dialer, struct nqi_link **ret);
 
-/* The link that was tried is down: try again later. */
-void nqi_dialer_failed(struct nqi_dialer *dialer);
+/* The link that was tried is down: try again later.  Who waits for a server in vain has a warning
+ * in the log, once.  @param why  for it; borrowed */
+void nqi_dialer_failed(struct nqi_dialer *dialer, const char *why);
 
 /* It worked, and is lost: the list is tried from the beginning, or goes on when it was short-lived.
  * nqi_dialer_failed() follows.  @param useful  messages passed over it */

@@ -110,11 +110,11 @@ static uint64_t peer_progress(const struct nqi_peer *peer)
 }
 
 /* @param worked  the link was up  @param useful  and something passed over it */
-static void peer_redial(struct nqi_peer *peer, bool worked, bool useful)
+static void peer_redial(struct nqi_peer *peer, bool worked, bool useful, const char *why)
 {
     if (worked)
         nqi_dialer_worked(&peer->dialer, useful);
-    nqi_dialer_failed(&peer->dialer);
+    nqi_dialer_failed(&peer->dialer, why);
 }
 
 /* The link is of no more use. */
@@ -135,7 +135,7 @@ void nqi_peer_lost(struct nqi_peer *peer, nq_reason reason, const char *text)
     else if (peer->closing && nqi_session_flushed(&peer->session))
         nqi_peer_end(peer, NQ_REASON_LOCAL_CLOSE);
     else if (peer->dials)
-        peer_redial(peer, was_up || reason == NQ_REASON_NO_SESSION, was_up && useful);
+        peer_redial(peer, was_up || reason == NQ_REASON_NO_SESSION, was_up && useful, text);
 }
 
 nq_reason nqi_peer_reason(const struct nqi_peer *peer, nq_err err)
@@ -210,7 +210,7 @@ static void peer_expire(struct nqi_peer *peer)
     if (peer->state == NQI_PEER_LINKED) /* in the midst of an attempt */
         peer_unlink(peer, true, NQ_REASON_EXPIRED);
     nqi_peer_forget_session(peer, NQ_REASON_EXPIRED);
-    peer_redial(peer, false, false);
+    peer_redial(peer, false, false, nq_reason_text(NQ_REASON_EXPIRED));
 }
 
 void nqi_peer_on_clock(void *arg)

@@ -3,6 +3,8 @@
 #include "core/transport_inside.h"
 #include "tests/support/fake_module.h"
 #include <check.h>
+#include <netqueue/log.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct nqi_dialer dialer;
@@ -85,7 +87,7 @@ static void teardown(void)
 static void link_lost(void)
 {
     enter();
-    nqi_dialer_failed(&dialer);
+    nqi_dialer_failed(&dialer, "nobody is there");
     leave();
 }
 
@@ -170,7 +172,7 @@ static unsigned work_and_lose(int64_t ns)
     nqtest_fake_pass(ns);
     enter();
     nqi_dialer_worked(&dialer, false);
-    nqi_dialer_failed(&dialer);
+    nqi_dialer_failed(&dialer, "nobody is there");
     leave();
     return wait_ms(30001);
 }
@@ -201,7 +203,7 @@ static size_t carry_and_lose(int64_t ns)
     nqtest_fake_pass(ns);
     enter();
     nqi_dialer_worked(&dialer, true);
-    nqi_dialer_failed(&dialer);
+    nqi_dialer_failed(&dialer, "nobody is there");
     leave();
     ck_assert_uint_eq(wait_ms(1), 0);
     return dialer.at;
@@ -226,7 +228,7 @@ START_TEST(what_breaks_soon_and_carried_nothing_is_followed_by_the_next_at_once)
     enter();
     nqi_dialer_worked(&dialer, false);
     dialer.random = 3; /* which makes no pause of 0 */
-    nqi_dialer_failed(&dialer);
+    nqi_dialer_failed(&dialer, "nobody is there");
     leave();
     ck_assert_uint_gt(wait_ms(101), 0);
     ck_assert_uint_eq(dialer.at, 0);
@@ -321,6 +323,43 @@ START_TEST(a_transport_says_how_long_it_is_left_in_peace)
 }
 END_TEST
 
+/* ---- who waits in vain ---- */
+
+static unsigned warnings;
+static char warned[128];
+
+static void hear(void *arg, nq_log_level level, const char *line)
+{
+    (void)arg;
+    (void)level;
+    warnings++;
+    snprintf(warned, sizeof(warned), "%s", line);
+}
+
+START_TEST(a_client_without_a_server_says_so_once)
+{
+    warnings = 0;
+    nq_log_set(hear, NULL, NQ_LOG_WARN);
+    link_lost();
+    nqtest_fake_pass(4 * NQI_NS_PER_S);
+    link_lost();
+    ck_assert_uint_eq(warnings, 0);
+    nqtest_fake_pass(4 * NQI_NS_PER_S);
+    link_lost();
+    link_lost();
+    ck_assert_uint_eq(warnings, 1);
+    ck_assert_ptr_nonnull(strstr(warned, "not connected for 8 s, still trying: nobody is there"));
+    carry_and_lose(60 * NQI_NS_PER_S); /* it was there: what counts begins anew */
+    nqtest_fake_pass(4 * NQI_NS_PER_S);
+    link_lost();
+    ck_assert_uint_eq(warnings, 1);
+    nqtest_fake_pass(4 * NQI_NS_PER_S);
+    link_lost();
+    ck_assert_uint_eq(warnings, 2);
+    nq_log_set(NULL, NULL, NQ_LOG_WARN);
+}
+END_TEST
+
 START_TEST(nothing_is_tried_after_the_stop)
 {
     try_one();
@@ -361,6 +400,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tcase, who_rests_is_passed_over_until_all_do, 0, NQI_LEN(rests));
     tcase_add_loop_test(tcase, a_transport_says_how_long_it_is_left_in_peace, 0,
                         2 * NQI_LEN(words));
+    tcase_add_test(tcase, a_client_without_a_server_says_so_once);
     tcase_add_test(tcase, nothing_is_tried_after_the_stop);
     tcase_add_test(tcase, two_dialers_do_not_return_in_step);
     suite_add_tcase(suite, tcase);
