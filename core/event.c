@@ -128,6 +128,7 @@ static bool events_may_say(struct nqi_events *events, const struct nq_event *eve
 
 static void events_log(struct nqi_events *events, const struct nq_event *event)
 {
+    bool why = event->reason != NQ_REASON_NONE;
     char id[NQ_UUID_TEXT];
 
     if (!nqi_log_on(NQ_LOG_INFO) || !events_may_say(events, event))
@@ -136,9 +137,9 @@ static void events_log(struct nqi_events *events, const struct nq_event *event)
         id[0] = '\0';
     else
         nq_uuid_format(&event->peer, id);
-    nqi_log(NQ_LOG_INFO, "%s: %s%s%s (%s) %s", nq_event_text(event->kind), id,
-            event->transport[0] && id[0] ? " over " : "", event->transport,
-            nq_reason_text(event->reason), event->text);
+    nqi_log(NQ_LOG_INFO, "%s: %s%s%s%s%s%s %s", nq_event_text(event->kind), id,
+            event->transport[0] && id[0] ? " over " : "", event->transport, why ? " (" : "",
+            why ? nq_reason_text(event->reason) : "", why ? ")" : "", event->text);
 }
 
 void nqi_events_push(struct nqi_events *events, const struct nq_event *event)

@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- failures --------------------------------------------------------------------------- */
 
@@ -56,16 +57,28 @@ static void stranger_tell_barred(nq_queue *queue, const struct nqi_link *link)
     nqi_queue_on_event(queue, &event);
 }
 
+/* A transport's own texts begin with it. */
+static bool stranger_is_named(const char *text, const char *address)
+{
+    size_t len = strlen(address);
+
+    return strncmp(text, address, len) == 0 && text[len] == ':';
+}
+
 void nqi_queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id, nq_reason reason,
                        const char *text)
 {
     struct nq_event event = {.kind = NQ_EVENT_REFUSED, .reason = reason};
+    const char *address = nqi_link_address(link);
     bool barred = false;
 
     if (id)
         event.peer = *id;
     snprintf(event.transport, sizeof(event.transport), "%s", nqi_link_transport(link));
-    snprintf(event.text, sizeof(event.text), "%s: %s", nqi_link_address(link), text);
+    if (stranger_is_named(text, address))
+        snprintf(event.text, sizeof(event.text), "%s", text);
+    else
+        snprintf(event.text, sizeof(event.text), "%s: %s", address, text);
     nqi_queue_on_event(queue, &event);
     if (!stranger_is_to_blame(reason))
         return;

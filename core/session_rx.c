@@ -206,6 +206,8 @@ static nq_err rx_step_head(struct nqi_session *session, struct nqi_buf *in, int6
                                        "have to say so with \"wire\"");
     }
     err = nqi_head_read(raw, &rx->head);
+    if (err && session->state == NQI_SESSION_HELLO)
+        return nqi_fail_in(err, "what answers there does not speak netqueue");
     return err ? err : rx_start_body(session, now);
 }
 

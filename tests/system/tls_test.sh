@@ -111,6 +111,19 @@ wants_certificate() {
 }
 check "a server with a ca wants a certificate" wants_certificate
 
+# ---- what is wrong before anything is opened ------------------------------------------------
+
+finds() { # TLS PROBLEM
+    config client.json client ", \"tls\": {$1}"
+    ! nq check -c client.json >seen && says seen "$2"
+}
+finds_files() {
+    finds '"ca": "nowhere.pem"' 'transport tcp: .*nowhere.pem: No such file' &&
+        finds '"ca": "ca.pem", "cert": "me.pem", "key": "ca.key"' 'transport tcp: .*key' &&
+        finds '"ca": "me.key"' 'transport tcp: .*ca'
+}
+check "the check finds files that are missing or do not fit" finds_files
+
 # ---- our own client -----------------------------------------------------------------------
 
 head -c 3000000 /dev/urandom >sent
@@ -156,7 +169,8 @@ refused() {
 
 trusts_nobody_else() {
     refused 'the server.s certificate is refused: unable to get local issuer certificate' \
-        'refused: nobody that the other side trusts has signed it'
+        'refused: nobody that the other side trusts has signed it' &&
+        ! grep -E '(127[.0-9]*:[0-9]+: )\1' server.log
 }
 check "and nobody else, and both sides say so" trusts_nobody_else
 

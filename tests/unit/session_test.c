@@ -69,6 +69,19 @@ static nq_err answer(enum nqi_record_type type, const struct nqi_hello *hello)
     return nqtest_feed(&rig.b, SIZE_MAX);
 }
 
+START_TEST(what_is_no_netqueue_is_called_so)
+{
+    static const char http[] = "HTTP/1.0 400 Bad request";
+
+    nqtest_rig_connect(&rig);
+    while (nqtest_pull(&rig.a, true))
+        continue;
+    nqtest_inject(&rig.b, http, strlen(http));
+    ck_assert_int_eq(nqtest_feed(&rig.b, SIZE_MAX), NQ_ERR_PROTO);
+    ck_assert_ptr_nonnull(strstr(nq_error(), "does not speak netqueue: record of unknown type"));
+}
+END_TEST
+
 START_TEST(a_server_of_other_versions_is_left_alone)
 {
     struct nqi_hello hello = {.version_min = NQI_VERSION_MAX + 1,
@@ -387,6 +400,7 @@ Suite *nqtest_suite(void)
 
     tcase_add_test(greeting, four_records_bring_both_up);
     tcase_add_test(greeting, nothing_but_the_hello_is_sent_before_the_welcome);
+    tcase_add_test(greeting, what_is_no_netqueue_is_called_so);
     tcase_add_test(greeting, a_server_of_other_versions_is_left_alone);
     tcase_add_test(greeting, a_hello_is_no_answer);
     tcase_add_loop_test(greeting, a_refusal_says_why, 0, 5);
