@@ -4,6 +4,7 @@
 
 #include "core/err.h"
 #include "core/pool.h"
+#include "core/process.h"
 #include <string.h>
 
 enum { PART_QUEUED, PART_BEGUN, PART_SETTLED };
@@ -14,6 +15,7 @@ struct nq_future {
     struct nqi_room *room, *calls;
     const struct nqi_part_target *ops;
     size_t n;
+    uint32_t process; /* that may wait for it, as nqi_process() says */
 
     _Atomic uint32_t refs;  /* the user's, the put's, a deferred callback's */
     _Atomic size_t pending; /* parts not settled */
@@ -106,6 +108,7 @@ nq_err nqi_future_new(struct nqi_room *room, struct nqi_room *calls,
     future->calls = calls;
     future->ops = ops;
     future->n = n;
+    future->process = nqi_process();
     atomic_init(&future->refs, 2);
     atomic_init(&future->pending, n);
     *ret = future;
@@ -201,10 +204,22 @@ bool nqi_part_settle(struct nqi_part *part, nq_outcome outcome, nq_reason reason
     return future_count_down(part->future);
 }
 
+/* What a forked child may not do: its copy never settles, and to drive the queue would take the
+ * parent's bytes. */
+static nq_err future_check_process(const nq_future *future)
+{
+    if (future->process == nqi_process())
+        return NQ_OK;
+    return nqi_fail(NQ_ERR_CLOSED, "the put was made before the fork: its future is the parent's");
+}
+
 nq_err nq_future_cancel(nq_future *future)
 {
     bool late = false, purged = false;
+    nq_err err = future_check_process(future);
 
+    if (err)
+        return err;
     /* One reference for the walk: settling the last part ends the put's. */
     atomic_fetch_add(&future->refs, 1);
     for (size_t i = 0; i < future->n; i++) {
@@ -240,9 +255,12 @@ static bool future_ready(void *arg)
 
 nq_err nq_future_wait(nq_future *future, int64_t timeout_ns)
 {
+    nq_err err;
+
     if (future_ready(future))
         return NQ_OK;
-    return nqi_room_wait(future->room, future_ready, future, timeout_ns);
+    err = future_check_process(future);
+    return err ? err : nqi_room_wait(future->room, future_ready, future, timeout_ns);
 }
 
 nq_err nq_future_poll(const nq_future *future)

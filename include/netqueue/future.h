@@ -64,7 +64,8 @@ NQ_API const char *nq_reason_text(nq_reason reason);
 
 /** Wait until every peer's part is settled.
  *  @param timeout_ns  0 = look only, NQ_FOREVER, else nanoseconds
- *  @return NQ_OK (settled), NQ_AGAIN (not within the time-out), NQ_ERR_DEADLOCK
+ *  @return NQ_OK (settled), NQ_AGAIN (not within the time-out), NQ_ERR_DEADLOCK, NQ_ERR_CLOSED
+ *          (it is the parent's: this process is a fork of it)
  *  Blocks: up to `timeout_ns`; drives the queue meanwhile. */
 NQ_API NQ_MUST_CHECK nq_err nq_future_wait(nq_future *future, int64_t timeout_ns);
 
@@ -85,8 +86,8 @@ NQ_API NQ_MUST_CHECK nq_err nq_future_peer_outcome(const nq_future *future, cons
                                                    nq_outcome *outcome, nq_reason *reason);
 
 /** Called once with the settled future, which it may free.  Runs on a thread that
- *  drives the queue, never inside nq_put(), one callback of a queue at a time; it may
- *  call everything that does not block. */
+ *  drives the queue, never inside nq_put(), one callback of a queue at a time (or inside
+ *  nq_future_then(), see there); it may call everything that does not block. */
 typedef void (*nq_future_fn)(void *arg, nq_future *future);
 
 /** Have `fn` called when the future settles; when it has already, `fn` runs before this
@@ -96,7 +97,8 @@ NQ_API NQ_MUST_CHECK nq_err nq_future_then(nq_future *future, nq_future_fn fn, v
 
 /** Take the message back from every peer it was not sent to yet.
  *  @return NQ_OK (all unsettled parts are cancelled), NQ_AGAIN (too late for at
- *          least one: its outcome will tell).  Blocks: no. */
+ *          least one: its outcome will tell), NQ_ERR_CLOSED (it is the parent's: this process is
+ *          a fork of it).  Blocks: no. */
 NQ_API NQ_MUST_CHECK nq_err nq_future_cancel(nq_future *future);
 
 /** Forget the future; the message goes on.  Its callback, if it has not begun, will

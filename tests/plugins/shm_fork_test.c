@@ -166,6 +166,34 @@ static int child_run(nq_queue *server, nq_queue *client, nq_msg *view, nq_msg *l
     return 0;
 }
 
+/* It would wait for ever, and drive the parent's queue meanwhile. */
+START_TEST(a_child_does_not_wait_for_the_futures_of_its_parent)
+{
+    nq_queue *queue = nqtest_open("{'purpose': 'client', 'transport': 'shm', 'path': '%s.none', "
+                                  "'progress': {'mode': 'manual'}}",
+                                  nqtest_shm_path);
+    nq_future *future = nqtest_put_future(queue, nqtest_number(1));
+    pid_t child = fork();
+    int status;
+
+    ck_assert_int_ge(child, 0);
+    if (!child) {
+        bool refused = nq_future_wait(future, NQ_FOREVER) == NQ_ERR_CLOSED &&
+                       nq_future_cancel(future) == NQ_ERR_CLOSED &&
+                       nq_future_poll(future) == NQ_AGAIN;
+
+        nq_future_free(future);
+        nq_free(queue);
+        _exit(!refused);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(nq_future_cancel(future), NQ_OK);
+    ck_assert_int_eq(nqtest_outcome(future, NULL), NQ_CANCELLED);
+    nqtest_end(queue);
+}
+END_TEST
+
 START_TEST(a_child_is_refused_and_disturbs_nobody)
 {
     nq_queue *server = open_one(true), *client = open_one(false);
@@ -212,6 +240,7 @@ Suite *nqtest_suite(void)
     nqtest_shm_folder();
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, a_death_is_noticed_though_a_child_has_the_socket, 0, 2);
+    tcase_add_test(tc, a_child_does_not_wait_for_the_futures_of_its_parent);
     tcase_add_test(tc, a_child_is_refused_and_disturbs_nobody);
     suite_add_tcase(suite, tc);
     return suite;
