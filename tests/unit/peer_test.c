@@ -669,7 +669,8 @@ START_TEST(what_was_gathered_leaves_while_puts_go_on)
 }
 END_TEST
 
-/* Over a link that takes everything: what comes in is looked at in between. */
+/* Over a link that takes everything: what comes in is looked at in between.  A turn enters the peer
+ * for what came in, for a timer, for what another thread left. */
 START_TEST(a_turn_sends_some_megabytes_and_no_more)
 {
     nq_queue *server, *client;
@@ -685,7 +686,7 @@ START_TEST(a_turn_sends_some_megabytes_and_no_more)
 
         ck_assert_int_ge(nq_poll(client), 0);
         out = nqtest_stats(client).messages_out;
-        ck_assert_uint_le(out - before, 10);
+        ck_assert_uint_le(out - before, 32);
     }
     for (uint64_t i = 0; i < 64; i++) {
         nq_msg *msg = nqtest_get(server);
