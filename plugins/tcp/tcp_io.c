@@ -397,7 +397,7 @@ int tcp_rx_poll(struct nqtp_link *link)
     return result != IO_NOTHING;
 }
 
-/* While the core asks, an arrival need not wake whoever watches epoll: that costs the sender.
+/* While the core asks, the socket leaves epoll: there an arrival costs the sender.
  * Readiness is level-triggered, so nothing that came meanwhile is missed. */
 int tcp_rx_arm(struct nqtp_link *link, int on)
 {

@@ -58,8 +58,17 @@ static uint32_t link_wants(const struct nqtp_link *link)
     return events;
 }
 
-/* Also without interest in data the watch stays, since it tells of a reset; only a socket that
- * has hung up in good order and may not be read would fire for ever. */
+/* Also without interest in data the watch stays, since it tells of a reset.  Not so of a socket
+ * that has hung up in good order and may not be read: it would fire for ever.  Nor of one that the
+ * core asks by rx_poll(), which learns of a reset by itself: whoever sends to a socket in epoll
+ * pays some hundred nanoseconds for each packet, also when nobody is told. */
+static bool link_needs_watch(const struct nqtp_link *link, uint32_t events)
+{
+    if (events)
+        return true;
+    return !link->hung_up && (!link->asked_only || link->held || link->rx_paused);
+}
+
 void tcp_link_watch(struct nqtp_link *link)
 {
     const struct nqt_host *host = link->ep->mod->host;
@@ -68,7 +77,7 @@ void tcp_link_watch(struct nqtp_link *link)
 
     if (link->state != TCP_CONNECTING && link->state != TCP_SECURING && !tcp_link_open(link))
         return;
-    if (link->hung_up && !events) {
+    if (!link_needs_watch(link, events)) {
         tcp_link_unwatch(link);
         return;
     }

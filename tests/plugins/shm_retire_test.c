@@ -399,7 +399,7 @@ START_TEST(of_segments_that_come_and_go_there_is_one_in_a_look)
 
     nqtest_shm_join(&peer, rig.server);
     link = rig.server->accepted[0];
-    ck_assert_int_eq(nqtest_tested->module->ops->rx_arm(link->plugin, 0), 0);
+    ck_assert_int_eq(nqtest_rx_arm(link, 0), 0);
     for (uint32_t i = 0; i < 3; i++) {
         do_step(&peer, &(struct step){SEGMENT, i << SHM_SLOT_BITS}, &position);
         do_step(&peer, &(struct step){RETIRE, i << SHM_SLOT_BITS}, &position);

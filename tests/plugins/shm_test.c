@@ -94,10 +94,9 @@ END_TEST
 START_TEST(who_is_awake_costs_no_system_call)
 {
     struct nqtest_rig rig = nqtest_rig_up(nqtest_shm_usual, nqtest_shm_usual);
-    const struct nqt_ops *ops = shm_LTX_nqt1_module.ops;
     long calls;
 
-    ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 0), 0);
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 0), 0);
     calls = rig.client_host->send_calls;
     for (int i = 0; i < 50; i++) {
         nqtest_push(rig.c, 40, 40, 1, 1);
@@ -105,7 +104,7 @@ START_TEST(who_is_awake_costs_no_system_call)
             nqtest_rx_poll(rig.s);
     }
     ck_assert_int_eq(rig.client_host->send_calls, calls);
-    ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 1), 0);
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 1), 0);
     nqtest_push(rig.c, 40, 40, 1, 1); /* one a sleep */
     nqtest_push(rig.c, 40, 40, 1, 1);
     ck_assert_int_eq(rig.client_host->send_calls, calls + 1);
@@ -117,13 +116,12 @@ END_TEST
 START_TEST(who_goes_to_sleep_with_data_there_is_told)
 {
     struct nqtest_rig rig = nqtest_rig_up(nqtest_shm_usual, nqtest_shm_usual);
-    const struct nqt_ops *ops = shm_LTX_nqt1_module.ops;
 
-    ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 0), 0);
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 0), 0);
     nqtest_push(rig.c, 40, 40, 1, 1);
-    ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 1), 1); /* it stays awake */
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 1), 1); /* it stays awake */
     ck_assert_int_eq(nqtest_rx_poll(rig.s), 1);
-    ck_assert_int_eq(ops->rx_arm(rig.s->plugin, 1), 0);
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 1), 0);
     nqtest_rig_free(&rig);
 }
 END_TEST

@@ -97,6 +97,43 @@ START_TEST(one_turn_receives_about_a_megabyte_at_most)
 }
 END_TEST
 
+START_TEST(who_asks_has_the_socket_out_of_epoll)
+{
+    struct nqtest_rig rig = nqtest_rig_up(server, client);
+    unsigned before = nqtest_watched(rig.server_host);
+
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 0), 0);
+    ck_assert_uint_eq(nqtest_watched(rig.server_host), before - 1);
+    nqtest_push(rig.c, 500, 500, 1, 1);
+    while (rig.s->received < rig.c->tx.done)
+        nqtest_rx_poll(rig.s);
+    nqtest_push(rig.c, 500, 500, 1, 1);
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 1), 0); /* what came meanwhile is not missed */
+    ck_assert_uint_eq(nqtest_watched(rig.server_host), before);
+    nqtest_until_received(rig.s, rig.c->tx.done);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
+START_TEST(who_asks_learns_of_a_reset_also_while_receiving_is_held)
+{
+    int fd;
+    struct nqtest_rig rig = nqtest_raw_rig(&fd);
+
+    ck_assert_int_eq(nqtest_rx_arm(rig.s, 0), 0);
+    if (_i)
+        ck_assert_int_eq(nqtest_hold(rig.s, 1), NQT_OK);
+    nqtest_raw_reset(fd);
+    while (!rig.s->downs) {
+        nqtest_rx_poll(rig.s);
+        if (_i)
+            nqtest_turn(0);
+    }
+    ck_assert_int_eq(rig.s->err.native, ECONNRESET);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 static void is_one(const void *value, void *arg)
 {
     (void)arg;
@@ -315,6 +352,8 @@ static TCase *socket_tests(void)
     tcase_add_test(tc, a_send_is_one_call_and_a_small_receive_is_one_call);
     tcase_add_test(tc, space_that_is_filled_is_read_again_in_the_same_turn);
     tcase_add_test(tc, one_turn_receives_about_a_megabyte_at_most);
+    tcase_add_test(tc, who_asks_has_the_socket_out_of_epoll);
+    tcase_add_loop_test(tc, who_asks_learns_of_a_reset_also_while_receiving_is_held, 0, 2);
     tcase_add_test(tc, both_ends_have_the_options_of_the_configuration);
     tcase_add_test(tc, a_reset_is_a_lost_link_with_its_errno);
     tcase_add_test(tc, a_reset_is_noticed_while_receiving_is_held);

@@ -181,6 +181,7 @@ void nqtest_close(struct nqtest_link *link);
 int nqtest_hold(struct nqtest_link *link, int hold);
 int nqtest_shutdown(struct nqtest_link *link);
 int nqtest_rx_poll(struct nqtest_link *link);
+int nqtest_rx_arm(struct nqtest_link *link, int on);
 /* send_bytes() of the `len` <= 4096 bytes of the pattern from stream offset `at` on. */
 int nqtest_send_bytes(struct nqtest_link *link, uint64_t at, size_t len);
 
@@ -212,6 +213,7 @@ void nqtest_until_or(enum nqtest_rule rule, bool (*cond)(const void *arg), const
 bool nqtest_comes(bool (*cond)(const void *arg), const void *arg);
 /* Run all hosts of this thread until nothing happens for `ms` milliseconds. */
 void nqtest_settle(int ms);
+unsigned nqtest_watched(const struct nqtest_host *host); /* descriptors, not timers */
 /* One round of all hosts; waits up to `ms`.  Returns how many things happened. */
 unsigned nqtest_turn(int ms);
 /* Let a thread of its own run the hosts of this one, while fn(arg) goes on there. */

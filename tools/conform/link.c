@@ -120,6 +120,16 @@ int nqtest_rx_poll(struct nqtest_link *link)
     return rc;
 }
 
+int nqtest_rx_arm(struct nqtest_link *link, int on)
+{
+    int rc;
+
+    nqtest_enter(link->host, "rx_arm()");
+    rc = link->host->module->ops->rx_arm(link->plugin, on);
+    nqtest_leave(link->host);
+    return rc;
+}
+
 /* ---- sending ------------------------------------------------------------------------- */
 
 int nqtest_send_bytes(struct nqtest_link *link, uint64_t at, size_t len)

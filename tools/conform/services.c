@@ -281,6 +281,15 @@ void nqtest_sweep(struct nqtest_host *host)
     }
 }
 
+unsigned nqtest_watched(const struct nqtest_host *host)
+{
+    unsigned n = 0;
+
+    for (const struct nqtest_watch *watch = host->watches; watch; watch = watch->next)
+        n += !watch->deleted && watch->fd >= 0;
+    return n;
+}
+
 /* ---- the table ------------------------------------------------------------------------ */
 
 void nqtest_serve_in_general(struct nqt_host *table)

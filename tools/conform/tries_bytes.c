@@ -201,11 +201,12 @@ static void polling_receives_what_is_there(void)
     if (!nqtest_tested->module->ops->rx_poll)
         nqtest_leave_out("no rx_poll()");
     NQTEST_COMPARE(NONE, nqtest_rx_poll(rig.s), ==, 0);
+    NQTEST_COMPARE(NONE, nqtest_rx_arm(rig.s, 0), ==, 0);
     nqtest_push(rig.c, 100, 100, 1, 1);
     nqtest_poll_until(has_any, rig.s);
     NQTEST_COMPARE(NONE, rig.s->received, ==, 100);
     NQTEST_COMPARE(NONE, nqtest_rx_poll(rig.s), ==, 0);
-    NQTEST_COMPARE(NONE, nqtest_tested->module->ops->rx_arm(rig.s->plugin, 1), ==, 0);
+    NQTEST_COMPARE(NONE, nqtest_rx_arm(rig.s, 1), ==, 0);
     nqtest_push(rig.c, 100, 100, 1, 1);
     nqtest_until_received(rig.s, 200);
     nqtest_rig_free(&rig);
