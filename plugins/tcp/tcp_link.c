@@ -220,6 +220,8 @@ void tcp_link_drained(struct nqtp_link *link)
 {
     const struct nqtp_mod *mod = link->ep->mod;
 
+    if (link->timer) /* done: a socket that was full when it was shut down has room at once */
+        return;
     if (link->tls && !tcp_tls_goodbye(link)) {
         link->blocked = true; /* tried again when the socket has room */
         tcp_link_watch(link);

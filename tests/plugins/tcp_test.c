@@ -193,6 +193,28 @@ START_TEST(a_reset_is_noticed_while_receiving_is_held)
 }
 END_TEST
 
+/* The socket took the last byte that it had room for: it is full, and nothing is left. */
+START_TEST(a_socket_that_is_full_to_the_byte_is_shut_down_once)
+{
+    int fd;
+    struct nqtest_rig rig = nqtest_raw_rig(&fd);
+    static char bytes[65536];
+    uint32_t taken = 1;
+
+    for (uint64_t at = 0; taken; at++) {
+        struct nqt_buf *buf = nqtest_buf(at, 1, 1);
+
+        ck_assert_int_eq(nqtest_send(rig.s, &buf, 1, &taken), NQT_OK);
+    }
+    ck_assert_int_eq(nqtest_shutdown(rig.s), NQT_OK);
+    while (read(fd, bytes, sizeof(bytes)) > 0)
+        nqtest_turn(0); /* it has room again */
+    close(fd);
+    NQTEST_UNTIL(nqtest_is_down, rig.s);
+    nqtest_rig_free(&rig); /* no timer stays behind */
+}
+END_TEST
+
 START_TEST(what_came_before_the_end_waits_while_receiving_is_held)
 {
     int fd;
@@ -357,6 +379,7 @@ static TCase *socket_tests(void)
     tcase_add_test(tc, both_ends_have_the_options_of_the_configuration);
     tcase_add_test(tc, a_reset_is_a_lost_link_with_its_errno);
     tcase_add_test(tc, a_reset_is_noticed_while_receiving_is_held);
+    tcase_add_test(tc, a_socket_that_is_full_to_the_byte_is_shut_down_once);
     tcase_add_test(tc, what_came_before_the_end_waits_while_receiving_is_held);
     tcase_add_test(tc, what_the_peer_said_before_sending_broke_is_delivered);
     tcase_add_test(tc, a_send_that_broke_while_receiving_is_held_ends_the_link);
