@@ -119,6 +119,8 @@ static void run_sink(struct nqtp_link *link)
     }
     if (FAULT_CAN(ops, rx_hold))
         (void)ops->rx_hold(link->inner, 0);
+    if (FAULT_CAN(ops, rx_arm)) /* the core looks no more */
+        (void)ops->rx_arm(link->inner, 1);
 }
 
 static void run_cut(struct nqtp_link *link)

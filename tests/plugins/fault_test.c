@@ -128,6 +128,25 @@ START_TEST(a_truncated_link_delivers_its_last_bytes_and_ends_in_good_order)
 }
 END_TEST
 
+START_TEST(a_link_that_is_truncated_while_it_is_asked_ends_with_its_peer)
+{
+    static const struct nqtest_opt opts[] = {
+        {"truncate", "1000"}, {"after_min", "1"}, {"after_max", "3000"}, {NULL, NULL}};
+    struct nqtest_rig rig = harmed(ON_TCP, opts);
+
+    nqtest_hold_time(rig.client_host); /* and not by its timer */
+    add_link(&rig);
+    ck_assert_int_eq(nqtest_rx_arm(rig.c, 0), 0);
+    nqtest_push(rig.c, 100000, 777, 1, 8);
+    NQTEST_UNTIL(nqtest_is_down, rig.c);
+    nqtest_close(rig.c);
+    NQTEST_UNTIL(nqtest_is_down, rig.s);
+    nqtest_close(rig.s);
+    NQTEST_UNTIL(nqtest_is_closed, rig.c);
+    nqtest_rig_free(&rig);
+}
+END_TEST
+
 START_TEST(a_half_open_link_is_dead_one_way_and_cut_later)
 {
     static const struct nqtest_opt opts[BOTH][6] = {
@@ -485,6 +504,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, a_link_is_cut_after_any_byte_that_it_receives, 0, BOTH);
     tcase_add_loop_test(tc, a_truncated_link_delivers_its_last_bytes_and_ends_in_good_order, 0,
                         BOTH);
+    tcase_add_test(tc, a_link_that_is_truncated_while_it_is_asked_ends_with_its_peer);
     tcase_add_loop_test(tc, a_half_open_link_is_dead_one_way_and_cut_later, 0, 2 * BOTH);
     tcase_add_loop_test(tc, a_pause_ends_and_nothing_is_lost, 0, BOTH);
     tcase_add_loop_test(tc, some_connects_are_refused_and_the_others_work, 0, BOTH);
