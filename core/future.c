@@ -311,16 +311,19 @@ nq_err nq_future_peer_outcome(const nq_future *future, const nq_uuid *peer, nq_o
 nq_err nq_future_then(nq_future *future, nq_future_fn fn, void *arg)
 {
     uint32_t none = THEN_NONE;
+    nq_err err = NQ_OK;
 
     if (atomic_load(&future->then) != THEN_NONE)
         return nqi_fail(NQ_ERR_INVAL, "the future has a callback already");
+    atomic_fetch_add(&future->refs, 1); /* another thread's callback may free it at once */
     future->fn = fn;
     future->arg = arg;
     if (!atomic_compare_exchange_strong(&future->then, &none, THEN_SET))
-        return nqi_fail(NQ_ERR_INVAL, "the future has a callback already");
-    if (!atomic_load(&future->pending) && future_take_then(future))
+        err = nqi_fail(NQ_ERR_INVAL, "the future has a callback already");
+    else if (!atomic_load(&future->pending) && future_take_then(future))
         fn(arg, future);
-    return NQ_OK;
+    future_unref(future);
+    return err;
 }
 
 void nq_future_free(nq_future *future)

@@ -357,6 +357,43 @@ static void *race_begin(void *arg)
     return NULL;
 }
 
+static void *race_settle(void *arg)
+{
+    struct race *race = arg;
+
+    for (int i = 0; i < RACE_ROUNDS; i++) {
+        pthread_barrier_wait(&race->barrier);
+        nqi_part_settle(race->part, NQ_DELIVERED, NQ_REASON_NONE);
+        nqi_room_poll(room);
+        pthread_barrier_wait(&race->barrier);
+    }
+    return NULL;
+}
+
+/* For the sanitizers: the callback frees it while then() has not returned. */
+START_TEST(a_callback_on_another_thread_may_free_its_future_at_once)
+{
+    struct race race = {0};
+    struct call call = {.free = true};
+    pthread_t thread;
+
+    pthread_barrier_init(&race.barrier, NULL, 2);
+    ck_assert_int_eq(pthread_create(&thread, NULL, race_settle, &race), 0);
+    for (int i = 0; i < RACE_ROUNDS; i++) {
+        nq_future *future = future_of(1, &race.part);
+
+        pthread_barrier_wait(&race.barrier);
+        ck_assert_int_eq(nq_future_then(future, on_settled, &call), NQ_OK);
+        pthread_barrier_wait(&race.barrier);
+        nqi_room_poll(room); /* a callback that came behind the other thread's look */
+        ck_assert_uint_eq(call.count, (unsigned)i + 1);
+    }
+    pthread_join(thread, NULL);
+    ck_assert_uint_eq(unreferenced, RACE_ROUNDS);
+    pthread_barrier_destroy(&race.barrier);
+}
+END_TEST
+
 START_TEST(cancel_and_begin_decide_who_was_first)
 {
     struct race race = {0};
@@ -658,6 +695,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, a_callback_may_free_its_future, 0, 2);
     tcase_add_loop_test(tc, the_callback_of_a_freed_future_does_not_run, 0, 2);
     tcase_add_test(tc, a_callback_must_not_wait_but_may_look);
+    tcase_add_test(tc, a_callback_on_another_thread_may_free_its_future_at_once);
     tcase_add_test(tc, cancel_and_begin_decide_who_was_first);
     suite_add_tcase(suite, tc);
 
