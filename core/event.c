@@ -55,29 +55,6 @@ bool nqi_events_pop(struct nqi_events *events, struct nq_event *ret)
     return events_open(node, ret);
 }
 
-/* Gives the user's function what is there, until it is another one's turn. */
-static void events_run(struct nqi_callback *callback)
-{
-    struct nqi_events *events = NQI_CONTAINER(callback, struct nqi_events, callback);
-    struct nqi_node *node;
-    struct nq_event event;
-    nq_event_fn fn;
-    void *arg;
-
-    pthread_mutex_lock(&events->lock);
-    events->deferred = false;
-    pthread_mutex_unlock(&events->lock);
-    do {
-        pthread_mutex_lock(&events->lock);
-        fn = events->fn;
-        arg = events->arg;
-        node = fn ? events_take(events) : NULL;
-        pthread_mutex_unlock(&events->lock);
-        if (events_open(node, &event))
-            fn(arg, &event);
-    } while (node);
-}
-
 /* Under lock.  True: the callback must be deferred, after unlocking. */
 static bool events_want_run(struct nqi_events *events)
 {
@@ -85,6 +62,31 @@ static bool events_want_run(struct nqi_events *events)
         return false;
     events->deferred = true;
     return true;
+}
+
+/* Gives the user's function one event.  The next is a callback of its own, so that others get their
+ * turn, and whoever has run some of them may go, also when events come faster than they are taken.
+ */
+static void events_run(struct nqi_callback *callback)
+{
+    struct nqi_events *events = NQI_CONTAINER(callback, struct nqi_events, callback);
+    struct nqi_node *node;
+    struct nq_event event;
+    nq_event_fn fn;
+    void *arg;
+    bool more;
+
+    pthread_mutex_lock(&events->lock);
+    events->deferred = false;
+    fn = events->fn;
+    arg = events->arg;
+    node = fn ? events_take(events) : NULL;
+    more = events_want_run(events);
+    pthread_mutex_unlock(&events->lock);
+    if (more)
+        nqi_room_defer(events->room, callback);
+    if (events_open(node, &event))
+        fn(arg, &event);
 }
 
 void nqi_events_init(struct nqi_events *events, struct nqi_room *room)

@@ -154,6 +154,29 @@ START_TEST(a_callback_gets_what_is_there_and_what_comes)
 }
 END_TEST
 
+static void on_event_push(void *arg, const struct nq_event *event)
+{
+    unsigned *count = arg;
+
+    (*count)++;
+    push(event->count + 1);
+}
+
+START_TEST(events_that_come_faster_than_they_are_taken_keep_nobody)
+{
+    unsigned count = 0;
+
+    push(1);
+    nqi_events_callback(&events, on_event_push, &count);
+    for (unsigned i = 1; i <= 3; i++) {
+        nqi_room_poll(room);
+        ck_assert_uint_ge(count, i);
+        ck_assert_uint_le(count, 1000);
+    }
+    nqi_events_callback(&events, NULL, NULL);
+}
+END_TEST
+
 START_TEST(a_callback_that_ends_itself_gets_no_more)
 {
     struct heard heard = {.stop_at = 2};
@@ -324,6 +347,7 @@ Suite *nqtest_suite(void)
     tcase_add_test(tc, the_oldest_go_when_there_are_too_many);
     tcase_add_test(tc, a_flood_of_refusals_does_not_flood_the_log);
     tcase_add_test(tc, a_callback_gets_what_is_there_and_what_comes);
+    tcase_add_test(tc, events_that_come_faster_than_they_are_taken_keep_nobody);
     tcase_add_test(tc, a_callback_that_ends_itself_gets_no_more);
     tcase_add_test(tc, a_callback_that_was_ended_before_it_ran_gets_nothing);
     suite_add_tcase(suite, tc);
