@@ -78,6 +78,8 @@ static void peer_settle(void *arg)
     if (nqi_session_has_output(&peer->session)) {
         nqi_peer_pump(peer);
         nqi_peer_show_out(peer);
+        if (NQI_UNLIKELY(peer->high)) /* that may have been all: nothing else need come */
+            nqi_peer_report_queue(peer);
     }
     if (NQI_UNLIKELY(peer->session.state == NQI_SESSION_CLOSED))
         nqi_peer_finish(peer);

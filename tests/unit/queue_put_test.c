@@ -779,6 +779,26 @@ START_TEST(the_marks_are_told_when_the_queue_fills_and_empties)
 }
 END_TEST
 
+/* One turn takes all; without an acknowledgement and a keep-alive nothing else happens. */
+START_TEST(the_low_mark_is_told_by_the_turn_that_empties_the_queue)
+{
+    static const char quiet[] = ", 'session': {'keepalive': 'off', 'ack': 'consumed'}";
+    nq_queue *client, *server;
+    char more[256];
+
+    nqtest_choose_place(_i);
+    snprintf(more, sizeof(more), ", 'queue': {'messages': 100}%s", quiet);
+    client = nqtest_client(more);
+    for (uint64_t i = 0; i < 90; i++)
+        nqtest_put(client, nqtest_number(i));
+    nqtest_event(client, NQ_EVENT_HIGH_MARK);
+    server = nqtest_server_again(quiet);
+    nqtest_event(client, NQ_EVENT_LOW_MARK);
+    nq_free(client);
+    nq_free(server);
+}
+END_TEST
+
 START_TEST(the_marks_count_bytes_as_well)
 {
     nq_queue *client = lonely(_i, "'bytes': 1000"), *server;
@@ -1202,6 +1222,7 @@ Suite *nqtest_suite(void)
     tcase_add_loop_test(tc, what_is_dropped_is_told_by_events, 0, 4);
     nqtest_each(tc, the_marks_are_told_when_the_queue_fills_and_empties);
     nqtest_each(tc, the_marks_count_bytes_as_well);
+    nqtest_each(tc, the_low_mark_is_told_by_the_turn_that_empties_the_queue);
     nqtest_each(tc, with_policy_block_a_put_waits_for_room);
     nqtest_each(tc, a_put_that_waits_ends_when_the_queue_closes);
     nqtest_each(tc, a_put_that_waits_goes_on_when_another_is_cancelled);
