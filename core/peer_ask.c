@@ -91,11 +91,18 @@ void nqi_peer_supersede(struct nqi_peer *peer, uint64_t received)
 /* A client's session ends, and another begins with the next link; nothing is kept for it. */
 static void peer_start_over(struct nqi_peer *peer, nq_reason reason)
 {
+    /* With a link its loss tells; and whoever hears of the end finds the puts settled. */
+    bool tell = peer->state != NQI_PEER_LINKED && peer->expires_at != NQI_NEVER;
+    struct nq_event event =
+        nqi_peer_event_of(peer, NQ_EVENT_PEER_GONE, reason, 0, nq_reason_text(reason));
+
     peer_tell_received(peer);
     (void)peer_tell(peer, peer->link, reason); /* or the server would wait for us to come back */
     nqi_peer_lost(peer, reason, nq_reason_text(reason));
     if (peer->state != NQI_PEER_ENDED)
         nqi_peer_forget_session(peer, reason);
+    if (tell)
+        nqi_peer_tell(peer, &event);
 }
 
 void nqi_peer_run_todo(struct nqi_work *work)

@@ -372,6 +372,28 @@ START_TEST(a_client_ends_its_session_and_begins_another)
 }
 END_TEST
 
+/* The server does not drive its queue: the client takes it for dead. */
+START_TEST(a_client_ends_its_session_while_it_has_no_link)
+{
+    nq_queue *server = nqtest_server(_i, ", 'progress': {'mode': 'manual'}");
+    nq_queue *client = nqtest_client(", 'session': {'keepalive': '100ms'}");
+    nq_future *future;
+    nq_reason reason;
+
+    while (!nqtest_stats(client).connects)
+        ck_assert_int_eq(nq_poll(server), NQ_OK);
+    nqtest_event(client, NQ_EVENT_PEER_DOWN);
+    future = nqtest_put_future(client, nqtest_msg("nobody gets this"));
+    ck_assert_int_eq(nq_disconnect(client, nq_id(server)), NQ_OK);
+    ck_assert_int_eq(nqtest_event(client, NQ_EVENT_PEER_GONE).reason, NQ_REASON_DISCONNECTED);
+    ck_assert_int_eq(nqtest_outcome(future, &reason), NQ_NOT_DELIVERED);
+    ck_assert_int_eq(reason, NQ_REASON_DISCONNECTED);
+    ck_assert_uint_eq(nqtest_drain_events(client, NQ_EVENT_PEER_GONE), 0);
+    nq_free(client);
+    nq_free(server);
+}
+END_TEST
+
 /* ---- strangers, over tcp ---- */
 
 /* 256 strangers and the client; who makes room takes a turn of the loop to leave. */
@@ -490,6 +512,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, what_arrived_is_acknowledged_when_the_session_is_ended);
     nqtest_each(tc, what_was_not_acknowledged_settles_when_the_session_is_ended);
     nqtest_each(tc, a_client_ends_its_session_and_begins_another);
+    nqtest_each(tc, a_client_ends_its_session_while_it_has_no_link);
     tcase_add_test(tc, silent_connections_do_not_keep_a_client_out);
     tcase_add_test(tc, who_has_been_silent_for_longest_makes_room);
     tcase_add_test(tc, a_queue_that_ends_lets_go_of_who_has_not_said_hello);
