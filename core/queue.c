@@ -333,6 +333,7 @@ static void queue_begin_close(nq_queue *queue)
         nqi_queue_send_strangers_away(queue);
     atomic_store(&queue->changed, true);
     nqi_queue_notify(queue);
+    nqi_queue_mark(queue);
 }
 
 /* Puts that did not end well so far. */

@@ -155,8 +155,8 @@ void nqi_queue_refused(nq_queue *queue, struct nqi_link *link, const nq_uuid *id
 void nqi_queue_tell_absent(nq_queue *queue, const struct nqi_conf_absent *absent);
 void nqi_queue_explain(const nq_queue *queue, struct nq_event *event);
 
-/* queue_info.c: mode manual's descriptor is readable while messages or events wait; else nothing.
- * Under lock, or not. */
+/* queue_info.c: mode manual's descriptor is readable while messages or events wait, and when
+ * nothing will come any more; else nothing.  Under lock, or not. */
 void nqi_queue_mark_locked(nq_queue *queue);
 void nqi_queue_mark(nq_queue *queue);
 

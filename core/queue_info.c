@@ -148,13 +148,19 @@ nq_err nq_health(nq_queue *queue, struct nq_health_info *infos, size_t cap, size
 
 /* ---- one's own event loop --------------------------------------------------------------- */
 
+/* Under lock: nothing is there, nor will be. */
+static bool queue_is_over(const nq_queue *queue)
+{
+    return atomic_load(&queue->closing) && !queue->unread && nqi_list_empty(&queue->all);
+}
+
 void nqi_queue_mark_locked(nq_queue *queue)
 {
     bool readable;
 
     if (queue->conf->mode != NQI_PROGRESS_MANUAL)
         return;
-    readable = queue->unread || nqi_events_any(&queue->events);
+    readable = queue->unread || nqi_events_any(&queue->events) || queue_is_over(queue);
     if (readable == queue->readable)
         return;
     queue->readable = readable;
@@ -178,7 +184,7 @@ int nq_fd(nq_queue *queue)
 nq_err nq_poll(nq_queue *queue)
 {
     nq_err err = nqi_queue_check_process(queue);
-    bool empty;
+    bool over;
 
     if (err)
         return err;
@@ -191,9 +197,9 @@ nq_err nq_poll(nq_queue *queue)
     if (!atomic_load(&queue->closing))
         return NQ_OK;
     pthread_mutex_lock(&queue->lock);
-    empty = !queue->unread && nqi_list_empty(&queue->all);
+    over = queue_is_over(queue);
     pthread_mutex_unlock(&queue->lock);
-    return empty ? NQ_END : NQ_OK;
+    return over ? NQ_END : NQ_OK;
 }
 
 /* ---- counters --------------------------------------------------------------------------- */

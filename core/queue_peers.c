@@ -272,6 +272,7 @@ static void queue_on_ended(void *arg, struct nqi_peer *peer)
         if (peer->final) /* else there is nothing to know */
             nqi_tombs_add(&queue->tombs, &peer->name.id, peer->name.key, peer->final, nqi_now());
     }
+    nqi_queue_mark_locked(queue);
     pthread_mutex_unlock(&queue->lock);
     if (peer == queue->server)
         return;

@@ -292,6 +292,20 @@ START_TEST(the_descriptor_is_readable_while_events_wait)
 }
 END_TEST
 
+START_TEST(the_descriptor_is_readable_when_nothing_will_come_any_more)
+{
+    nq_queue *server = nqtest_server(_i, MANUAL);
+    struct pollfd pollfd = {.fd = nq_fd(server), .events = POLLIN};
+
+    while (poll_once(server, 100))
+        ;
+    ck_assert_int_eq(nq_close(server, 0, NULL), NQ_OK);
+    ck_assert_int_eq(poll(&pollfd, 1, 0), 1);
+    ck_assert_int_eq(nq_poll(server), NQ_END);
+    nq_free(server);
+}
+END_TEST
+
 START_TEST(a_manual_queue_runs_callbacks_when_it_is_polled)
 {
     nq_queue *client;
@@ -494,6 +508,7 @@ Suite *nqtest_suite(void)
     nqtest_each(tc, a_program_drives_its_queues_by_poll);
     nqtest_each(tc, the_descriptor_is_readable_while_messages_wait);
     nqtest_each(tc, the_descriptor_is_readable_while_events_wait);
+    nqtest_each(tc, the_descriptor_is_readable_when_nothing_will_come_any_more);
     nqtest_each(tc, a_manual_queue_runs_callbacks_when_it_is_polled);
     nqtest_each(tc, a_manual_queue_can_wait_too);
     nqtest_each(tc, polling_tells_the_end);
